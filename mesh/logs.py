@@ -1,0 +1,36 @@
+"""Logging: events with fields, one line each, to stderr.
+
+    log = structlog.get_logger()
+    log.info("replica_started", replica="r-4x8k2a", took_ms=412)
+
+Event names are snake_case and constant; what varies is a field. JSON unless stderr is a terminal. Ids, never
+payloads; never a token. `bind_contextvars` adds the request's id to everything logged while it is handled.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(component: str, *, level: str = "info", json: bool | None = None) -> None:
+    """Once per process, before the first line. `json` None means: unless stderr is a terminal."""
+    as_json = not sys.stderr.isatty() if json is None else json
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(component=component)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)  # libraries that use the standard library's logging

@@ -1,0 +1,156 @@
+"""A child process that outlives its parent and is found again.
+
+Every process has a directory of its own:
+
+    lock      held (flock) by the process from before its first instruction until its end
+    pid       written by the process itself before it becomes the program
+    log       stdout and stderr, appended, bounded by `bound_log`
+    command   what was started, NUL-separated
+
+The parent takes the lock, hands the open file to the child, and closes its own copy. A lock that is held therefore
+means a process that is alive, also one that somebody else started before a crash: adoption is by identity, not by a
+pid that may have been given to a stranger since. Two parents cannot start the same process twice, and a parent killed
+between any two instructions loses nothing.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mesh.files import private_directory
+from waypost.errors import Precondition
+
+LOG_BYTES_MAX = 16 << 20  # of one process; twice that with the one kept
+ALIVE_POLL_S = 0.02  # while waiting for an end: there is no signal for a child of somebody else
+PID_WAIT_S = 5.0  # a child writes its pid within milliseconds; longer means that the machine is stuck
+
+_BECOME = 'echo $$ > "$0"; exec "$@"'
+
+
+class Process:
+    """One child process, running or not. Methods never block for long."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Starts the program. Raises: Precondition(ALREADY_RUNNING); OSError where it cannot be started."""
+        private_directory(self.directory)
+        lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Precondition("ALREADY_RUNNING", f"a process already runs in {self.directory}") from error
+            (self.directory / "pid").unlink(missing_ok=True)
+            (self.directory / "command").write_bytes("\0".join(argv).encode())
+            self.bound_log()
+            with open(self.directory / "log", "ab") as log:
+                self._child = subprocess.Popen(
+                    ["/bin/sh", "-c", _BECOME, str(self.directory / "pid"), *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=None if env is None else dict(env),
+                    pass_fds=(lock,),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(lock)
+
+    def alive(self) -> bool:
+        """Whether the process runs, whoever started it."""
+        if self._child is not None:
+            self._child.poll()  # reaps it
+        try:
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(lock)
+
+    def pid(self) -> int | None:
+        """Process id while it runs; None before it wrote it down and after its end."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.directory / "pid").read_text())
+            return pid if self.alive() else None
+        return None
+
+    def command(self) -> list[str]:
+        """What was last started here; empty where nothing ever was."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.directory / "command").read_bytes().decode().split("\0")
+        return []
+
+    def exit_code(self) -> int | None:
+        """Of an ended child that this very process started; None otherwise."""
+        return None if self._child is None else self._child.poll()
+
+    def signal(self, number: int) -> bool:
+        """Sends a signal; False where the process is gone already."""
+        pid = self.pid()
+        if pid is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+            return True
+        return False
+
+    async def stop(self, grace_s: float) -> None:
+        """SIGTERM, and SIGKILL to its whole session after `grace_s` seconds. Returns when it is gone."""
+        await self._wait_for_pid()
+        self.signal(signal.SIGTERM)
+        if await self.ended(within_s=grace_s):
+            return
+        pid = self.pid()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        await self.ended(within_s=PID_WAIT_S)
+
+    async def ended(self, within_s: float) -> bool:
+        """Waits for the end; False where it still runs after `within_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.alive():  # noqa: ASYNC110  nobody signals the end of another's child
+                    await asyncio.sleep(ALIVE_POLL_S)
+                return True
+        return not self.alive()
+
+    async def _wait_for_pid(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PID_WAIT_S):
+                while self.alive() and self.pid() is None:  # noqa: ASYNC110  the child tells by a file
+                    await asyncio.sleep(ALIVE_POLL_S)
+
+    def tail(self, lines: int) -> str:
+        """The last lines that it wrote, at most 256 KiB of them."""
+        try:
+            with open(self.directory / "log", "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - (256 << 10)))
+                text = log.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def bound_log(self) -> None:
+        """Keeps the log bounded: moves what it holds to `log.1` and empties it in place, as the child appends."""
+        log = self.directory / "log"
+        with contextlib.suppress(FileNotFoundError):
+            if log.stat().st_size > LOG_BYTES_MAX:
+                with open(log, "rb+") as file, open(self.directory / "log.1", "wb") as kept:
+                    while piece := file.read(1 << 20):
+                        kept.write(piece)
+                    file.truncate(0)
