@@ -59,6 +59,8 @@ class Credential(google.protobuf.message.Message):
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    USE_TIME_FIELD_NUMBER: builtins.int
+    USED_BY_KEY_SHA256_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/applications/{application}/credentials/{credential}` for an application's token,
     `credentials/{credential}` for an operator's, `edgeServers/{edge_server}/credentials/{credential}` to join.
@@ -69,12 +71,20 @@ class Credential(google.protobuf.message.Message):
     secret_sha256: builtins.str
     """sha256 of the secret, 64 hex digits: secrets are 256 random bits, so no slow hash is needed. Output only."""
     etag: builtins.str
+    used_by_key_sha256: builtins.str
+    """sha256 of the public key (SubjectPublicKeyInfo, DER) that it enrolled, 64 hex digits: no other key may use it
+    again. Output only.
+    """
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Empty means that it never expires."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def use_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it first enrolled its edge server's agent; only for credentials to join. Output only."""
+
     def __init__(
         self,
         *,
@@ -86,9 +96,11 @@ class Credential(google.protobuf.message.Message):
         expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
+        use_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        used_by_key_sha256: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "expire_time", b"expire_time", "kind", b"kind", "name", b"name", "secret_sha256", b"secret_sha256", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "use_time", b"use_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "expire_time", b"expire_time", "kind", b"kind", "name", b"name", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
 
 global___Credential = Credential
 

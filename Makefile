@@ -1,0 +1,76 @@
+# Every target works on a fresh clone: what it needs is installed into .venv first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo stop test unit contract sim integration conformance docs-test lint format types imports protos gen clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml sdk/python/pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; try make PYTHON=python3 (3.11 or newer)" >&2; exit 1; }
+	@echo "installing into $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable sdk/python --editable ".[all,demo,dev]"
+	@# Only a data file of this package is read, so its own dependencies stay out.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps river
+	@touch $@
+
+demo: $(INSTALLED)  ## The platform up, a real model at a position, an xApp calling it (KEEP=1 leaves it running)
+	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+
+stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
+	@$(BIN)/waypost down --data-dir .waypost/demo
+
+test: $(INSTALLED)  ## Everything below but lint: unit, contract, sim, integration, conformance, docs
+	@$(BIN)/python -m pytest --quiet
+
+unit: $(INSTALLED)  ## Pure code, no socket, no sleep
+	@$(BIN)/python -m pytest --quiet tests/unit
+
+contract: $(INSTALLED)  ## One suite per seam, on every implementation that is here
+	@$(BIN)/python -m pytest --quiet tests/contract
+
+SEEDS ?= 200
+sim: $(INSTALLED)  ## The real link on virtual time over a bad network (SEEDS=200)
+	@$(BIN)/python -m pytest --quiet tests/sim --seeds $(SEEDS)
+
+integration: $(INSTALLED)  ## Real processes, real gRPC
+	@$(BIN)/python -m pytest --quiet tests/integration
+
+conformance: $(INSTALLED)  ## Stock clients against our hosts
+	@$(BIN)/python -m pytest --quiet tests/conformance
+
+docs-test: $(INSTALLED)  ## Every example of the docs
+	@$(BIN)/python -m pytest --quiet tests/docs
+
+lint: $(INSTALLED) protos imports types  ## Format, lint, types, import contracts, protos
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+format: $(INSTALLED)  ## Write the format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types: $(INSTALLED)  ## mypy, strict
+	@$(BIN)/mypy
+
+imports: $(INSTALLED)  ## Who may import whom
+	@$(BIN)/lint-imports
+
+protos: $(INSTALLED)  ## Lint the protos, refuse breaking changes and stale generated code
+	@$(BIN)/python tools/gen_protos.py --check
+	@$(BIN)/python tools/gen_protos.py --image $(VENV)/protos.binpb
+	@$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml --path waypost
+	@$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/baseline.binpb --config protos/buf.yaml --path waypost
+
+gen: $(INSTALLED)  ## Generate the Python of protos/ (then look at the diff)
+	@$(BIN)/python tools/gen_protos.py
+
+clean:  ## Remove the environment and caches (not .waypost: that is data)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

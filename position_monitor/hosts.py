@@ -1,0 +1,122 @@
+"""Link 3, seen from the monitor: one session per inference host.
+
+A host dials the monitor's socket, hears the position's keys and generation, and sends what it counts once a second; the
+counts go into the board's window. What a host says of its own state is logged and no more: the agent probes hosts
+itself, and decisions are taken on what the agent sees.
+
+The monitor keeps nothing about hosts on disk. Session numbers rise above what the host saw last, and the store that
+numbers desired state is this process.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, ServerWire, Sessions
+from position_monitor.board import Board
+from position_monitor.convert import window_from
+from waypost.api.link.v1 import link_pb2 as pb
+from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
+from waypost.api.link.v1.host_link_pb2_grpc import HostLinkServiceServicer
+from waypost.errors import Exhausted, Invalid
+
+log = structlog.get_logger()
+
+PACE_S = 1.0  # at which hosts send their counts: decisions within a second need figures of the last one
+HOSTS_MAX = 256  # two versions of 64 replicas during a rollout, and as many on their way out
+
+
+class HostService(HostLinkServiceServicer):
+    """Serves HostLinkService."""
+
+    def __init__(self, board: Board, *, incarnation: str, software_version: str) -> None:
+        self._board = board
+        self._incarnation = incarnation
+        self._software_version = software_version
+        self._sessions = Sessions()
+        self._epoch = 0
+
+    async def ConnectHost(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Reads and writes through the context; the stub file only knows generators."""
+        host = _Host(self, self._board, self._software_version)
+        await host.session.serve(ServerWire(context))
+
+    async def follow(self) -> None:
+        """Tells all hosts whenever the orders change. Cancel it to end."""
+        while True:
+            await self._board.changed.wait()
+            for session in self._sessions.all():
+                session.poke()
+
+    def enter(self, replica: str, hello: pb.Hello, session: ParentSession) -> int:
+        """The number of the new session. Raises: Exhausted(TOO_MANY_HOSTS)."""
+        if self._sessions.get(replica) is None and len(self._sessions.all()) >= HOSTS_MAX:
+            raise Exhausted("TOO_MANY_HOSTS", f"{HOSTS_MAX} hosts are connected already", "look for hosts left behind")
+        self._epoch = max(self._epoch, hello.epoch) + 1
+        self._sessions.enter(replica, session)
+        return self._epoch
+
+    def leave(self, replica: str, session: ParentSession) -> None:
+        self._sessions.leave(replica, session)
+
+    def desired(self, replica: str) -> DesiredState:
+        orders = self._board.known()
+        body = HostOrders(
+            position=orders.position, position_uid=orders.uid, generation=orders.generation, jwks=self._board.jwks
+        )
+        item = Item(replica, orders.generation, body.SerializeToString())
+        return DesiredState.of(self._incarnation, orders.generation, [item])
+
+
+class _Host:
+    """One session of one host (mesh.link.ParentHandler)."""
+
+    def __init__(self, service: HostService, board: Board, software_version: str) -> None:
+        self.session = ParentSession(self, software_version=software_version, timing=LOCAL)
+        self._service = service
+        self._board = board
+        self._state = ""
+
+    async def admit(self, hello: pb.Hello) -> int:
+        if not hello.identity:
+            raise Invalid("BAD_IDENTITY", "a host must say which replica it is")
+        self._board.known()  # without orders there is nothing to tell a host: it comes back by itself
+        return self._service.enter(hello.identity, hello, self.session)
+
+    async def desired(self) -> DesiredState:
+        return self._service.desired(self.session.identity)
+
+    async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            log.warning("host_refused_orders", replica=self.session.identity, message=refusal.error.message)
+
+    async def status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None:
+        item = items.get(self.session.identity)
+        if item is None:
+            return
+        report = HostReport.FromString(item.body)
+        state = HostState.Name(report.state).removeprefix("HOST_STATE_").lower()
+        if state != self._state:
+            self._state = state
+            write = log.warning if report.state == HostState.HOST_STATE_FAILED else log.info
+            replica, reason = self.session.identity, report.reason or None
+            write("host_state", replica=replica, state=state, version=report.model_version, reason=reason)
+
+    async def metrics(self, samples: Sequence[bytes]) -> None:
+        for sample in samples:
+            counts = HostMetrics.FromString(sample)
+            counts.replica = self.session.identity  # nobody counts for somebody else
+            self._board.count(window_from(counts))
+
+    async def events(self, events: Sequence[pb.ChildEvent]) -> None:
+        for event in events:
+            log.info("host_event", replica=self.session.identity, reason=event.reason, message=event.message)
+
+    async def link_changed(self, connected: bool) -> None:
+        replica = self.session.identity
+        if connected:
+            self.session.set_interest([replica], PACE_S)
+        else:
+            self._service.leave(replica, self.session)
+        log.info("host_link", replica=replica, connected=connected)

@@ -1,0 +1,70 @@
+"""Real child processes: found again, never doubled, gone when told."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesh.processes import LOG_BYTES_MAX, Process
+from waypost.errors import Precondition
+
+SLEEPER = ["sleep", "600"]
+
+
+def test_a_process_outlives_its_parent_and_is_found_again(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from mesh.processes import Process; Process(Path({str(tmp_path)!r})).spawn({SLEEPER})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    found = Process(tmp_path)
+    assert found.alive()
+    with pytest.raises(Precondition, match="already runs"):
+        Process(tmp_path).spawn(SLEEPER)
+    asyncio.run(found.stop(grace_s=5))
+    assert not found.alive()
+    assert found.pid() is None
+
+
+def test_one_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.spawn(["sh", "-c", "trap '' TERM; while :; do sleep 600; done"])
+    asyncio.run(process.stop(grace_s=0.2))
+    assert not process.alive()
+
+
+def test_the_end_of_a_child_is_seen_with_its_exit_code(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.spawn(["sh", "-c", "echo said; exit 3"])
+    assert asyncio.run(process.ended(within_s=5))
+    assert process.exit_code() == 3
+    assert process.tail(1) == "said"
+
+
+def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.spawn(SLEEPER)
+    asyncio.run(process._wait_for_pid())
+    pid = process.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert asyncio.run(process.ended(within_s=5))
+
+
+def test_the_log_is_bounded_while_the_child_writes(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.spawn(["sh", "-c", "while :; do head -c 1000000 /dev/zero; done"])
+
+    async def until_large() -> None:
+        async with asyncio.timeout(20):
+            while (tmp_path / "log").stat().st_size <= LOG_BYTES_MAX:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    asyncio.run(until_large())
+    process.signal(signal.SIGSTOP)
+    process.bound_log()
+    assert (tmp_path / "log").stat().st_size < LOG_BYTES_MAX
+    assert (tmp_path / "log.1").stat().st_size > LOG_BYTES_MAX
+    process.signal(signal.SIGCONT)
+    asyncio.run(process.stop(grace_s=1))

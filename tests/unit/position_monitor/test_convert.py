@@ -1,0 +1,148 @@
+"""Messages to values and back: nothing is lost, nothing that cannot be acted upon comes in."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.metrics import Histogram
+from position_monitor.autoscale import Bounds
+from position_monitor.convert import (
+    decision_from,
+    decision_to,
+    endpoints_to,
+    metrics_to,
+    orders_from,
+    read_orders,
+    window_from,
+)
+from position_monitor.rollout import Decision, Orders, Replica, Share, Verdict, Version
+from position_monitor.usage import MONITOR, Usage
+from position_monitor.window import Loop, Loops, Window
+from waypost.api.control.v1.position_pb2 import REPLICA_STATE_FAILED, REPLICA_STATE_READY, PositionSpec, Replicas
+from waypost.api.link.v1 import monitor_link_pb2 as pb
+from waypost.api.link.v1.host_link_pb2 import HostMetrics
+from waypost.errors import Invalid
+
+POSITION = "projects/uav/applications/path/positions/tower-7"
+TEXT = st.text(max_size=20)
+VERSIONS = st.builds(Version, TEXT, TEXT)
+DECISIONS = st.builds(
+    Decision,
+    number=st.integers(0, 2**40),
+    generation=st.integers(0, 2**40),
+    shares=st.lists(st.builds(Share, VERSIONS, st.integers(0, 64), st.integers(0, 100)), max_size=2).map(tuple),
+    verdicts=st.lists(st.builds(Verdict, VERSIONS, TEXT, TEXT, st.integers(0, 4 * 10**9).map(float)), max_size=3).map(
+        tuple
+    ),
+    reason=TEXT,
+)
+
+
+def orders(**more: object) -> pb.PositionOrders:
+    made = pb.PositionOrders(
+        position=POSITION,
+        uid="u-1",
+        generation=3,
+        model_version="m/1",
+        digest="sha256:1",
+        **more,  # type: ignore[arg-type]
+    )
+    made.replicas.add(id="r-aaaaaa", model_version="m/1", digest="sha256:1", state=REPLICA_STATE_READY, starts=1, pid=7)
+    made.replicas.add(
+        id="r-bbbbbb", digest="sha256:2", state=REPLICA_STATE_FAILED, starts=3, reason="LOAD_FAILED", message="no"
+    )
+    made.endpoints.generation = 4
+    made.endpoints.endpoint.gateway = "http://127.0.0.1:7680"
+    made.endpoints.replicas.add(
+        id="r-aaaaaa", grpc_address="unix:/a", weight=100, model_version="m/1", digest="sha256:1"
+    )
+    made.endpoints.replicas.add(id="r-bbbbbb", grpc_address="unix:/b", weight=0, digest="sha256:2")
+    return made
+
+
+@given(DECISIONS)
+def test_a_decision_comes_back_from_the_ledger_as_it_went(decision: Decision) -> None:
+    message = pb.Decision.FromString(decision_to(decision).SerializeToString())
+    assert decision_from(message) == decision
+
+
+@given(st.floats(0, 4e9))
+def test_a_time_is_rounded_once(time_s: float) -> None:
+    decision = Decision(1, verdicts=(Verdict(Version("m", "d"), "R", "", time_s),))
+    once = decision_from(decision_to(decision))
+    assert decision_from(decision_to(once)) == once
+
+
+def test_orders_are_read_field_by_field() -> None:
+    assert orders_from(orders()) == Orders(
+        generation=3,
+        wanted=Version("m/1", "sha256:1"),
+        bounds=Bounds(1, 1),
+        replicas=(
+            Replica("r-aaaaaa", Version("m/1", "sha256:1"), ready=True, starts=1),
+            Replica("r-bbbbbb", Version("", "sha256:2"), failed=True, starts=3, reason="LOAD_FAILED", message="no"),
+        ),
+        routed=("sha256:1",),
+        decision=Decision(),
+    )
+
+
+@pytest.mark.parametrize(("low", "high", "bounds"), [(0, 0, (1, 1)), (2, 0, (2, 2)), (2, 5, (2, 5)), (5, 2, (5, 5))])
+def test_bounds_that_are_left_out_follow_the_least(low: int, high: int, bounds: tuple[int, int]) -> None:
+    made = orders(spec=PositionSpec(replicas=Replicas(min=low, max=high)))
+    assert orders_from(made).bounds == Bounds(*bounds)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"\xff",
+        pb.PositionOrders(position="projects/p/applications/a/positions/other").SerializeToString(),
+        pb.PositionOrders(position=POSITION, model_version="m/1").SerializeToString(),
+        orders(spec=PositionSpec(replicas=Replicas(min=65))).SerializeToString(),
+        orders(spec=PositionSpec(replicas=Replicas(min=-1))).SerializeToString(),
+    ],
+)
+def test_orders_that_cannot_be_acted_upon_are_refused(broken: bytes) -> None:
+    with pytest.raises(Invalid) as caught:
+        read_orders(broken, POSITION)
+    assert caught.value.reason == "BAD_ORDERS"
+    assert caught.value.hint
+
+
+def test_metrics_say_what_was_counted_and_used() -> None:
+    latency = Histogram()
+    latency.add(0.002, 10)
+    sample = HostMetrics(
+        replica="r-aaaaaa",
+        window_ms=1000,
+        requests=10,
+        errors=1,
+        deadline_misses=2,
+        queue_depth=3,
+        latency=latency.to_proto(),
+    )
+    window = window_from(sample) + window_from(sample) + Window(loops=Loops.of([Loop(5.0), Loop(1.0, failed=True)]))
+    usage = {"r-aaaaaa": Usage(0.5, 3 << 20), MONITOR: Usage(0.25, 1 << 20)}
+    sized = orders(server_cpu_millis=2000, server_memory_bytes=8 << 20)
+    metrics = metrics_to(sized, window, usage, now=12.5, elapsed_s=9.0)
+    assert (metrics.name, metrics.time.ToMilliseconds(), metrics.window_ms) == (POSITION, 12_500, 2000)
+    assert (metrics.requests, metrics.errors, metrics.deadline_misses, metrics.queue_depth) == (20, 2, 4, 3)
+    assert (metrics.cpu, metrics.memory_bytes, metrics.cpu_share, metrics.memory_share) == (0.75, 4 << 20, 0.375, 0.5)
+    assert sum(metrics.latency.counts) == 20
+    assert (sum(metrics.closed_loop.counts), metrics.loops_failed) == (1, 1)
+    first, second = metrics.replicas
+    assert (first.id, first.cpu, first.requests, first.model_version) == ("r-aaaaaa", 0.5, 20, "m/1")
+    assert (second.id, second.cpu, second.requests) == ("r-bbbbbb", 0.0, 0)
+
+
+def test_a_window_without_hosts_is_as_long_as_the_clock_says_and_shares_need_a_size() -> None:
+    metrics = metrics_to(orders(), Window(), {MONITOR: Usage(0.1, 100)}, now=1.0, elapsed_s=10.0)
+    assert (metrics.window_ms, metrics.cpu_share, metrics.memory_share) == (10_000, 0.0, 0.0)
+
+
+def test_endpoints_are_those_who_get_calls() -> None:
+    endpoints = endpoints_to(orders(), "tower-7")
+    assert [replica.id for replica in endpoints.replicas] == ["r-aaaaaa"]
+    assert (endpoints.generation, endpoints.gateway, endpoints.model) == (4, "http://127.0.0.1:7680", "tower-7")
+    assert endpoints.replicas[0].address == "unix:/a"
