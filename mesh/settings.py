@@ -91,7 +91,7 @@ def _parser(kind: type[Settings], prog: str, env_prefix: str, description: str) 
 
 def _add(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     text = " ".join((field.description or "").split()).replace("%", "%%")
-    if not field.is_required() and field.default not in (None, "", False):
+    if not field.is_required() and field.default not in (None, "", False, ()):
         text = f"{text} [default: {field.default}]"
     if any(isinstance(mark, Positional) for mark in field.metadata):
         parser.add_argument(name, nargs=None if field.is_required() else "?", help=text, metavar=name.upper())

@@ -62,7 +62,7 @@ def _parts(address: str, tls: Tls | None) -> tuple[str, grpc.ChannelCredentials 
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 5000),  # it is also how long one attempt to connect may take
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
         ("grpc.use_local_subchannel_pool", 1),  # two channels to one address must not share their fate
         ("grpc.enable_http_proxy", 0),  # the mesh is never behind the environment's web proxy
