@@ -93,7 +93,7 @@ def train(story: Story, variant: str, version: str, title: str) -> None:
     metrics = json.loads(command([sys.executable, "examples/demand_forecast/train.py", *_published(variant, version)]))
     story.tell(
         f"{variant}: hourly water flow, a week in, six hours out; off by {metrics['mae']:.2f} l/s on held-out weeks,\n"
-        f"persistence by {metrics['persistence_mae']:.2f}. Published as {version} by the training platform in {_show(MODELS)}"
+        f"persistence by {metrics['persistence_mae']:.2f}; published as {version} in {_show(MODELS)}"
     )
     story.end()
 
@@ -155,7 +155,8 @@ def swap(story: Story, token: str) -> None:
         raise Failed(f"a call failed during the swap: {error.decode()}{out.decode()}")
     answered = json.loads(out)
     story.tell(
-        f"{2 * CALLS_DURING_SWAP} calls meanwhile, none failed; answered by {', '.join(answered['grpc']['models'])} first"
+        f"{2 * CALLS_DURING_SWAP} calls meanwhile, none failed;"
+        f" answered by {', '.join(sorted({*answered['grpc']['models'], *answered['http']['models']}))}"
     )
     story.end()
 
