@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Every process of the platform imports the same modules: without bytecode each start costs a second.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo stop test unit contract sim integration conformance docs-test lint format types imports protos gen clean
 

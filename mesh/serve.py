@@ -87,7 +87,10 @@ def _listen_unix(server: grpc.aio.Server, path: Path) -> str:
     """A socket file that nobody else may open; one left behind by a dead process is replaced."""
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         path.unlink()
-    server.add_insecure_port(f"unix:{path}")
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:  # too long a path (108 bytes), a missing directory
+        raise Precondition("BAD_ADDRESS", f"cannot listen on unix:{path}", "use a shorter path that exists") from error
     path.chmod(0o600)
     return f"unix:{path}"
 

@@ -1,0 +1,81 @@
+"""The life of one model version in a host, from its first byte to its last call. Pure.
+
+    LOADING ──▶ WARMING ──▶ READY ──▶ DRAINING
+       │           │          │          ▲
+       │           └──────────┼──────────┤      told to stop, at any time before the end
+       ▼                      ▼
+       └──────▶ FAILED ◀──────┘
+
+READY is proven: sample inputs have gone through the model. DRAINING and FAILED are ends: the next version, and the next
+try, is a new process.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class State(StrEnum):
+    LOADING = "LOADING"
+    WARMING = "WARMING"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    FAILED = "FAILED"
+
+
+_NEXT: dict[State, frozenset[State]] = {
+    State.LOADING: frozenset({State.WARMING, State.DRAINING, State.FAILED}),
+    State.WARMING: frozenset({State.READY, State.DRAINING, State.FAILED}),
+    State.READY: frozenset({State.DRAINING, State.FAILED}),
+    State.DRAINING: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+REPOSITORY_STATES: dict[State, str] = {
+    State.LOADING: "LOADING",
+    State.WARMING: "LOADING",
+    State.READY: "READY",
+    State.DRAINING: "UNLOADING",
+    State.FAILED: "UNAVAILABLE",
+}
+"""What the Open Inference Protocol's repository index calls our states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """Where a model version is. reason: UPPER_SNAKE, message: one sentence; both empty unless it failed."""
+
+    state: State = State.LOADING
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def serves(self) -> bool:
+        """Whether new calls are let in."""
+        return self.state is State.READY
+
+    @property
+    def ended(self) -> bool:
+        return not _NEXT[self.state]
+
+    def warming(self) -> "Lifecycle":
+        return self._to(State.WARMING)
+
+    def ready(self) -> "Lifecycle":
+        return self._to(State.READY)
+
+    def draining(self) -> "Lifecycle":
+        """Stopping is asked for by others, at any time and maybe twice: where it is over already, nothing changes."""
+        return self if self.ended else self._to(State.DRAINING)
+
+    def failed(self, reason: str, message: str) -> "Lifecycle":
+        return replace(self._to(State.FAILED), reason=reason, message=message)
+
+    def _to(self, state: State) -> "Lifecycle":
+        assert state in _NEXT[self.state], f"{self.state} cannot become {state}"
+        return replace(self, state=state)
+
+
+def worst(lives: list[Lifecycle]) -> Lifecycle:
+    """The one that speaks for all models of a host: what keeps it from being ready, the gravest first."""
+    gravity = [State.FAILED, State.DRAINING, State.LOADING, State.WARMING, State.READY]
+    return min(lives, key=lambda life: gravity.index(life.state))

@@ -1,0 +1,202 @@
+"""Inference requests and answers as the Open Inference Protocol writes them in HTTP bodies. Bytes in, bytes out.
+
+    JSON      {"id", "parameters", "inputs": [{"name", "shape", "datatype", "data"}], "outputs": [{"name"}]}
+    binary    the same with `binary_data_size` in place of `data`, and the tensors' raw bytes after the JSON;
+              the header Inference-Header-Content-Length says where the JSON ends
+    raw       that header is 0: the body is the bytes of the model's only input, and all outputs come back binary
+
+The answer has the form that was asked for: `binary_data` of an output, else `binary_data_output` of the request.
+FP16 and BF16 have no JSON form and travel as binary only.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from inference_host.calls import Answer, refuse_unsupported
+from inference_host.signature import Signature, TensorSpec
+from inference_host.tensors import DTYPES, Tensor, from_raw, from_values, to_raw, to_values
+from waypost.errors import Invalid, OutOfRange
+
+BINARY_ONLY = frozenset({"FP16", "BF16"})
+TENSORS_MAX = 1024  # in one request; no model comes near
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A decoded body."""
+
+    inputs: tuple[Tensor, ...]
+    id: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    """Empty: all."""
+    binary: Mapping[str, bool] = field(default_factory=dict)
+    """Outputs that say themselves in which form they want to come."""
+    binary_default: bool = False
+
+
+def decode(body: bytes, json_bytes: int | None) -> Request:
+    """A JSON or binary body. json_bytes: Inference-Header-Content-Length, None without one.
+
+    Raises: Invalid; Unsupported for parameters that we must not ignore.
+    """
+    view = memoryview(body)
+    if json_bytes is not None and json_bytes > len(body):
+        raise _bad(f"Inference-Header-Content-Length is {json_bytes}, the body has {len(body)} bytes")
+    split = len(body) if json_bytes is None else json_bytes
+    try:
+        message = orjson.loads(view[:split])
+    except orjson.JSONDecodeError as error:
+        raise _bad(f"the body is no JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise _bad("the body is no JSON object")
+    outputs = _entries(message, "outputs")
+    parameters = _parameters(message)
+    return Request(
+        inputs=_inputs(message, view[split:]),
+        id=_text(message, "id"),
+        parameters=parameters,
+        outputs=tuple(_text(entry, "name") for entry in outputs),
+        binary={
+            entry["name"]: bool(p["binary_data"]) for entry in outputs if "binary_data" in (p := _parameters(entry))
+        },
+        binary_default=bool(parameters.get("binary_data_output", False)),
+    )
+
+
+def decode_raw(body: bytes, signature: Signature) -> Request:
+    """A body that is the model's only input. Raises: Invalid."""
+    if len(signature.inputs) != 1:
+        raise _bad(f"a raw binary request is for models with one input, this one has {len(signature.inputs)}")
+    spec = signature.inputs[0]
+    if spec.datatype == "BYTES":
+        data = len(body).to_bytes(4, "little") + body
+        return Request((from_raw(spec.name, "BYTES", [1] * max(1, len(spec.shape)), data),), binary_default=True)
+    return Request((from_raw(spec.name, spec.datatype, _raw_shape(spec, len(body)), body),), binary_default=True)
+
+
+def encode(answer: Answer, request: Request) -> tuple[list[bytes], int | None]:
+    """The parts of the body, and the length of the JSON in front where binary tensors follow it.
+
+    Raises: Invalid(NO_JSON_FORM).
+    """
+    outputs: list[dict[str, Any]] = []
+    tail: list[bytes] = []
+    for tensor in answer.outputs:
+        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if request.binary.get(tensor.name, request.binary_default):
+            tail.append(to_raw(tensor))
+            entry["parameters"] = {"binary_data_size": len(tail[-1])}
+        else:
+            entry["data"] = _json_values(tensor)
+        outputs.append(entry)
+    message: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version, "outputs": outputs}
+    if answer.id:
+        message["id"] = answer.id
+    head = orjson.dumps(message)
+    return [head, *tail], len(head) if tail else None
+
+
+def inputs_of(message: Any) -> tuple[Tensor, ...]:
+    """The inputs of a request that is JSON throughout. Raises: Invalid."""
+    if not isinstance(message, dict):
+        raise _bad("a request is a JSON object")
+    return _inputs(message, memoryview(b""))
+
+
+def _inputs(message: Mapping[str, Any], tail: memoryview) -> tuple[Tensor, ...]:
+    tensors: list[Tensor] = []
+    offset = 0
+    for entry in _entries(message, "inputs"):
+        size = _parameters(entry).get("binary_data_size")
+        if size is None:
+            tensors.append(_from_json(entry))
+            continue
+        if not isinstance(size, int) or not 0 <= size <= len(tail) - offset:
+            raise _bad(f"input {entry['name']!r} says {size} binary bytes, {len(tail) - offset} are left in the body")
+        data = tail[offset : offset + size]
+        tensors.append(from_raw(entry["name"], _text(entry, "datatype"), _shape(entry), data))
+        offset += size
+    if offset != len(tail):
+        raise _bad(f"{len(tail) - offset} bytes of the body belong to no input")
+    return tuple(tensors)
+
+
+def _from_json(entry: Mapping[str, Any]) -> Tensor:
+    name, datatype = entry["name"], _text(entry, "datatype")
+    if "data" not in entry:
+        raise _bad(f"input {name!r} has neither data nor binary_data_size")
+    if datatype in BINARY_ONLY:
+        raise Invalid("NO_JSON_FORM", f"input {name!r}: {datatype} has no JSON form", "send it as binary data")
+    return from_values(name, datatype, _shape(entry), entry["data"])
+
+
+def _json_values(tensor: Tensor) -> list[Any]:
+    hint = "ask for it with the parameter binary_data"
+    if tensor.datatype in BINARY_ONLY:
+        raise Invalid("NO_JSON_FORM", f"output {tensor.name!r}: {tensor.datatype} has no JSON form", hint)
+    values = to_values(tensor)
+    if tensor.datatype != "BYTES":
+        return values
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError as error:
+        raise Invalid("NO_JSON_FORM", f"output {tensor.name!r} is no UTF-8 text", hint) from error
+
+
+def _raw_shape(spec: TensorSpec, size_bytes: int) -> tuple[int, ...]:
+    """A batch of one where more than one size varies; the one that is left follows from the number of bytes."""
+    varying = [axis for axis, size in enumerate(spec.shape) if size < 0]
+    shape = list(spec.shape)
+    if len(varying) > 1 and varying[0] == 0:
+        shape[varying.pop(0)] = 1
+    if len(varying) > 1:
+        raise _bad(f"input {spec.name!r} has more than one size that varies: a raw binary request cannot tell them")
+    if varying:
+        rest = math.prod(size for size in shape if size >= 0) * DTYPES[spec.datatype].itemsize
+        shape[varying[0]] = size_bytes // rest if rest else 0
+    return tuple(shape)
+
+
+def _entries(message: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    entries = message.get(key, [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise _bad(f"{key} is no list of objects")
+    if len(entries) > TENSORS_MAX:
+        raise OutOfRange("TOO_MANY_TENSORS", f"{len(entries)} {key}, at most {TENSORS_MAX} are read")
+    for entry in entries:
+        if not isinstance(entry.get("name"), str):
+            raise _bad(f"one of the {key} has no name")
+        refuse_unsupported(entry["name"], _parameters(entry))
+    return entries
+
+
+def _parameters(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise _bad("parameters is no object")
+    return parameters
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key, "")
+    if not isinstance(value, str):
+        raise _bad(f"{key} is no string")
+    return value
+
+
+def _shape(entry: Mapping[str, Any]) -> list[int]:
+    shape = entry.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+        raise _bad(f"shape of {entry['name']!r} is no list of integers")
+    return shape
+
+
+def _bad(why: str) -> Invalid:
+    return Invalid(
+        "BAD_REQUEST", why, "requests follow the Open Inference Protocol (REST) and its binary tensor extension"
+    )

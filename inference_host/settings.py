@@ -1,0 +1,66 @@
+"""Settings of a host. By hand the model and maybe an address are enough; a position's agent writes the others."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from mesh.settings import Positional, Settings
+
+ENV_PREFIX = "WAYPOST_HOST_"
+
+
+class HostSettings(Settings):
+    """Serves a model over the Open Inference Protocol (gRPC and HTTP): by hand, for this machine, or at a position."""
+
+    model: Annotated[Path | None, Positional()] = None
+    """What to serve: an .onnx file, a package directory, or a directory of these."""
+
+    package: Path | None = None
+    """The same for a position: a directory with a manifest.json."""
+
+    grpc: str = "127.0.0.1:8001"
+    """Address of the gRPC face: host:port (port 0: any) or unix:/path."""
+
+    http: str = "127.0.0.1:8000"
+    """Address of the HTTP face: host:port (port 0: any) or unix:/path."""
+
+    threads: int = Field(default=0, ge=0, le=256)
+    """Slow models run at once; fast ones run without a thread. 0: as many as this process has CPUs (cgroup quota
+    included). Each run uses one thread: more would slow small models down."""
+
+    grace_s: float = Field(default=30.0, ge=0, le=3600)
+    """Seconds for calls in flight after SIGTERM; what still runs then is cut. Above the longest deadline of callers."""
+
+    jwks: Path | None = None
+    """JSON Web Key Set that callers' tokens are checked by at first; the monitor replaces it."""
+
+    insecure_no_auth: bool = False
+    """Serve everybody without credentials, also from other machines. Never at a position that matters."""
+
+    insecure_no_tls: bool = False
+    """Listen in plaintext where other machines can connect."""
+
+    replica: str = ""
+    """Id of this host among the replicas of its position."""
+
+    position: str = ""
+    """Full name of the position; empty: started by hand."""
+
+    position_uid: str = ""
+    """uid of the position: tokens are issued for it."""
+
+    serve_as: str = ""
+    """Second name of the model, the same for all versions that the position ever serves."""
+
+    model_version: str = ""
+    """Full name of the model version; empty: as the manifest says."""
+
+    digest: str = ""
+    """Digest that the manifest must carry; empty: any."""
+
+    monitor: str = ""
+    """Address of the position monitor's HostLinkService; empty: none."""
+
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    """debug, info, warning or error. At debug every call is logged."""

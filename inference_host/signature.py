@@ -1,0 +1,129 @@
+"""What goes into a model and what comes out: names, datatypes, shapes with -1 for sizes that may vary."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inference_host.tensors import DTYPES, Array, Tensor
+from waypost.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    """-1 for a size that may vary. No sizes at all: a scalar, or a graph that does not tell (then any shape fits)."""
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        if not self.shape:
+            return True
+        return len(shape) == len(self.shape) and all(
+            mine in (-1, theirs) for mine, theirs in zip(self.shape, shape, strict=True)
+        )
+
+    def agrees(self, other: "TensorSpec") -> bool:
+        """Whether some tensor could fit both."""
+        if (self.name, self.datatype) != (other.name, other.datatype):
+            return False
+        if not self.shape or not other.shape:
+            return True
+        return len(self.shape) == len(other.shape) and all(
+            -1 in (mine, theirs) or mine == theirs for mine, theirs in zip(self.shape, other.shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.datatype}{list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def agrees(self, other: "Signature") -> bool:
+        """Whether both have the same tensors, in any order, with shapes that can meet."""
+        return _agree(self.inputs, other.inputs) and _agree(self.outputs, other.outputs)
+
+    def input(self, name: str) -> TensorSpec | None:
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def __str__(self) -> str:
+        return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
+
+
+def _agree(mine: Sequence[TensorSpec], theirs: Sequence[TensorSpec]) -> bool:
+    others = {spec.name: spec for spec in theirs}
+    return len(mine) == len(theirs) and all(spec.name in others and spec.agrees(others[spec.name]) for spec in mine)
+
+
+def checked_inputs(signature: Signature, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """The arrays of a request by name, all of them there and as the signature says.
+
+    Raises: Invalid(UNKNOWN_INPUT | REPEATED_INPUT | MISSING_INPUT | WRONG_DATATYPE | WRONG_SHAPE).
+    """
+    arrays: dict[str, Array] = {}
+    for tensor in tensors:
+        spec = signature.input(tensor.name)
+        if spec is None:
+            raise Invalid("UNKNOWN_INPUT", f"the model has no input {tensor.name!r}", _takes(signature))
+        if tensor.name in arrays:
+            raise Invalid("REPEATED_INPUT", f"input {tensor.name!r} is there twice")
+        if tensor.datatype != spec.datatype:
+            raise Invalid(
+                "WRONG_DATATYPE",
+                f"input {tensor.name!r} is {spec.datatype}, {tensor.datatype} was sent",
+                tensor=spec.name,
+            )
+        if not spec.fits(tensor.shape):
+            raise Invalid(
+                "WRONG_SHAPE",
+                f"input {tensor.name!r} has shape {list(spec.shape)}, {list(tensor.shape)} was sent",
+                "-1 stands for any size" if -1 in spec.shape else "",
+                tensor=spec.name,
+            )
+        arrays[tensor.name] = tensor.array
+    if len(arrays) != len(signature.inputs):
+        missing = next(spec for spec in signature.inputs if spec.name not in arrays)
+        raise Invalid("MISSING_INPUT", f"input {missing.name!r} is missing", _takes(signature))
+    return arrays
+
+
+def checked_outputs(signature: Signature, wanted: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """The outputs of a reply in the order asked for; all of them where none is named.
+
+    Raises: Invalid(UNKNOWN_OUTPUT).
+    """
+    if not wanted:
+        return signature.outputs
+    known = {spec.name: spec for spec in signature.outputs}
+    for name in wanted:
+        if name not in known:
+            raise Invalid("UNKNOWN_OUTPUT", f"the model has no output {name!r}", f"it has {', '.join(known)}")
+    return tuple(known[name] for name in wanted)
+
+
+def made_up_inputs(signature: Signature, size: int) -> dict[str, Array]:
+    """Inputs that fit: 1 for a first size that varies (a batch), `size` for the others.
+
+    Floats are 0.5 and not 0, so that a division does not hide behind a NaN; integers are 0, the one index that every
+    table has.
+    """
+    return {spec.name: _made_up(spec, size) for spec in signature.inputs}
+
+
+def _made_up(spec: TensorSpec, size: int) -> Array:
+    shape = tuple(given if given >= 0 else (1 if axis == 0 else size) for axis, given in enumerate(spec.shape))
+    if spec.datatype == "BYTES":
+        array = np.empty(shape, dtype=object)
+        array.fill(b"sample")
+        return array
+    half = {"FP16": 0.5, "FP32": 0.5, "FP64": 0.5, "BF16": 0x3F00}
+    return np.full(shape, half.get(spec.datatype, 0), DTYPES[spec.datatype])
+
+
+def _takes(signature: Signature) -> str:
+    return f"it takes {', '.join(map(str, signature.inputs))}"

@@ -1,0 +1,127 @@
+"""xapp.v1 InferenceService: inference in plain values, for callers that have nothing but JSON.
+
+The gateway turns JSON into these messages. Names, datatypes and shapes may be left out where the model's signature
+tells them; the tensors then go the same way as everybody's.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from inference_host.calls import Call
+from inference_host.dataplane import DataPlane, Place
+from inference_host.signature import Signature, TensorSpec
+from inference_host.tensors import DTYPES, Tensor, from_values, to_values
+from waypost import names
+from waypost.api.xapp.v1 import inference_pb2 as xapp
+from waypost.api.xapp.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
+from waypost.errors import Invalid
+
+SERVICE = "waypost.api.xapp.v1.InferenceService"
+ID_CHARS_MAX = 64
+
+
+class Face(InferenceServiceServicer):
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        add_InferenceServiceServicer_to_server(self, server)
+
+    async def Infer(self, request: xapp.InferRequest, context: Any) -> xapp.InferResponse:  # noqa: N802  gRPC's name
+        with self._plane.meter.call() as measured:
+            measured.deadline = self._plane.deadline_of(context.time_remaining(), {})
+            _check_position(request.position, self._plane.place)
+            if len(request.id) > ID_CHARS_MAX:
+                raise Invalid("BAD_ID", f"the id has {len(request.id)} characters, at most {ID_CHARS_MAX} are allowed")
+            model = self._plane.only_model()
+            signature = self._plane.metadata(model, "").signature
+            inputs = [_input(tensor, signature) for tensor in request.inputs]
+            answer = await self._plane.infer(Call(model, "", inputs, request.id, deadline=measured.deadline))
+            facts = self._plane.facts(model, "")
+            context.set_trailing_metadata(facts)
+            return xapp.InferResponse(
+                id=answer.id,
+                outputs=[_output(tensor) for tensor in answer.outputs],
+                model_version=dict(facts)["waypost-model-version"],
+                digest=dict(facts)["waypost-model-digest"],
+            )
+
+
+def _check_position(said: str, place: Place) -> None:
+    """A caller that says where it wants to go must have arrived there."""
+    if said and said not in (place.position_uid, place.position, names.short(place.position)):
+        here = f"position {place.position}" if place.position else "a host started by hand"
+        raise Invalid(
+            "WRONG_POSITION", f"the call is for position {said[:128]!r}, this is {here}", "leave `position` empty"
+        )
+
+
+def _input(tensor: xapp.Tensor, signature: Signature) -> Tensor:
+    spec = _spec(tensor, signature)
+    datatype = tensor.datatype or spec.datatype
+    values = _values(tensor, datatype)
+    return from_values(spec.name, datatype, tuple(tensor.shape) or _shape(spec, len(values)), values)
+
+
+def _spec(tensor: xapp.Tensor, signature: Signature) -> TensorSpec:
+    if not tensor.name and len(signature.inputs) == 1:
+        return signature.inputs[0]
+    spec = signature.input(tensor.name)
+    if spec is None:
+        inputs = ", ".join(map(str, signature.inputs))
+        raise Invalid("UNKNOWN_INPUT", f"the model has no input {tensor.name!r}", f"it takes {inputs}")
+    return spec
+
+
+def _values(tensor: xapp.Tensor, datatype: str) -> Sequence[Any]:
+    """The list that fits the datatype."""
+    lists: dict[str, Sequence[Any]] = {
+        "strings": tensor.strings,
+        "booleans": tensor.booleans,
+        "numbers": tensor.numbers,
+    }
+    fitting = {"BYTES": "strings", "BOOL": "booleans"}.get(datatype, "numbers")
+    for name, values in lists.items():
+        if values and name != fitting:
+            raise Invalid(
+                "BAD_DATA", f"tensor {tensor.name!r} is {datatype} and has {name}", f"put the values into {fitting}"
+            )
+    return lists[fitting]
+
+
+def _shape(spec: TensorSpec, count: int) -> tuple[int, ...]:
+    """The model's own; the first size that varies follows from the number of values, further ones are 1.
+
+    At least 1: who sends nothing at all has made a mistake, and hears so.
+    """
+    shape = list(spec.shape)
+    varying = [axis for axis, size in enumerate(shape) if size < 0]
+    for axis in varying[1:]:
+        shape[axis] = 1
+    if varying:
+        rest = math.prod(size for size in shape if size >= 0)
+        shape[varying[0]] = max(1, count // rest) if rest else 0
+    return tuple(shape)
+
+
+def _output(tensor: Tensor) -> xapp.Tensor:
+    message = xapp.Tensor(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+    values = to_values(tensor)
+    if tensor.datatype == "BYTES":
+        message.strings.extend(_texts(tensor.name, values))
+    elif DTYPES[tensor.datatype].kind == "b":
+        message.booleans.extend(values)
+    else:
+        message.numbers.extend(values)
+    return message
+
+
+def _texts(name: str, values: Sequence[bytes]) -> list[str]:
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError as error:
+        hint = "call the model over the Open Inference Protocol"
+        raise Invalid("NO_JSON_FORM", f"output {name!r} is no UTF-8 text", hint) from error

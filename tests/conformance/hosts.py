@@ -1,0 +1,103 @@
+"""Real host processes for tests: started as a person or an agent would, stopped as the platform would."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mesh.settings import dump_toml
+
+START_S = 30.0  # on a busy machine; alone it takes a second
+END_S = 20.0
+
+
+@dataclass(frozen=True)
+class RunningHost:
+    """A host that serves."""
+
+    process: subprocess.Popen[str]
+    grpc: str
+    http: str
+    log: Path
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(END_S)
+
+
+@contextlib.contextmanager
+def by_hand(model: Path, log: Path, *flags: str) -> Iterator[RunningHost]:
+    """`waypost host run MODEL` on ports of the kernel's choice. Killed at the end where it still runs."""
+    argv = ["run", str(model), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *flags]
+    with _process(argv, log) as process:
+        addresses: dict[str, str] = {}
+        assert process.stdout is not None
+        for line in process.stdout:
+            kind, _, address = line.strip().partition("  ")
+            if kind in ("gRPC", "HTTP"):
+                addresses[kind] = address.strip()
+            if line.startswith("  curl"):
+                break
+        assert len(addresses) == 2, log.read_text()
+        yield RunningHost(process, addresses["gRPC"], addresses["HTTP"], log)
+
+
+@contextlib.contextmanager
+def at_position(directory: Path, **settings: str | int | float | bool) -> Iterator[RunningHost]:
+    """A host as an agent starts it: settings in a file, Unix sockets. Yields at once: it may be loading still."""
+    grpc_address, http_address = f"unix:{directory}/g.sock", f"unix:{directory}/h.sock"
+    values = {"grpc": grpc_address, "http": http_address, **settings}
+    (directory / "settings.toml").write_text(dump_toml(values))
+    with _process(["run", "--settings", str(directory / "settings.toml")], directory / "log") as process:
+        yield RunningHost(process, grpc_address, http_address, directory / "log")
+
+
+def check(package: Path) -> tuple[int, dict[str, object]]:
+    """`waypost host check`: exit code and verdict; no verdict where the process died."""
+    done = subprocess.run(
+        [sys.executable, "-m", "inference_host", "check", str(package)],
+        capture_output=True,
+        text=True,
+        timeout=END_S * 2,
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}
+
+
+def wait_until_serving(host: RunningHost, service: str = "") -> None:
+    """Asks grpc.health.v1 until it says SERVING, as an agent does."""
+    with grpc.insecure_channel(host.grpc, [("grpc.default_authority", "localhost")]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        ends = time.monotonic() + START_S
+        while time.monotonic() < ends:
+            assert host.process.poll() is None, host.log.read_text()
+            with contextlib.suppress(grpc.RpcError):
+                request = health_pb2.HealthCheckRequest(service=service)
+                answer = health.Check(request, timeout=1.0, wait_for_ready=True)
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+    raise AssertionError(host.log.read_text())
+
+
+@contextlib.contextmanager
+def _process(argv: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "inference_host", *argv], stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(END_S)
+        assert process.stdout is not None
+        process.stdout.close()

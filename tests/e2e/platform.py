@@ -1,0 +1,109 @@
+"""A whole platform of real processes for one test module, on ports of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+WAYPOST = Path(sys.executable).parent / "waypost"
+PATIENCE_S = 60.0  # for states that take a second on an idle machine
+
+
+class Platform:
+    """`waypost up --detach` in a directory of its own, and the `waypost` command with its context."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.env = {**os.environ, "WAYPOST_CONFIG_DIR": str(directory / "config")}
+        self.gateway = ""
+
+    def up(self) -> None:
+        up = self.json("up", "--detach", "--data-dir", str(self.data_dir), "--port-base", str(free_port_base()))
+        self.gateway = up["gateway"]
+
+    def down(self) -> None:
+        self.run("down", "--data-dir", str(self.data_dir))
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [WAYPOST, *arguments], env=self.env, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run("--output", "json", *arguments)
+        assert done.returncode == 0, f"waypost {' '.join(arguments)}\n{done.stdout}{done.stderr}\n{self.logs()}"
+        return json.loads(done.stdout)
+
+    def publish(self, onnx: Path, version: str) -> None:
+        """Adds a version to the training platform that `up` runs: APP/MODEL/VERSION."""
+        done = self.run("training", "publish", str(self.data_dir / "training"), version, "--onnx", str(onnx))
+        assert done.returncode == 0, done.stderr
+
+    def deploy(self, version: str, position: str, *more: str) -> Any:
+        """Waits until it is in service; returns the position."""
+        return self.json("deploy", f"demo/{version}", "--position", f"demo/{position}", "--wait", *more)["position"]
+
+    def position(self, name: str) -> Any:
+        return self.json("position", "get", f"demo/{name}")
+
+    def state(self, name: str) -> str:
+        return str(self.position(name)["status"]["state"])
+
+    def token(self, application: str) -> str:
+        token_id = f"t{time.monotonic_ns()}"
+        return str(self.json("application", "token", "create", f"demo/{application}", token_id)["secret"])
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Running processes of this platform whose command line holds all the words."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if str(self.data_dir) in line and all(word in line for word in words):
+                found.append(process)
+        return found
+
+    def kill(self, *words: str) -> None:
+        """kill -9 of every process that matches, and proof that they are gone."""
+        victims = self.processes(*words)
+        assert victims, f"nothing matches {words}"
+        for victim in victims:
+            victim.send_signal(signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=5)
+
+    def logs(self) -> str:
+        """The last lines of every process, for a failing test."""
+        tails = []
+        for log in sorted(self.data_dir.rglob("log")):
+            lines = log.read_text(errors="replace").splitlines()[-15:]
+            tails.append("\n".join([f"--- {log.relative_to(self.data_dir)}", *lines]))
+        return "\n".join(tails)
+
+
+def until(true: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
+    """Waits for a state."""
+    end_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end_s, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port_base() -> int:
+    """A base whose ports are all free now: 200 of them in a row, below the kernel's ephemeral range."""
+    for base in range(20000, 32000, 200):
+        if all(_free(base + offset) for offset in (0, 1, 10, 80, 100, 101)):
+            return base
+    raise AssertionError("no free ports")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,166 @@
+"""Tiny models for tests, each written by one function.
+
+affine         FP32 [-1, 4] -> y = 2 x + 1
+mixed          several inputs and outputs of several datatypes
+echo           one datatype, out comes what went in (BYTES, FP16, ...)
+slow           FP32 [-1, n, n]: many matrix products, to be in flight for a while
+features       one that takes a number of features without saying how many
+holding        a template that holds a call until it is let go
+foreign        an operator of nobody's, which no runtime can have
+corrupt        half a model
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+IR_VERSION = 9
+
+ELEMENT_TYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+
+def affine(path: Path, *, scale: float = 2.0, offset: float = 1.0) -> Path:
+    """x FP32 [-1, 4] -> y FP32 [-1, 4] = scale x + offset."""
+    constants = [_constant("scale", np.float32(scale)), _constant("offset", np.float32(offset))]
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["scaled"]), helper.make_node("Add", ["scaled", "offset"], ["y"])]
+    return _save(path, nodes, [_value("x", "FP32", ["n", 4])], [_value("y", "FP32", ["n", 4])], constants)
+
+
+def mixed(path: Path) -> Path:
+    """a INT64 [-1, 3], b FP64 [3], flag BOOL [1] -> sum FP64 [-1, 3] = a + b, negated BOOL [1], a_again INT64 = a."""
+    nodes = [
+        helper.make_node("Cast", ["a"], ["a_float"], to=TensorProto.DOUBLE),
+        helper.make_node("Add", ["a_float", "b"], ["sum"]),
+        helper.make_node("Not", ["flag"], ["negated"]),
+        helper.make_node("Identity", ["a"], ["a_again"]),
+    ]
+    inputs = [_value("a", "INT64", ["n", 3]), _value("b", "FP64", [3]), _value("flag", "BOOL", [1])]
+    outputs = [_value("sum", "FP64", ["n", 3]), _value("negated", "BOOL", [1]), _value("a_again", "INT64", ["n", 3])]
+    return _save(path, nodes, inputs, outputs)
+
+
+def features(path: Path, count: int) -> Path:
+    """x FP32 [-1, -1], of which only [-1, count] goes through -> y FP32 [-1, 1], their sum."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    weights = [_constant("w", np.ones((count, 1), np.float32))]
+    return _save(path, nodes, [_value("x", "FP32", ["n", "m"])], [_value("y", "FP32", ["n", 1])], weights)
+
+
+def echo(path: Path, datatype: str, shape: Sequence[int | str] = ("n",)) -> Path:
+    """x -> y of the same datatype and values."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    return _save(path, nodes, [_value("x", datatype, shape)], [_value("y", datatype, shape)])
+
+
+def slow(path: Path, *, size: int = 256, products: int = 64) -> Path:
+    """x FP32 [-1, size, size] -> y of the same shape, after `products` matrix products; about 10 ms each 30 of them."""
+    nodes = [
+        helper.make_node("MatMul", [f"v{number}" if number else "x", "w"], [f"v{number + 1}"])
+        for number in range(products)
+    ]
+    nodes.append(helper.make_node("Identity", [f"v{products}"], ["y"]))
+    shape = ["n", size, size]
+    weights = [_constant("w", np.eye(size, dtype=np.float32))]
+    return _save(path, nodes, [_value("x", "FP32", shape)], [_value("y", "FP32", shape)], weights)
+
+
+HOLDING = """
+import time
+import uuid
+
+class Holding:
+    def load(self, context):
+        self.directory = context.directory
+
+    def predict(self, inputs):
+        if inputs["x"][0] > 0:
+            (self.directory / f"held-{uuid.uuid4()}").touch()
+            while not (self.directory / "go").exists():
+                time.sleep(0.01)
+        return {"y": inputs["x"]}
+"""
+
+
+def holding(directory: Path) -> Path:
+    """Model `holding`, x FP32 [1] -> y = x. A call with x > 0 leaves a file `held-*` and ends once `go` exists."""
+    directory.mkdir(parents=True, exist_ok=True)
+    spec = {"datatype": "FP32", "shape": [1]}
+    sample = {"inputs": [{"name": "x", **spec, "data": [0]}]}
+    (directory / "template.py").write_text(HOLDING)
+    (directory / "samples.json").write_text(json.dumps(sample))
+    manifest(
+        directory,
+        name="projects/p/applications/a/models/holding/versions/1",
+        framework="template",
+        templateClass="template:Holding",
+        artifacts=[{"path": name, "digest": "sha256:aa"} for name in ("template.py", "samples.json")],
+        signature={"inputs": [{"name": "x", **spec}], "outputs": [{"name": "y", **spec}]},
+    )
+    return directory
+
+
+def foreign(path: Path) -> Path:
+    """x FP32 [4] -> y, by operator Warp of domain `acme.ops`."""
+    nodes = [helper.make_node("Warp", ["x"], ["y"], domain="acme.ops")]
+    return _save(path, nodes, [_value("x", "FP32", [4])], [_value("y", "FP32", [4])], domains=["acme.ops"])
+
+
+def corrupt(path: Path) -> Path:
+    """The first half of a good model."""
+    affine(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def manifest(directory: Path, **fields: object) -> Path:
+    """A package's manifest.json: ProtoJSON of control.v1.ModelVersion."""
+    path = directory / "manifest.json"
+    path.write_text(json.dumps(fields))
+    return path
+
+
+def _value(name: str, datatype: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, ELEMENT_TYPES[datatype], shape)
+
+
+def _constant(name: str, value: np.ndarray | np.generic) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(value), name)
+
+
+def _save(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    constants: Sequence[onnx.TensorProto] = (),
+    *,
+    opset: int = OPSET,
+    domains: Sequence[str] = (),
+) -> Path:
+    graph = helper.make_graph(list(nodes), path.stem, list(inputs), list(outputs), list(constants))
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets)
+    model.ir_version = IR_VERSION
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path

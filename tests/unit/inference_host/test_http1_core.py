@@ -1,0 +1,144 @@
+"""The HTTP parser: the same requests for every cut of the same bytes, and no doubt about where a request ends."""
+
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference_host.http1_core import HEAD_BYTES_MAX, HEADERS_MAX, Parser, Refusal, Request
+
+BODY_MAX = 1 << 10
+
+PIPELINE = (
+    b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    b"POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\nContent-Length: 5\r\nX-A: 1\r\nx-a:2\r\n\r\nhello"
+    b"\r\n"
+    b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nT: t\r\n\r\n"
+    b"POST /e HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n"
+)
+REQUESTS = [
+    Request("GET", "/v2/health/live", {"host": "a"}),
+    Request("POST", "/v2/models/m/infer", {"host": "a", "content-length": "5", "x-a": "1, 2"}, b"hello"),
+    Request("POST", "/c", {"host": "a", "transfer-encoding": "chunked"}, b"abc0123456789"),
+    Request("POST", "/e", {"host": "a", "content-length": "0", "connection": "Close"}, b"", keep_alive=False),
+]
+
+
+def requests_of(pieces: list[bytes]) -> list[Request]:
+    parser = Parser(BODY_MAX)
+    found: list[Request] = []
+    for piece in pieces:
+        parser.feed(piece)
+        while (request := parser.next()) is not None:
+            found.append(request)
+    return found
+
+
+def refusal(data: bytes) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        requests_of([data])
+    return refused.value
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join(["POST / HTTP/1.1", "Host: a", *lines, "", ""]).encode("latin-1")
+
+
+@pytest.mark.parametrize("cut", range(1, len(PIPELINE)))
+def test_one_cut_anywhere_changes_nothing(cut: int) -> None:
+    assert requests_of([PIPELINE[:cut], PIPELINE[cut:]]) == REQUESTS
+
+
+def test_bytes_may_come_one_by_one() -> None:
+    assert requests_of([PIPELINE[i : i + 1] for i in range(len(PIPELINE))]) == REQUESTS
+
+
+@given(st.lists(st.integers(1, len(PIPELINE) - 1), max_size=20))
+def test_any_cuts_change_nothing(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(PIPELINE)]
+    assert requests_of([PIPELINE[a:b] for a, b in pairwise(places)]) == REQUESTS
+
+
+@given(st.binary(max_size=BODY_MAX), st.lists(st.integers(1, 64), min_size=1))
+def test_a_chunked_body_is_the_sum_of_its_chunks(body: bytes, sizes: list[int]) -> None:
+    chunks, rest = b"", body
+    for size in [*sizes, BODY_MAX]:
+        piece, rest = rest[:size], rest[size:]
+        if piece:
+            chunks += b"%x\r\n%b\r\n" % (len(piece), piece)
+    (request,) = requests_of([head("Transfer-Encoding: chunked") + chunks + b"0\r\n\r\n"])
+    assert request.body == body
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_requests_or_refused(data: bytes) -> None:
+    with suppress(Refusal):
+        requests_of([data])
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"\x16\x03\x01\x02\x00", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/1.1\nHost: a\n\n\r\n\r\n", 400),  # bare line feeds
+        (head("Content-Length: 1", "Content-Length: 1"), 400),
+        (head("Content-Length: 1", "Transfer-Encoding: chunked"), 400),
+        (head("Content-Length: -1"), 400),
+        (head("Content-Length: 1_0"), 400),
+        (head("Content-Length: \u00b2"), 400),
+        (head("Transfer-Encoding: gzip"), 501),
+        (head("Transfer-Encoding: chunked, chunked"), 501),
+        (head("Expect: a miracle"), 417),
+        (head("X : 1"), 400),
+        (head(" folded"), 400),
+        (head("X: a\x00b"), 400),
+        (head(f"Content-Length: {BODY_MAX + 1}"), 413),
+        (head("Transfer-Encoding: chunked") + b"%x\r\n" % (BODY_MAX + 1), 413),
+        (head("Transfer-Encoding: chunked") + b"-1\r\n", 400),
+        (head("Transfer-Encoding: chunked") + b"1\r\nab\r\n", 400),
+        (head("Transfer-Encoding: chunked") + b"0" * 300, 400),
+        (head("Transfer-Encoding: chunked") + b"0\r\n" + b"t: t\r\n" * 1000, 400),
+        (head(*["X: 1"] * HEADERS_MAX), 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES_MAX, 431),
+    ],
+)
+def test_what_is_no_request_is_refused_with_a_status(data: bytes, status: int) -> None:
+    refused = refusal(data)
+    assert refused.status == status
+    assert refused.message
+
+
+def test_a_body_in_chunks_is_bounded_as_a_whole() -> None:
+    chunk = b"100\r\n" + b"x" * 256 + b"\r\n"
+    assert refusal(head("Transfer-Encoding: chunked") + chunk * 5).status == 413
+
+
+def test_a_client_that_waits_for_a_go_ahead_is_noticed_once() -> None:
+    parser = Parser(BODY_MAX)
+    parser.feed(head("Content-Length: 2", "Expect: 100-continue"))
+    assert parser.next() is None
+    assert parser.awaits_continue
+    parser.feed(b"o")
+    assert parser.next() is None
+    assert not parser.awaits_continue
+    parser.feed(b"k")
+    assert parser.next() == Request("POST", "/", {"host": "a", "content-length": "2", "expect": "100-continue"}, b"ok")
+
+
+def test_a_client_that_waits_with_nothing_to_send_needs_no_go_ahead() -> None:
+    parser = Parser(BODY_MAX)
+    parser.feed(head("Content-Length: 0", "Expect: 100-continue"))
+    assert parser.next() is not None
+    assert not parser.awaits_continue
+
+
+def test_http_1_0_closes_after_its_answer() -> None:
+    (request,) = requests_of([b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"])
+    assert not request.keep_alive

@@ -1,0 +1,241 @@
+"""Users' templates: how they are found, what they may be, and what is said where they fail."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference_host import loader
+from inference_host.execution import Execution
+from inference_host.loader import Warm
+from inference_host.manifest import read
+from tests import models
+from waypost.errors import Internal, Invalid, MeshError, Precondition
+
+DOUBLES = """
+import numpy as np
+
+class Doubles:
+    def load(self, context):
+        self.factor = float((context.directory / "factor.txt").read_text())
+
+    def preprocess(self, inputs):
+        return inputs["x"]
+
+    def predict(self, prepared):
+        return prepared * self.factor
+
+    def postprocess(self, predicted):
+        return {"y": predicted.astype(np.float32)}
+"""
+SIGNATURE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+}
+SAMPLES = '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}'
+
+
+def package(
+    directory: Path,
+    code: str,
+    *,
+    template_class: str = "template:Doubles",
+    samples: str = SAMPLES,
+    signature: object = SIGNATURE,
+) -> Path:
+    files = {"template.py": code, "factor.txt": "2.0", **({"samples.json": samples} if samples else {})}
+    for name, content in files.items():
+        (directory / name).write_text(content)
+    models.manifest(
+        directory,
+        name="projects/p/applications/a/models/m/versions/1",
+        framework="template",
+        templateClass=template_class,
+        artifacts=[{"path": name, "digest": "sha256:aa"} for name in files],
+        **({"signature": signature} if signature else {}),
+    )
+    return directory
+
+
+def warm(directory: Path) -> Warm:
+    async def scenario() -> Warm:
+        execution = Execution(1)
+        try:
+            return await loader.warm_up(await loader.load(read(directory), execution, threads=1), execution)
+        finally:
+            execution.close()
+
+    return asyncio.run(scenario())
+
+
+def answer(directory: Path, value: np.ndarray) -> np.ndarray:
+    async def scenario() -> np.ndarray:
+        execution = Execution(1)
+        try:
+            ready = await loader.warm_up(await loader.load(read(directory), execution, threads=1), execution)
+            return (await loader.run(ready.loaded, {"x": value}, execution, inline=False))["y"]
+        finally:
+            execution.close()
+
+    return asyncio.run(scenario())
+
+
+def refusal(directory: Path) -> MeshError:
+    with pytest.raises(Precondition) as refused:
+        warm(directory)
+    assert refused.value.hint
+    return refused.value
+
+
+def test_a_template_answers(tmp_path: Path) -> None:
+    assert answer(package(tmp_path, DOUBLES), np.ones((1, 2), np.float32)).tolist() == [[2.0, 2.0]]
+
+
+def test_a_template_may_be_asynchronous(tmp_path: Path) -> None:
+    code = DOUBLES.replace("def load", "async def load").replace("def predict", "async def predict")
+    directory = package(tmp_path, code)
+    assert answer(directory, np.ones((1, 2), np.float32)).tolist() == [[2.0, 2.0]]
+
+
+def test_a_template_never_holds_the_event_loop_up(tmp_path: Path) -> None:
+    assert warm(package(tmp_path, DOUBLES)).inline_elements_max == 0
+
+
+def test_a_graph_runs_inline_as_long_as_requests_are_small(tmp_path: Path) -> None:
+    ready = warm(models.affine(tmp_path / "m.onnx"))
+    assert ready.inline({"x": np.zeros((1, 4), np.float32)})
+    assert not ready.inline({"x": np.zeros((1 << 20, 4), np.float32)})
+
+
+def test_only_load_and_predict_are_needed(tmp_path: Path) -> None:
+    code = """
+class Doubles:
+    def load(self, context): ...
+    def predict(self, prepared):
+        return prepared["x"] * 2
+"""
+    assert answer(package(tmp_path, code), np.ones((1, 2), np.float32)).tolist() == [[2.0, 2.0]]
+
+
+def test_load_may_tell_the_signature(tmp_path: Path) -> None:
+    code = DOUBLES.replace(
+        "self.factor =",
+        "from inference_host.signature import Signature, TensorSpec\n"
+        "        spec = lambda name: TensorSpec(name, 'FP32', (-1, 2))\n"
+        "        self.signature = Signature((spec('x'),), (spec('y'),))\n"
+        "        self.factor =",
+    )
+    assert str(warm(package(tmp_path, code, signature=None)).loaded.signature) == "x FP32[-1, 2] -> y FP32[-1, 2]"
+
+
+def test_modules_of_two_packages_never_meet(tmp_path: Path) -> None:
+    code = "from .features import FACTOR\n" + DOUBLES.replace("self.factor = ", "self.factor = FACTOR  #")
+    for name, factor in (("one", 3.0), ("two", 5.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "features.py").write_text(f"FACTOR = {factor}")
+        package(tmp_path / name, code)
+    ones = np.ones((1, 2), np.float32)
+    assert [answer(tmp_path / name, ones).tolist() for name in ("one", "two")] == [[[3.0, 3.0]], [[5.0, 5.0]]]
+
+
+def test_a_package_cannot_take_a_librarys_place(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise RuntimeError('never')")
+    warm(package(tmp_path, "import json\n" + DOUBLES))
+    assert sys.path[0] != str(tmp_path)
+
+
+def test_a_package_is_left_as_it_was(tmp_path: Path) -> None:
+    warm(package(tmp_path, DOUBLES))
+    assert not (tmp_path / "__pycache__").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "words"),
+    [
+        ("def", "TEMPLATE_FAILED", "SyntaxError"),
+        ("import no_such_library", "MISSING_LIBRARY", "no_such_library"),
+        ("class Other: ...", "BAD_TEMPLATE_CLASS", "Doubles"),
+        ("class Doubles:\n  def load(self, context): ...", "TEMPLATE_INCOMPLETE", "predict"),
+        ("class Doubles:\n  def __init__(self): 1 / 0", "TEMPLATE_FAILED", "ZeroDivisionError"),
+        (DOUBLES.replace("factor.txt", "weights.txt"), "TEMPLATE_FAILED", "weights.txt"),
+        (DOUBLES.replace("float((", "[0] * 10**14 or float(("), "OUT_OF_MEMORY", "memory"),
+        (DOUBLES.replace("* self.factor", "* None"), "SAMPLE_FAILED", "TypeError"),
+        (DOUBLES.replace("return prepared", "raise SystemExit(0)  #"), "SAMPLE_FAILED", "SystemExit"),
+        ("import sys; sys.exit(0)", "TEMPLATE_FAILED", "SystemExit"),
+        (DOUBLES.replace("float32", "float64"), "SAMPLE_FAILED", "float64"),
+        (DOUBLES.replace('"y":', '"z":'), "SAMPLE_FAILED", "nothing for output 'y'"),
+        (DOUBLES.replace("predicted.", "predicted[0]."), "SAMPLE_FAILED", "shape [2]"),
+        (DOUBLES.replace("{", "list({").replace("}", "})[0]#"), "SAMPLE_FAILED", "str"),
+    ],
+)
+def test_a_template_that_fails_has_a_reason(tmp_path: Path, code: str, reason: str, words: str) -> None:
+    refused = refusal(package(tmp_path, code))
+    assert refused.reason == reason
+    assert words in refused.message
+
+
+@pytest.mark.parametrize("template_class", ["template", ":Doubles", "template:"])
+def test_a_class_is_named_as_module_and_class(tmp_path: Path, template_class: str) -> None:
+    assert refusal(package(tmp_path, DOUBLES, template_class=template_class)).reason == "BAD_TEMPLATE_CLASS"
+
+
+def test_a_module_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert refusal(package(tmp_path, DOUBLES, template_class="other:Doubles")).reason == "MISSING_FILE"
+
+
+def test_a_template_without_samples_or_signature_is_refused(tmp_path: Path) -> None:
+    assert refusal(package(tmp_path, DOUBLES, samples="")).reason == "NO_SAMPLES"
+    assert refusal(package(tmp_path, DOUBLES, signature=None)).reason == "NO_SIGNATURE"
+
+
+@pytest.mark.parametrize("samples", ["{", "[]", "3", "[3]", '{"inputs": []}', SAMPLES.replace("FP32", "FP64")])
+def test_samples_that_do_not_fit_are_refused(tmp_path: Path, samples: str) -> None:
+    assert refusal(package(tmp_path, DOUBLES, samples=samples)).reason == "BAD_SAMPLES"
+
+
+def test_every_sample_goes_through_the_model(tmp_path: Path) -> None:
+    assert len(warm(package(tmp_path, DOUBLES, samples=f"[{SAMPLES}, {SAMPLES}]")).samples) == 2
+    code = DOUBLES.replace("prepared *", "1 / (prepared[0, 0] - 5.0) if prepared[0, 0] != 5 else None *")
+    assert (
+        refusal(package(tmp_path, code, samples=f"[{SAMPLES}, {SAMPLES.replace('[1, 2]}]', '[5, 2]}]')}]")).reason
+        == "SAMPLE_FAILED"
+    )
+
+
+def test_a_template_may_refuse_a_request(tmp_path: Path) -> None:
+    code = "from waypost.errors import Invalid\n" + DOUBLES.replace(
+        "return inputs",
+        "if inputs['x'][0, 0] < 0: raise Invalid('NEGATIVE', 'no loads below zero')\n        return inputs",
+    )
+    with pytest.raises(Invalid) as refused:
+        answer(package(tmp_path, code), -np.ones((1, 2), np.float32))
+    assert refused.value.reason == "NEGATIVE"
+
+
+def test_what_a_template_raises_is_not_told_to_callers(tmp_path: Path) -> None:
+    code = DOUBLES.replace("return inputs", "assert inputs['x'][0, 0] > 0, 'secret'\n        return inputs")
+    with pytest.raises(Internal) as failed:
+        answer(package(tmp_path, code), -np.ones((1, 2), np.float32))
+    assert failed.value.reason == "MODEL_FAILED"
+    assert "secret" not in str(failed.value)
+
+
+def test_sizes_that_vary_are_tried_until_a_graph_takes_them(tmp_path: Path) -> None:
+    """A model of 8 features whose graph does not say so."""
+    models.affine(tmp_path / "fixed.onnx")
+    assert warm(tmp_path / "fixed.onnx").samples[0]["x"].shape == (1, 4)
+    models.features(tmp_path / "vague.onnx", 8)
+    assert warm(tmp_path / "vague.onnx").samples[0]["x"].shape == (1, 8)
+    models.features(tmp_path / "odd.onnx", 7)
+    assert refusal(tmp_path / "odd.onnx").reason == "SAMPLE_FAILED"
+
+
+def test_a_graph_that_is_not_as_promised_is_refused(tmp_path: Path) -> None:
+    models.affine(tmp_path / "model.onnx")
+    promised = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 5]}], "outputs": []}
+    models.manifest(
+        tmp_path, framework="onnx", artifacts=[{"path": "model.onnx", "digest": "sha256:aa"}], signature=promised
+    )
+    assert refusal(tmp_path).reason == "SIGNATURE_MISMATCH"
