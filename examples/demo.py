@@ -25,7 +25,7 @@ DATA_DIR = ROOT / ".waypost/demo"
 MODELS = DATA_DIR / "training"
 PROJECT, APPLICATION, POSITION = "demo", "demo/water", "demo/water/tank-1"
 FIRST, SECOND = "water/demand/1", "water/demand/2"
-CALLS_DURING_SWAP = 120
+LOOPS_DURING_SWAP = 60
 
 
 class Failed(Exception):
@@ -126,8 +126,11 @@ def deploy_first(story: Story) -> str:
 
 
 def tell_states(story: Story, deployed: dict[str, Any]) -> None:
-    passed = " → ".join(f"{state['state']} at {state['at_s']:.2f} s" for state in deployed["states"])
-    story.tell(passed)
+    """Each state once, with the time since the command was given."""
+    passed: dict[str, float] = {}
+    for state in deployed["states"]:
+        passed.setdefault(state["state"], state["after_s"])
+    story.tell(" → ".join(f"{name} after {after_s:.2f} s" for name, after_s in passed.items()))
 
 
 def call(story: Story, token: str, title: str, loops: int | None = None) -> None:
@@ -145,9 +148,8 @@ def call(story: Story, token: str, title: str, loops: int | None = None) -> None
 def swap(story: Story, token: str) -> None:
     train(story, "mlp", SECOND, "A different model is trained and published")
     story.begin("It takes over at the same endpoint, while the xApp goes on calling")
-    caller = subprocess.Popen(
-        xapp_command(CALLS_DURING_SWAP), cwd=ROOT, env=_with(token), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    paced = [*xapp_command(LOOPS_DURING_SWAP), "--pace", "0.05"]
+    caller = subprocess.Popen(paced, cwd=ROOT, env=_with(token), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deployed = waypost("deploy", f"{PROJECT}/{SECOND}", "--position", POSITION, "--wait")
     tell_states(story, deployed)
     out, error = caller.communicate()
@@ -155,7 +157,7 @@ def swap(story: Story, token: str) -> None:
         raise Failed(f"a call failed during the swap: {error.decode()}{out.decode()}")
     answered = json.loads(out)
     story.tell(
-        f"{2 * CALLS_DURING_SWAP} calls meanwhile, none failed;"
+        f"{2 * LOOPS_DURING_SWAP} calls meanwhile, none failed;"
         f" answered by {', '.join(sorted({*answered['grpc']['models'], *answered['http']['models']}))}"
     )
     story.end()
@@ -181,8 +183,9 @@ def processes() -> list[tuple[str, float]]:
 
 
 def _named(line: list[str]) -> str:
-    if line[1:2] == ["-m"]:
-        return line[2].replace("_", " ").split(".")[0]
+    """`inference host` for a Python module, else the program's own name."""
+    if "-m" in line:
+        return line[line.index("-m") + 1].split(".")[0].replace("_", " ")
     return Path(line[0]).name
 
 

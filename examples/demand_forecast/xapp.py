@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,10 +43,18 @@ def set_pumps(forecast: np.ndarray) -> float:
     return float(forecast.max()) * 1.05
 
 
-def over_grpc(gateway: str, position: str, token: str, data: Windows, deadline_s: float) -> Replay:
+def paced(history: np.ndarray, pace_s: float) -> Iterator[np.ndarray]:
+    """What the sensors read, one window every `pace_s` seconds; replayed at once where that is 0."""
+    began_s = time.monotonic()
+    for n, window in enumerate(history):
+        time.sleep(max(0.0, began_s + n * pace_s - time.monotonic()))
+        yield window
+
+
+def over_grpc(gateway: str, position: str, token: str, data: Windows, deadline_s: float, pace_s: float) -> Replay:
     replay = Replay()
     with waypost.connect(gateway, position=position, token=token, client="demand-forecast") as tank:
-        for history in data.history:
+        for history in paced(data.history, pace_s):
             with tank.loop(deadline_s) as loop:
                 answer = tank.infer(history[np.newaxis])
                 set_pumps(answer["forecast"])
@@ -53,13 +62,13 @@ def over_grpc(gateway: str, position: str, token: str, data: Windows, deadline_s
     return replay
 
 
-def over_http(gateway: str, position: str, token: str, data: Windows, deadline_s: float) -> Replay:
+def over_http(gateway: str, position: str, token: str, data: Windows, deadline_s: float, pace_s: float) -> Replay:
     replay = Replay()
     request = {"application_token": token, "client": "demand-forecast-http"}
     access, _ = post(f"{gateway}/v1/register", request, {"waypost-position": position}, timeout_s=5.0)
     infer = f"{gateway}/positions/{access['position_uid']}/v2/models/{access['model']}/infer"
     bearer = {"authorization": f"Bearer {access['access_token']}"}
-    for history in data.history:
+    for history in paced(data.history, pace_s):
         started = time.monotonic()
         tensor = {"name": "history", "datatype": "FP32", "shape": [1, WINDOW_H], "data": history.tolist()}
         answer, headers = post(infer, {"inputs": [tensor]}, bearer, timeout_s=deadline_s)
@@ -101,13 +110,14 @@ def main() -> int:
     parser.add_argument("--position", required=True, help="PROJECT/APPLICATION/POSITION, or its uid")
     parser.add_argument("--loops", type=int, help="only so many of the hours held out")
     parser.add_argument("--deadline", type=float, default=1.0, metavar="S", help="of each loop [default: %(default)s]")
+    parser.add_argument("--pace", type=float, default=0.0, metavar="S", help="begin a loop so often [default: at once]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     token = os.environ.get("WAYPOST_TOKEN") or parser.error("WAYPOST_TOKEN is not set")
 
     series = load()
     data = split(windows(series), len(series))[1].take(slice(arguments.loops))
-    call = (arguments.gateway, arguments.position, token, data, arguments.deadline)
+    call = (arguments.gateway, arguments.position, token, data, arguments.deadline, arguments.pace)
     try:
         figures = {"grpc": judge(over_grpc(*call), data), "http": judge(over_http(*call), data)}
     except waypost.MeshError as error:

@@ -12,7 +12,12 @@ import tritonclient.http as triton_http
 
 from tests.e2e.platform import Platform
 
-Access = dict[str, dict[str, str]]
+
+class Access(dict[str, dict[str, str]]):
+    """Headers that each position asks for. Copies: tritonclient writes into what it is given."""
+
+    def __getitem__(self, name: str) -> dict[str, str]:
+        return dict(super().__getitem__(name))
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +31,8 @@ def positions(platform: Platform) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def access(platform: Platform, positions: dict[str, Any]) -> Access:
-    """Headers that each position asks for."""
     token = platform.token("lab")
-    return {name: headers(platform, f"demo/lab/{name}", token) for name in positions}
+    return Access({name: headers(platform, f"demo/lab/{name}", token) for name in positions})
 
 
 def headers(platform: Platform, position: str, token: str) -> dict[str, str]:

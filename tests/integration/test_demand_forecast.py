@@ -82,7 +82,7 @@ def test_the_xapp_beats_persistence_over_grpc(example, held_out):
     _, train, xapp = example
     model = FakeModel([TensorSpec("history", "FP32", (-1, 168))], predictor(train.train("linear")[0]))
     with FakePosition(model) as fake:
-        replay = xapp.over_grpc(fake.address, fake.name, fake.token, held_out, DEADLINE_S)
+        replay = xapp.over_grpc(fake.address, fake.name, fake.token, held_out, DEADLINE_S, 0.0)
         assert len(fake.loops) == len(held_out)
     judged = xapp.judge(replay, held_out)
     assert judged["skill"] > 0
@@ -122,7 +122,7 @@ def test_the_xapp_beats_persistence_over_http(example, held_out):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
-        replay = xapp.over_http(address, "p/water/tank", "wp1_x", held_out, DEADLINE_S)
+        replay = xapp.over_http(address, "p/water/tank", "wp1_x", held_out, DEADLINE_S, 0.0)
         server.shutdown()
         thread.join()
     judged = xapp.judge(replay, held_out)
