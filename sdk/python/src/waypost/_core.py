@@ -7,9 +7,9 @@ The model's signature is fetched once, and again when an answer carries the dige
 position calls the inputs invalid: it may have been given a different model since.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from waypost import _retry
 from waypost._calls import Caller, Target
@@ -20,6 +20,9 @@ from waypost.api.xapp.v1 import access_pb2
 from waypost.errors import DataLoss, Invalid, MeshError
 from waypost.loop import LoopBuffer
 from waypost.tensors import Array, Signature, TensorSpec, arrange, from_raw, to_raw
+
+if TYPE_CHECKING:
+    import random
 
 DEFAULT_TIMEOUT_S = 5.0
 SIGNATURE_PACE_S = 1.0  # during a canary two models answer in turn; one look a second is enough
@@ -39,7 +42,7 @@ class Model:
 class Session:
     """clock: monotonic seconds. rng: for the pauses between attempts. Thread-safe."""
 
-    def __init__(self, target: Target, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(self, target: Target, clock: Callable[[], float], rng: "random.Random") -> None:
         self.target = target
         self.loops = LoopBuffer()
         self.caller = Caller(target, clock, rng)

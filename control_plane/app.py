@@ -1,0 +1,116 @@
+"""The control plane as a process: everything put together, from the lock on its data directory to the last goodbye.
+
+    <data_dir>/   control-plane.lock   one process at a time
+                  store.db             resources, observed state, events, history (unless database_url names another)
+                  identity/            our root and its key, our own certificate
+                  ca.pem               what clients of the API trust
+                  admin.token          the first credential, made with the store
+                  artifacts/           files by digest
+                  sources/             access tokens for training platforms
+                  packages/            model versions under check
+
+Every long task is level-triggered and may be begun again at any time. A MeshError that reaches it from below (a busy
+store, a full disk) interrupts it for a moment; anything else is a fault of ours, and ends the process so that its
+supervisor starts it afresh. Edge servers notice neither: they serve on and dial again.
+"""
+
+import asyncio
+import fcntl
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from control_plane.settings import ENV_PREFIX, ControlPlaneSettings
+from mesh import serve
+from mesh.files import private_directory
+from mesh.settings import load
+from waypost.errors import MeshError, Precondition
+
+log = structlog.get_logger()
+
+INTERRUPTED_S = 1.0  # before a task that a MeshError interrupted begins again
+DRAIN_S = 2.0  # for calls under way when we are told to stop; a watch is cut off and called again
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code. argv: without the program's name."""
+    try:
+        settings = load(ControlPlaneSettings, argv, prog="waypost control-plane", env_prefix=ENV_PREFIX)
+    except MeshError as error:
+        sys.stderr.write(serve.render(error))
+        return 1
+    return serve.run("control-plane", partial(run, settings), log_level=settings.log_level)
+
+
+async def run(settings: ControlPlaneSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop`. Raises MeshError where it cannot start; an ExceptionGroup where a task failed."""
+    from control_plane.assembly import ControlPlane  # SQLAlchemy and all that: `--help` should not wait for it
+    from control_plane.store import open_stores
+
+    data_dir = private_directory(settings.data_dir.resolve())
+    with only_process(data_dir):
+        async with open_stores(settings.database_url or f"sqlite:///{data_dir}/store.db") as stores:
+            plane = ControlPlane(settings, data_dir, stores, rng=random.Random())
+            try:
+                await plane.start()
+                await run_tasks(plane.tasks, stop)
+            finally:
+                await plane.stop(DRAIN_S)
+
+
+async def run_tasks(
+    tasks: Mapping[str, Callable[[], Awaitable[None]]], stop: asyncio.Event, *, interrupted_s: float = INTERRUPTED_S
+) -> None:
+    """Runs long tasks, by name, until `stop`; one that a MeshError ends begins again after `interrupted_s`.
+
+    Raises an ExceptionGroup where one fails for any other reason.
+    """
+    async with asyncio.TaskGroup() as group:
+        running = [
+            group.create_task(_kept_running(name, task, interrupted_s), name=name) for name, task in tasks.items()
+        ]
+        await stop.wait()
+        for task in running:
+            task.cancel()
+
+
+async def _kept_running(name: str, run_task: Callable[[], Awaitable[None]], interrupted_s: float) -> None:
+    try:
+        while True:
+            try:
+                await run_task()
+            except* MeshError as errors:
+                log.warning("task_interrupted", task=name, why=str(errors.exceptions[0]))
+            await asyncio.sleep(interrupted_s)
+    except Exception:  # the life of a task ends here, and with it the process
+        log.exception("task_failed", task=name)
+        raise
+
+
+@contextmanager
+def only_process(data_dir: Path) -> Iterator[None]:
+    """Holds the data directory: two control planes would write over one another. Raises Precondition."""
+    path = data_dir / "control-plane.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = path.read_text().strip()
+        os.close(descriptor)
+        raise Precondition(
+            "DATA_DIR_IN_USE",
+            f"{data_dir} is used by another control plane (pid {holder})",
+            "stop it, or choose another --data-dir",
+        ) from error
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)

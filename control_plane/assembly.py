@@ -1,0 +1,161 @@
+"""Which part gets which: the one place where all parts of the control plane meet."""
+
+import asyncio
+import importlib.metadata
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from control_plane.access import Access, Secrets
+from control_plane.admin_token import keep_admin_token
+from control_plane.artifact_service import ArtifactService, ArtifactSourceService
+from control_plane.artifacts import ArtifactStore
+from control_plane.authority import Authority, pin
+from control_plane.enrolment import EnrolmentService
+from control_plane.fleet.caller import LinkAccess
+from control_plane.fleet.fleet import Fleet
+from control_plane.fleet.service import AgentLinkService
+from control_plane.identities import advertised_address, api_identity, certificate_names, pem, root_of
+from control_plane.reconcile.loop import Reconciler
+from control_plane.registry.check import PackageCheck
+from control_plane.registry.registry import Registry
+from control_plane.services.application import ApplicationService
+from control_plane.services.credential import CredentialService
+from control_plane.services.edge_server import EdgeServerService
+from control_plane.services.event import EventService
+from control_plane.services.kit import make_kit
+from control_plane.services.model import ModelService
+from control_plane.services.platform import PlatformService
+from control_plane.services.position import PositionService
+from control_plane.services.project import ProjectService
+from control_plane.services.subscription import SubscriptionService
+from control_plane.services.watch import WatchService
+from control_plane.settings import ControlPlaneSettings
+from control_plane.sources.grpc import GrpcSource
+from control_plane.store import Stores
+from mesh import clock, serve
+from mesh.files import private_directory, write_atomically
+from mesh.link import Timing
+from waypost.api.control.v1 import (
+    application_pb2_grpc,
+    artifact_pb2_grpc,
+    credential_pb2_grpc,
+    edge_server_pb2_grpc,
+    event_pb2_grpc,
+    model_pb2_grpc,
+    platform_pb2_grpc,
+    position_pb2_grpc,
+    project_pb2_grpc,
+    subscription_pb2_grpc,
+    watch_pb2_grpc,
+)
+from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, enrolment_pb2_grpc
+
+log = structlog.get_logger()
+
+QUIET = frozenset(  # so many, or for so long, that a line each would hide the others
+    (
+        "/waypost.api.control.v1.WatchService/Watch",
+        "/waypost.api.link.v1.ArtifactSourceService/ReadArtifact",
+        "/grpc.health.v1.Health/Check",
+    )
+)
+
+_NAMES = "Application Artifact Credential EdgeServer Event Model Platform Position Project Subscription Watch"
+SHOWN = (
+    *(f"waypost.api.control.v1.{name}Service" for name in _NAMES.split()),
+    *("waypost.api.link.v1.EnrolmentService", health.SERVICE_NAME, reflection.SERVICE_NAME),
+)
+"""What reflection names: everything on the API's port."""
+
+
+class ControlPlane:
+    """Everything, listening and not yet serving: `start`, then run `tasks` until it is time to `stop`."""
+
+    def __init__(self, settings: ControlPlaneSettings, data_dir: Path, stores: Stores, *, rng: random.Random) -> None:
+        """Raises MeshError: a port that is taken, an identity that is not whole."""
+        now, ids = clock.now, clock.RandomIds()
+        self._version = importlib.metadata.version("waypost-platform")
+        self._stores = stores
+        self._kit = make_kit(stores, now=now, ids=ids)
+        self._secrets = Secrets(stores, now)
+        self._artifacts = ArtifactStore(data_dir / "artifacts").open()
+        self._admin_token = data_dir / "admin.token"
+        self._is_store_shared = bool(settings.database_url)
+
+        self._authority = Authority.open(
+            data_dir / "identity", now=now(), certificate=settings.ca_certificate, key=settings.ca_key
+        )
+        own = self._authority.identity(certificate_names(settings), now=now())
+        shown = api_identity(settings, own)
+        self._root = root_of(shown.certificate)
+        write_atomically(data_dir / "ca.pem", pem(self._root), mode=0o644)
+
+        self._link = serve.grpc_server(authorise=LinkAccess(self._kit.resources), quiet=QUIET)
+        self._link_bound = serve.listen(self._link, settings.link_listen, own, mutual=True)
+        self._link_address = advertised_address(settings, self._link_bound)
+        self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, quiet=QUIET)
+        self._api_bound = serve.listen(self._api, settings.listen, shown)
+
+        timing = Timing(lease=settings.lease_s, heartbeat=settings.heartbeat_s)
+        self._fleet = Fleet(stores, timing=timing, software_version=self._version, link_address=self._link_address)
+        sources, packages = private_directory(data_dir / "sources"), data_dir / "packages"
+        check = PackageCheck(settings.check_timeout_s)
+        registry = Registry(
+            stores, self._artifacts, partial(GrpcSource, directory=sources), check, packages, ids=ids, rng=rng
+        )
+        self.tasks: dict[str, Callable[[], Awaitable[None]]] = {
+            "store": stores.follow,
+            "reconcile": Reconciler(stores).run,
+            "fleet": self._fleet.run,
+            "registry": registry.run,
+        }
+
+    async def start(self) -> None:
+        """Serves, once everything that calls lean on is there."""
+        credentials = CredentialService(self._kit, pin=pin(self._root))
+        await keep_admin_token(self._stores, credentials, self._admin_token, is_store_shared=self._is_store_shared)
+        self._add_link_services()
+        self._add_api_services(credentials)
+        await self._fleet.open()
+        await self._link.start()
+        await self._api.start()
+        log.info("serving", api=self._api_bound, link=self._link_bound, advertised=self._link_address)
+
+    async def stop(self, grace_s: float) -> None:
+        """Says goodbye to the agents, lets calls under way end, writes what is not written. Harmless before `start`."""
+        self._fleet.say_goodbye()
+        await asyncio.gather(self._api.stop(grace_s), self._link.stop(grace_s))  # neither takes anybody in meanwhile
+        await self._fleet.close()
+
+    def _add_link_services(self) -> None:
+        agent_link_pb2_grpc.add_AgentLinkServiceServicer_to_server(AgentLinkService(self._fleet), self._link)
+        artifact_source_pb2_grpc.add_ArtifactSourceServiceServicer_to_server(
+            ArtifactSourceService(self._artifacts), self._link
+        )
+
+    def _add_api_services(self, credentials: CredentialService) -> None:
+        api, kit = self._api, self._kit
+        application_pb2_grpc.add_ApplicationServiceServicer_to_server(ApplicationService(kit), api)
+        artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactService(self._artifacts), api)
+        credential_pb2_grpc.add_CredentialServiceServicer_to_server(credentials, api)
+        edge_server_pb2_grpc.add_EdgeServerServiceServicer_to_server(EdgeServerService(kit), api)
+        event_pb2_grpc.add_EventServiceServicer_to_server(EventService(kit), api)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(kit, self._artifacts), api)
+        platform = PlatformService(kit, version=self._version, link_address=self._link_address)
+        platform_pb2_grpc.add_PlatformServiceServicer_to_server(platform, api)
+        position_pb2_grpc.add_PositionServiceServicer_to_server(PositionService(kit, self._fleet), api)
+        project_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(kit), api)
+        subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), api)
+        watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(kit), api)
+        enrolment = EnrolmentService(
+            self._stores, self._secrets, self._authority, link_address=self._link_address, now=clock.now
+        )
+        enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, api)
+        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), api)
+        reflection.enable_server_reflection(SHOWN, api)

@@ -1,0 +1,211 @@
+"""Whether a resource that somebody sent is one that we can keep. Pure; knows nothing of other resources.
+
+Every refusal is Invalid(INVALID_FIELD) with the field's path in `metadata["field"]`, what was wrong and what would be
+right. What this software does not know is refused too, never ignored: a field number that a newer client set would
+else be dropped in silence, and the client would believe in it.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import NoReturn
+
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from waypost import names
+from waypost.api.control.v1 import (
+    application_pb2,
+    credential_pb2,
+    edge_server_pb2,
+    model_pb2,
+    position_pb2,
+    project_pb2,
+    subscription_pb2,
+)
+from waypost.errors import Invalid
+
+LABELS_MAX = 64
+LABEL_LENGTH_MAX = 63
+DISPLAY_NAME_LENGTH_MAX = 128
+DESCRIPTION_LENGTH_MAX = 4096
+REPLICAS_MAX = 64
+METRICS_MAX = 256
+TENSORS_MAX = 1024
+SUBSCRIPTION_TEXT_MAX = 64 << 10  # a token or a bundle of roots
+
+_INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+DATATYPES = frozenset(_INTEGERS | {"BOOL", "FP16", "FP32", "FP64", "BF16", "BYTES"})
+"""Of the Open Inference Protocol."""
+
+_SERVE_AS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_METRIC = re.compile(r"[A-Za-z0-9_.:/ -]{1,63}")
+
+
+def refuse(field: str, problem: str, hint: str = "") -> NoReturn:
+    """Raises: Invalid(INVALID_FIELD)."""
+    raise Invalid("INVALID_FIELD", f"{field} {problem}", hint, field=field)
+
+
+def full_name(name: str, collection: str, field: str) -> str:
+    """`name` as it is. Raises: Invalid(INVALID_FIELD) where it is empty, short, or no name of that collection."""
+    form = names.example(collection).partition(" or ")[2] or names.example(collection)
+    try:
+        full = names.parse(name, collection)
+    except Invalid as error:
+        raise Invalid("INVALID_FIELD", f"{field}: {error.message}", f"write it as {form}", field=field) from error
+    if full != name:
+        refuse(field, f"must be a full name, got {name!r}", f"write it as {full}")
+    return full
+
+
+def check_id(id_: str, collection: str, field: str) -> None:
+    """Raises: Invalid(INVALID_FIELD) where `id_` cannot name one of `collection`."""
+    try:
+        names.check_id(id_, collection)
+    except Invalid as error:
+        raise Invalid("INVALID_FIELD", f"{field}: {error.message}", error.hint, field=field) from error
+
+
+def check_known(message: Message, path: str) -> None:
+    """Refuses fields that this software does not know, at any depth."""
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        number = unknown[0].field_number
+        refuse(path, f"has field number {number}, which this server does not know", "upgrade the control plane first")
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        if isinstance(value, Message):
+            check_known(value, f"{path}.{field.name}")
+        else:
+            for index, child in enumerate(value):
+                check_known(child, f"{path}.{field.name}[{index}]")
+
+
+def check_project(project: project_pb2.Project) -> None:
+    check_known(project, "project")
+    _check_about(project.display_name, project.description, project.labels, "project")
+
+
+def check_application(application: application_pb2.Application) -> None:
+    check_known(application, "application")
+    _check_about(application.display_name, application.description, application.labels, "application")
+
+
+def check_model(model: model_pb2.Model) -> None:
+    check_known(model, "model")
+    _check_about(model.display_name, model.description, model.labels, "model")
+
+
+def check_edge_server(edge_server: edge_server_pb2.EdgeServer) -> None:
+    check_known(edge_server, "edge_server")
+    _check_about("", edge_server.description, edge_server.labels, "edge_server")
+
+
+def check_credential(credential: credential_pb2.Credential) -> None:
+    check_known(credential, "credential")
+    _check_about("", credential.description, {}, "credential")
+
+
+def check_position(position: position_pb2.Position) -> None:
+    check_known(position, "position")
+    _check_about("", position.description, position.labels, "position")
+    spec = position.spec
+    full_name(spec.model_version, "versions", "position.spec.model_version")
+    full_name(spec.edge_server, "edgeServers", "position.spec.edge_server")
+    application = names.parent(position.name)
+    if not spec.model_version.startswith(f"{application}/"):
+        refuse(
+            "position.spec.model_version",
+            f"is not of {application}: {spec.model_version}",
+            "a position serves models of its own application",
+        )
+    _check_replicas(spec.replicas)
+    if spec.serve_as and not _SERVE_AS.fullmatch(spec.serve_as):
+        refuse("position.spec.serve_as", f"cannot be {spec.serve_as!r}", "use 1 to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
+    _at_least(spec.resources.cpu_millis, 0, "position.spec.resources.cpu_millis")
+    _at_least(spec.resources.memory_bytes, 0, "position.spec.resources.memory_bytes")
+
+
+def _check_replicas(replicas: position_pb2.Replicas) -> None:
+    field = "position.spec.replicas"
+    if not 0 <= replicas.min <= REPLICAS_MAX:
+        refuse(f"{field}.min", f"must be 1 to {REPLICAS_MAX}, or 0 for 1; got {replicas.min}")
+    lowest = replicas.min or 1
+    if replicas.max and not lowest <= replicas.max <= REPLICAS_MAX:
+        refuse(f"{field}.max", f"must be {lowest} to {REPLICAS_MAX}, or 0 for {lowest}; got {replicas.max}")
+
+
+def check_model_version(version: model_pb2.ModelVersion) -> None:
+    """All but the artifacts, which `registry.versions.check_files` judges."""
+    check_known(version, "model_version")
+    _check_about("", version.description, version.labels, "model_version")
+    _check_framework(version)
+    for side in ("inputs", "outputs"):
+        _check_tensors(getattr(version.signature, side), f"model_version.signature.{side}")
+    _at_most(len(version.metrics), METRICS_MAX, "model_version.metrics", "entries")
+    for name in version.metrics:
+        if not _METRIC.fullmatch(name):
+            refuse("model_version.metrics", f"has the key {name!r}", "use 1 to 63 letters, digits and _.:/-")
+
+
+def _check_framework(version: model_pb2.ModelVersion) -> None:
+    field = "model_version.template_class"
+    match version.framework:
+        case "onnx":
+            if version.template_class:
+                refuse(field, "is for framework `template` only", "leave it empty, or set framework to `template`")
+        case "template":
+            if not _CLASS.fullmatch(version.template_class):
+                refuse(field, f"must be module:Class, got {version.template_class!r}", "for example template:Forecast")
+        case other:
+            refuse("model_version.framework", f"must be `onnx` or `template`, got {other!r}")
+
+
+def _check_tensors(tensors: Collection[model_pb2.TensorSpec], field: str) -> None:
+    _at_most(len(tensors), TENSORS_MAX, field, "tensors")
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        refuse(field, "names a tensor twice")
+    for index, tensor in enumerate(tensors):
+        if not tensor.name:
+            refuse(f"{field}[{index}].name", "must not be empty")
+        if tensor.datatype not in DATATYPES:
+            refuse(f"{field}[{index}].datatype", f"cannot be {tensor.datatype!r}", "use FP32, INT64, BYTES, ...")
+        if any(size < -1 for size in tensor.shape):
+            refuse(f"{field}[{index}].shape", f"cannot be {list(tensor.shape)}", "use -1 for a size that varies")
+
+
+def check_subscription(subscription: subscription_pb2.Subscription) -> None:
+    check_known(subscription, "subscription")
+    spec = subscription.spec
+    host, separator, port = spec.endpoint.rpartition(":")
+    if not (host and separator and port.isdecimal() and 0 < int(port) < 65536):
+        refuse("subscription.spec.endpoint", f"must be host:port, got {spec.endpoint!r}", "for example 10.0.0.7:7610")
+    full_name(spec.project, "projects", "subscription.spec.project")
+    for field in ("activation_token", "ca_pem"):
+        _at_most(len(getattr(spec, field)), SUBSCRIPTION_TEXT_MAX, f"subscription.spec.{field}", "characters")
+    if spec.ca_pem and "-----BEGIN CERTIFICATE-----" not in spec.ca_pem:
+        refuse("subscription.spec.ca_pem", "holds no certificate in PEM", "paste the file that begins -----BEGIN ...")
+
+
+def _check_about(display_name: str, description: str, labels: Mapping[str, str], field: str) -> None:
+    """What people write about a resource."""
+    _at_most(len(display_name), DISPLAY_NAME_LENGTH_MAX, f"{field}.display_name", "characters")
+    _at_most(len(description), DESCRIPTION_LENGTH_MAX, f"{field}.description", "characters")
+    _at_most(len(labels), LABELS_MAX, f"{field}.labels", "entries")
+    for key, value in labels.items():
+        if not key or len(key) > LABEL_LENGTH_MAX or len(value) > LABEL_LENGTH_MAX:
+            refuse(
+                f"{field}.labels", f"has {key!r}: {value!r}", f"keys and values: at most {LABEL_LENGTH_MAX} characters"
+            )
+
+
+def _at_most(count: int, limit: int, field: str, unit: str) -> None:
+    if count > limit:
+        refuse(field, f"has {count} {unit}", f"at most {limit} are kept")
+
+
+def _at_least(value: int, limit: int, field: str) -> None:
+    if value < limit:
+        refuse(field, f"must be {limit} or more, got {value}")

@@ -1,0 +1,126 @@
+"""From what people want to what each edge server is told.
+
+    policy     all positions, versions, tokens and edge servers, as of one store revision
+    parent     the desired state that was planned before, per edge server
+    inventory  what the edge said: versions refused, positions gone
+        -> Plan  the desired state now
+
+The plan is a whole, not a list of steps: whoever runs it twice gets the same, and whoever lost one runs it again. Each
+item carries a generation, which rises exactly when its assignment changes. New generations are the revision that the
+plan was made from, plus one: the commit that writes the plan has at least that revision, so a number is never used
+twice for one name, not even when a position is deleted and made anew, or moves away and comes back while an edge
+server is cut off.
+
+What holds, whatever the input (tests/unit/control_plane/domain/test_plan.py):
+
+* planning again on its own result changes nothing; the order of the inputs does not matter;
+* a live position is assigned to at most one server, to none that is not known, and to exactly the one that its spec
+  names where that exists and there is a version to give;
+* a version that is not AVAILABLE, or that the position refused, is never newly given; what it has it keeps;
+* a position in deletion stays where it is, marked, until its server says that nothing is left of it.
+
+A move (`spec.edge_server` changed) takes the position away from the old server and gives it to the new one in the same
+plan. The new one needs seconds to serve and the old one stops as soon as it hears: make-before-break across servers is
+not here yet.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from control_plane.domain.placement import choose_version, last_told
+from control_plane.domain.types import (
+    Assignment,
+    Desired,
+    Held,
+    HeldReason,
+    Inventory,
+    Item,
+    Plan,
+    Policy,
+    Position,
+    Token,
+)
+
+V = TypeVar("V")
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+def plan(policy: Policy, parent: Desired, inventory: Inventory, *, now_s: float) -> Plan:
+    """The desired state of every edge server known.
+
+    now_s: Unix seconds; tokens that have expired by then are left out.
+    """
+    draft = _Draft(policy, parent)
+    for position in policy.positions.values():
+        if position.deleting:
+            _retire(draft, position, inventory)
+        else:
+            _assign(draft, position, inventory.rejected.get(position.uid, _NOTHING), now_s)
+    return draft.freeze()
+
+
+class _Draft:
+    """A plan in the making."""
+
+    def __init__(self, policy: Policy, parent: Desired) -> None:
+        self.policy = policy
+        self.parent = parent
+        self.desired: dict[str, dict[str, Item]] = {server: {} for server in policy.edge_servers}
+        self.held: dict[str, Held] = {}
+        self.finished: set[str] = set()
+
+    def put(self, server: str, assignment: Assignment) -> None:
+        """Assigns; the generation stays where nothing changed."""
+        before = self.parent.get(server, {}).get(assignment.position)
+        if before and before.assignment == assignment:
+            self.desired[server][assignment.position] = before
+            return
+        generation = max(self.policy.revision, before.generation if before else 0) + 1
+        self.desired[server][assignment.position] = Item(generation, assignment)
+
+    def freeze(self) -> Plan:
+        return Plan(
+            _sorted({server: _sorted(items) for server, items in self.desired.items()}),
+            _sorted(self.held),
+            frozenset(self.finished),
+        )
+
+
+def _assign(draft: _Draft, position: Position, rejected: frozenset[str], now_s: float) -> None:
+    """Gives a wanted position to the server that its spec names."""
+    policy = draft.policy
+    if position.edge_server not in policy.edge_servers:
+        draft.held[position.name] = Held(HeldReason.EDGE_SERVER_NOT_FOUND)
+        return
+    told = last_told(draft.parent, position)
+    before = told[1].assignment if told else None
+    version, held = choose_version(position, policy.versions.get(position.model_version), before, rejected)
+    if held:
+        draft.held[position.name] = held
+    if version:
+        tokens = _good_tokens(policy, position, now_s)
+        draft.put(
+            position.edge_server,
+            Assignment(position.name, position.uid, position.generation, position.spec, version, tokens),
+        )
+
+
+def _good_tokens(policy: Policy, position: Position, now_s: float) -> tuple[Token, ...]:
+    tokens = policy.tokens.get(position.application, frozenset())
+    good = (token for token in tokens if not 0 < token.expire_unix_s <= now_s)
+    return tuple(sorted(good, key=lambda token: token.credential))
+
+
+def _retire(draft: _Draft, position: Position, inventory: Inventory) -> None:
+    """Keeps a position in deletion where it is, marked, until it is gone there."""
+    told = last_told(draft.parent, position)
+    if told is None or told[0] not in draft.policy.edge_servers or (told[0], position.uid) in inventory.gone:
+        draft.finished.add(position.name)
+    else:
+        draft.put(told[0], replace(told[1].assignment, deleting=True))
+
+
+def _sorted(mapping: Mapping[str, V]) -> dict[str, V]:
+    return dict(sorted(mapping.items()))

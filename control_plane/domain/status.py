@@ -1,0 +1,183 @@
+"""What a position shows: what its edge server reported, and what only the control plane can know. Pure.
+
+The agent speaks of what it was told. It cannot know that it is cut off, that nobody told it yet, or that it was told
+something else than the spec says because the version may not be given out. Those truths are added here, on every
+read: a state is never empty, and IN_SERVICE is never said of a spec that is not what serves.
+
+Nothing here depends on when it is asked: a status that says the same is the same, byte for byte.
+"""
+
+from dataclasses import dataclass
+
+from control_plane.domain.assignments import version_of
+from control_plane.domain.placement import deployable
+from control_plane.domain.types import HeldReason
+from waypost import names
+from waypost.api.control.v1 import position_pb2 as pb
+from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE, Condition
+from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_PENDING,
+    EDGE_SERVER_STATE_UNSPECIFIED,
+    EdgeServer,
+    EdgeServerStatus,
+)
+from waypost.api.control.v1.model_pb2 import ModelVersion
+from waypost.api.link.v1.agent_link_pb2 import PositionReport
+
+AGENT_CONNECTED, VERSION_AVAILABLE = "AgentConnected", "VersionAvailable"
+
+_SERVING = (pb.POSITION_STATE_IN_SERVICE, pb.POSITION_STATE_UPDATING)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else is known when a position is shown. None: does not exist, or was never reported."""
+
+    report: PositionReport | None = None
+    """Of the edge server that the spec names."""
+    edge_server: EdgeServer | None = None
+    edge_server_status: EdgeServerStatus | None = None
+    version: ModelVersion | None = None
+    """The one that the spec names."""
+
+
+def edge_server_status(edge_server: EdgeServer, observed: EdgeServerStatus | None) -> EdgeServerStatus:
+    """What an edge server shows."""
+    if observed is not None and observed.state != EDGE_SERVER_STATE_UNSPECIFIED:
+        return observed
+    status = EdgeServerStatus(
+        state=EDGE_SERVER_STATE_PENDING,
+        message="its agent has never connected",
+        hint="create a credential for it, and start `waypost agent` on the machine with it",
+    )
+    status.conditions.append(_never_connected(edge_server))
+    return status
+
+
+def position_status(position: pb.Position, around: Surroundings) -> pb.PositionStatus:
+    """What a position shows."""
+    status = pb.PositionStatus()
+    report = around.report if around.report and around.report.uid == position.uid else None
+    if report:
+        status.CopyFrom(report.status)
+    agent, version = _agent_condition(position, around), _version_condition(position, around, status)
+    _add(status, version)
+    _add(status, agent)
+    if position.HasField("delete_time"):
+        _deleting(status, position, agent)
+    elif report is None or status.state == pb.POSITION_STATE_UNSPECIFIED:
+        _pending(status, position, agent, version)
+    else:
+        _as_specified(status, position, agent, version)
+    return status
+
+
+def _agent_condition(position: pb.Position, around: Surroundings) -> Condition:
+    """As the edge server has it: whose state it is, his are the words."""
+    if around.edge_server is None:
+        return Condition(
+            type=AGENT_CONNECTED,
+            status=CONDITION_STATUS_FALSE,
+            reason=HeldReason.EDGE_SERVER_NOT_FOUND,
+            message=f"there is no edge server {names.leaf(position.spec.edge_server)!r}",
+            hint="create it, or set spec.edge_server to another",
+            since=position.update_time,
+        )
+    shown = edge_server_status(around.edge_server, around.edge_server_status)
+    for judged in shown.conditions:
+        if judged.type == AGENT_CONNECTED:
+            return judged
+    return _never_connected(around.edge_server)
+
+
+def _never_connected(edge_server: EdgeServer) -> Condition:
+    return Condition(
+        type=AGENT_CONNECTED,
+        status=CONDITION_STATUS_FALSE,
+        reason="AGENT_NEVER_CONNECTED",
+        message=f"the agent of edge server {names.leaf(edge_server.name)!r} has never connected",
+        hint="create a credential for it, and start `waypost agent` on the machine with it",
+        since=edge_server.create_time,
+    )
+
+
+def _version_condition(position: pb.Position, around: Surroundings, status: pb.PositionStatus) -> Condition:
+    rejected = {rejection.digest: rejection for rejection in status.rejected}
+    version = version_of(around.version) if around.version else None
+    reason = deployable(version, frozenset(rejected))
+    short = names.short(position.spec.model_version)
+    if reason is None:
+        assert around.version is not None
+        since = around.version.create_time
+        return Condition(type=VERSION_AVAILABLE, status=CONDITION_STATUS_TRUE, since=since)
+    message, hint = explain(reason, short)
+    if reason is HeldReason.VERSION_REJECTED and version:
+        refused = rejected[version.content.digest]
+        message = f"{message}: {refused.reason}: {refused.evidence}" if refused.evidence else message
+    return Condition(
+        type=VERSION_AVAILABLE,
+        status=CONDITION_STATUS_FALSE,
+        reason=reason,
+        message=message,
+        hint=hint,
+        since=around.version.update_time if around.version else position.update_time,
+    )
+
+
+def explain(reason: HeldReason, version: str) -> tuple[str, str]:
+    """(message, hint) for a version that may not be given out."""
+    match reason:
+        case HeldReason.VERSION_NOT_FOUND:
+            return f"there is no model version {version!r}", "deploy one that `waypost model get` lists"
+        case HeldReason.VERSION_IMPORTING:
+            return f"model version {version!r} is still being imported", "wait until it is AVAILABLE"
+        case HeldReason.VERSION_INVALID:
+            return f"model version {version!r} failed its check", "its conditions say why; deploy another one"
+        case HeldReason.VERSION_WITHDRAWN:
+            return f"model version {version!r} was withdrawn by its source", "deploy another one"
+        case HeldReason.VERSION_REJECTED:
+            hint = "deploy another version, or clear the rejection to try it again"
+            return f"this position has refused model version {version!r}", hint
+        case HeldReason.EDGE_SERVER_NOT_FOUND:
+            raise AssertionError("not about a version")
+
+
+def _pending(status: pb.PositionStatus, position: pb.Position, agent: Condition, version: Condition) -> None:
+    status.state = pb.POSITION_STATE_PENDING
+    blocker = next((judged for judged in (version, agent) if judged.status == CONDITION_STATUS_FALSE), None)
+    if blocker:
+        status.message, status.hint = blocker.message, blocker.hint
+    else:
+        status.message = f"waiting for the agent of {names.leaf(position.spec.edge_server)!r} to take it"
+
+
+def _deleting(status: pb.PositionStatus, position: pb.Position, agent: Condition) -> None:
+    server = names.leaf(position.spec.edge_server)
+    if agent.status == CONDITION_STATUS_FALSE:
+        status.message, status.hint = f"leaves {server!r} as soon as its agent is back: {agent.message}", agent.hint
+    elif status.state != pb.POSITION_STATE_DELETING:
+        status.message, status.hint = f"leaving {server!r}", ""
+    status.state = pb.POSITION_STATE_DELETING
+
+
+def _as_specified(status: pb.PositionStatus, position: pb.Position, agent: Condition, version: Condition) -> None:
+    """Corrects a state that was true of what the agent was told, and is not of the spec."""
+    wanted = position.spec.model_version
+    serves_wanted = any(serving.model_version == wanted for serving in status.serving)
+    if status.state in _SERVING and version.status == CONDITION_STATUS_FALSE and not serves_wanted:
+        status.state = pb.POSITION_STATE_DEGRADED
+        status.message = f"serves what it had: {version.message}"
+        status.hint = version.hint
+    elif status.state == pb.POSITION_STATE_IN_SERVICE and status.observed_generation < position.generation:
+        status.state = pb.POSITION_STATE_UPDATING
+        status.message = f"generation {position.generation} is on its way to its edge server"
+        status.hint = ""
+        if agent.status == CONDITION_STATUS_FALSE:
+            status.message, status.hint = f"{status.message}: {agent.message}", agent.hint
+
+
+def _add(status: pb.PositionStatus, judged: Condition) -> None:
+    """Puts a condition first, in the place of the one of its type."""
+    others = [kept for kept in status.conditions if kept.type != judged.type]
+    del status.conditions[:]
+    status.conditions.extend([judged, *others])

@@ -1,0 +1,14 @@
+"""The agents, seen from the control plane: one session per edge server.
+
+    store: desired/<edge server> --poke--> session --Desired--> agent
+    agent --Status--> session --> observed rows (position reports, the edge server's status)
+    agent --Metrics--> figures --> whoever watches, and a row per position and minute
+    agent --Events--> the event table, once each
+
+The agent dials and may vanish at any moment; nothing is queued for it. What it should run is a record in the store, of
+which a session sends the newest; what it says goes into rows of which the newest counts. A session therefore holds
+nothing that the next one, or the next process, would miss.
+
+`status` decides what an edge server's status says (pure), `figures` adds up metrics, `rows` writes observed rows at a
+measured pace, `session` is one agent's stream, `fleet` is all of them and what the services ask of them.
+"""

@@ -1,0 +1,183 @@
+"""All sessions, and what the services ask of them (`services.fleet_port.Fleet`)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import structlog
+
+from control_plane.fleet import status as status_of
+from control_plane.fleet.figures import PACE_S, Figures
+from control_plane.fleet.rows import Observation, Rows
+from control_plane.fleet.session import AgentSession
+from control_plane.mirror import Mirror
+from control_plane.store import Stores
+from control_plane.store import observed_rows as rows
+from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name
+from mesh import clock
+from mesh.link import ParentSession, ParentWire, Sessions, Timing
+from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EdgeServerStatus
+from waypost.api.control.v1.position_pb2 import PositionMetrics
+from waypost.api.link.v1.command_pb2 import Command, Result
+from waypost.errors import Unavailable
+
+log = structlog.get_logger()
+
+MINUTES_PACE_S = 10.0  # how late a finished minute may stand in the history
+
+
+class Fleet:
+    """One per control plane. `open` before anything else; `run` beside the sessions."""
+
+    def __init__(self, stores: Stores, *, timing: Timing, software_version: str, link_address: str) -> None:
+        self.stores = stores
+        self.rows = Rows(stores.observed)
+        self.figures = Figures(self.show_interest)
+        self._timing = timing
+        self._software_version = software_version
+        self._link_address = link_address
+        self._sessions = Sessions()
+        self._epochs: dict[str, int] = {}
+        self._status: dict[str, EdgeServerStatus] = {}
+        self._leases_s: dict[str, float] = {}  # of agents that are lost: when it is over, on the loop's clock
+        self._lease_began = asyncio.Event()
+
+    async def open(self) -> None:
+        """Takes up what the process before knew. Its agents have a lease from now on to come back."""
+        for row in await self.stores.observed.scan(rows.EDGE_SERVER):
+            self._status[row.name] = EdgeServerStatus.FromString(row.body)
+            if self._status[row.name].state == EDGE_SERVER_STATE_CONNECTED:
+                self._begin_lease(row.name)
+
+    async def run(self) -> None:
+        """Pokes sessions, ends leases, writes figures; for ever. May be run again after it raised."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_store(), name="fleet-follow-store")
+            tasks.create_task(self._end_leases(), name="fleet-leases")
+            tasks.create_task(self.rows.run(), name="fleet-rows")
+            tasks.create_task(self._keep_minutes(), name="fleet-minutes")
+
+    def say_goodbye(self) -> None:
+        """We are about to restart: the agents come back by themselves."""
+        for link in self._sessions.all():
+            link.end("RESTARTING")
+
+    async def close(self) -> None:
+        """Writes what is not written yet."""
+        await self.rows.flush()
+        now = clock.now()
+        await self._write_minutes(now + 60)  # the minute under way too: half of it is better than none
+
+    # -- for the services (services.fleet_port.Fleet)
+
+    def command(self, edge_server: str, command: Command) -> AsyncIterator[Result]:
+        link = self._sessions.get(edge_server)
+        if link is None:
+            raise Unavailable(
+                "AGENT_DISCONNECTED",
+                f"the agent of {edge_server} is not connected now",
+                f"see `waypost edge-server get {edge_server.rpartition('/')[2]}`; what it serves it serves on",
+                edge_server=edge_server,
+            )
+        return link.call(command)
+
+    def metrics(self, position: str, edge_server: str) -> AsyncIterator[PositionMetrics]:
+        return self.figures.watch(position, edge_server)
+
+    # -- for the link service
+
+    async def serve(self, edge_server: str, wire: ParentWire) -> None:
+        """One stream of the agent of `edge_server`, to its end. Raises MeshError to tell the agent."""
+        session = AgentSession(self, edge_server)
+        session.link = ParentSession(session, software_version=self._software_version, timing=self._timing)
+        await session.link.serve(wire)
+
+    # -- for sessions
+
+    async def enter(self, session: AgentSession, epoch_seen: int) -> int:
+        """From now on `session` speaks for its edge server; returns its epoch.
+
+        epoch_seen: the highest that the agent knows; after a restore from backup our counter may lie below it.
+        """
+        taken = await self.stores.counters.take(f"epoch/{session.edge_server}")
+        epoch = max(taken, epoch_seen + 1, self._epochs.get(session.edge_server, 0) + 1)
+        self._epochs[session.edge_server] = epoch
+        self._sessions.enter(session.edge_server, session.link)
+        self._leases_s.pop(session.edge_server, None)
+        return epoch
+
+    def leave(self, session: AgentSession) -> bool:
+        """The session is over. True where it still spoke for its edge server: its lease begins to run out."""
+        if not self._sessions.leave(session.edge_server, session.link):
+            return False
+        self._begin_lease(session.edge_server)
+        return True
+
+    def speaks_for(self, edge_server: str, session: AgentSession) -> bool:
+        return self._sessions.get(edge_server) is session.link
+
+    def status(self, edge_server: str) -> EdgeServerStatus:
+        """As of now; nobody may change it."""
+        return self._status.get(edge_server, EdgeServerStatus())
+
+    async def judge(self, edge_server: str, status: EdgeServerStatus) -> None:
+        self._status[edge_server] = status
+        row = rows.edge_server_row(edge_server, status)
+        await self.rows.put([Observation(row, status_of.essence(status))])
+
+    def show_interest(self, edge_server: str) -> None:
+        """Tells the agent which of its positions are watched now, if it is there."""
+        if (link := self._sessions.get(edge_server)) is not None:
+            link.set_interest(self.figures.watched(edge_server), PACE_S)
+
+    # -- life
+
+    async def _follow_store(self) -> None:
+        """Desired state that changed goes down; edge servers that are no more are forgotten."""
+        mirror = Mirror(self.stores.records, DESIRED, EDGE_SERVER)
+        async for revision in self.stores.records.watch(0):
+            changed = await mirror.refresh(revision)
+            for link in self._sessions.all():
+                if desired_name(link.identity) in changed:
+                    link.poke()
+            for edge_server in self._status.keys() - mirror.of(EDGE_SERVER).keys():
+                await self._forget(edge_server)
+
+    async def _forget(self, edge_server: str) -> None:
+        """The edge server was deleted: its session ends, and so do the rows that speak of it."""
+        if await self.stores.records.read(edge_server) is not None:
+            return  # made anew a moment ago
+        if (link := self._sessions.get(edge_server)) is not None:
+            self._sessions.leave(edge_server, link)
+            link.end("EDGE_SERVER_DELETED", self._timing.lease)
+        self._status.pop(edge_server, None)
+        self._leases_s.pop(edge_server, None)
+        reports = await self.stores.observed.scan(rows.POSITION_REPORT, f"{edge_server}/")
+        await self.rows.delete(rows.POSITION_REPORT, [row.name for row in reports])
+        await self.rows.delete(rows.EDGE_SERVER, [edge_server])
+
+    def _begin_lease(self, edge_server: str) -> None:
+        self._leases_s[edge_server] = asyncio.get_running_loop().time() + self._timing.lease
+        self._lease_began.set()
+
+    async def _end_leases(self) -> None:
+        while True:
+            self._lease_began.clear()
+            now_s = asyncio.get_running_loop().time()
+            for edge_server in [server for server, over_s in self._leases_s.items() if over_s <= now_s]:
+                del self._leases_s[edge_server]
+                log.warning("agent_lost", server=edge_server, lease_s=self._timing.lease)
+                status = status_of.lease_over(self.status(edge_server), self._link_address, now=clock.now())
+                await self.judge(edge_server, status)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(self._leases_s.values(), default=None)):
+                    await self._lease_began.wait()
+
+    async def _keep_minutes(self) -> None:
+        while True:
+            await asyncio.sleep(MINUTES_PACE_S)
+            await self._write_minutes(clock.now())
+
+    async def _write_minutes(self, now: float) -> None:
+        if minutes := self.figures.finished_minutes(now=now):
+            await self.stores.minutes.append(minutes, now_s=clock.now())

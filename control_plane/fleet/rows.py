@@ -1,0 +1,75 @@
+"""Observed rows on their way to the store: changes at once, mere figures at a measured pace.
+
+A row is given with its *essence*, the part of it whose change somebody waits for. Another essence is written before
+`put` returns; the same essence with other figures is kept, the newest only, and written by `run` within PACE_S.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from control_plane.store import ObservedRow, ObservedStore
+from waypost.errors import MeshError
+
+PACE_S = 1.0  # a write costs the disk a sync; nobody reads figures faster than this
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A row, and what of it must be known at once."""
+
+    row: ObservedRow
+    essence: bytes
+
+
+class Rows:
+    """The one writer of the rows that come from agents."""
+
+    def __init__(self, observed: ObservedStore) -> None:
+        self._observed = observed
+        self._written: dict[tuple[str, str], bytes] = {}  # digests of essences
+        self._waiting: dict[tuple[str, str], ObservedRow] = {}
+        self._order = asyncio.Lock()  # what was given later is written later
+
+    async def put(self, observations: Iterable[Observation]) -> None:
+        """Newest wins. Raises what the store raises."""
+        now: list[ObservedRow] = []
+        for observation in observations:
+            key = (observation.row.kind, observation.row.name)
+            digest = hashlib.sha256(observation.essence).digest()
+            if self._written.get(key) == digest:
+                self._waiting[key] = observation.row
+            else:
+                self._waiting.pop(key, None)
+                self._written[key] = digest
+                now.append(observation.row)
+        if now:
+            await self._write(now)
+
+    async def delete(self, kind: str, names: Collection[str]) -> None:
+        for name in names:
+            self._written.pop((kind, name), None)
+            self._waiting.pop((kind, name), None)
+        async with self._order:
+            await self._observed.delete(kind, names)
+
+    async def run(self) -> None:
+        """Writes what waits; for ever."""
+        while True:
+            await asyncio.sleep(PACE_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Raises what the store raises; what was not written still waits then."""
+        waiting, self._waiting = self._waiting, {}
+        try:
+            if waiting:
+                await self._write(list(waiting.values()))
+        except MeshError:
+            self._waiting = waiting | self._waiting
+            raise
+
+    async def _write(self, rows: list[ObservedRow]) -> None:
+        async with self._order:
+            await self._observed.put(rows)

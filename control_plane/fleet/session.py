@@ -1,0 +1,153 @@
+"""One agent's stream, seen from the control plane (`mesh.link.ParentHandler`).
+
+A session that a newer one has superseded may still have messages on the way: it is heard no more.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from control_plane.fleet import status as status_of
+from control_plane.fleet.rows import Observation
+from control_plane.store import EventRow
+from control_plane.store.observed_rows import POSITION_REPORT, report_name, report_row
+from control_plane.store.resources import DESIRED, desired_name
+from mesh import clock
+from mesh.link import DesiredState, Item, ParentSession, Refusal
+from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
+from waypost.api.control.v1.position_pb2 import PositionMetrics
+from waypost.api.link.v1 import link_pb2 as pb
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
+from waypost.errors import Denied, Invalid
+
+if TYPE_CHECKING:
+    from control_plane.fleet.fleet import Fleet
+
+log = structlog.get_logger()
+
+M = TypeVar("M", bound=Message)
+
+
+class AgentSession:
+    """edge_server: `edgeServers/{edge_server}`, as the certificate has it."""
+
+    link: ParentSession
+    """Set by whoever makes the session, before it is served."""
+
+    def __init__(self, fleet: "Fleet", edge_server: str) -> None:
+        self._fleet = fleet
+        self.edge_server = edge_server
+        self._told: DesiredState | None = None
+
+    async def admit(self, hello: pb.Hello) -> int:
+        if hello.identity != self.edge_server:
+            raise Denied(
+                "IDENTITY_MISMATCH",
+                f"the agent says that it is {hello.identity!r}, its certificate is that of {self.edge_server}",
+                "start the agent with the data directory of its own edge server",
+            )
+        return await self._fleet.enter(self, hello.epoch)
+
+    async def desired(self) -> DesiredState:
+        record = await self._fleet.stores.records.read(desired_name(self.edge_server))
+        if record is None:
+            # Nothing is planned here. What the agent holds stands: that it shall hold nothing must be a plan.
+            return self._told or self._held_at_hello()
+        items = [Item(item.name, item.generation, item.body) for item in DESIRED.decode(record).upserts]
+        await self._judge(status_of.sent(self._status, record.revision))
+        self._told = DesiredState.of(self._fleet.stores.records.incarnation, record.revision, items)
+        return self._told
+
+    async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            log.warning("item_refused", server=self.edge_server, item=refusal.name, why=refusal.error.message)
+        await self._judge(status_of.accepted(self._status, version, refusals, now=clock.now()))
+
+    async def status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None:
+        if not self._is_current:
+            return
+        own = items.get(self.edge_server)
+        if own is not None:
+            report = _decode(EdgeServerReport, own.body)
+            await self._judge(status_of.reported(self._status, report, now=clock.now()))
+        positions = {name: item for name, item in items.items() if name != self.edge_server}
+        told = {name: item for name, item in positions.items() if item.body}
+        await self._fleet.rows.put([self._observation(name, item) for name, item in told.items()])
+        await self._forget([name for name in positions if name not in told], everything_but=told if full else None)
+
+    async def metrics(self, samples: Sequence[bytes]) -> None:
+        now = clock.now()
+        for sample in samples:
+            metrics = _decode(PositionMetrics, sample)
+            if self._told is not None and metrics.name in self._told.items:  # nobody measures somebody else's positions
+                self._fleet.figures.take(self.edge_server, metrics, now=now)
+        await self._judge(status_of.heard(self._status, now=now))
+
+    async def events(self, events: Sequence[pb.ChildEvent]) -> None:
+        assert self.link.hello is not None
+        boot = f"{self.edge_server}/{self.link.hello.boot_id}"
+        await self._fleet.stores.events.append(
+            [
+                EventRow(
+                    event.time_unix_ms,
+                    event.resource,
+                    event.reason,
+                    event.message,
+                    event.source,
+                    key=f"{boot}/{event.sequence}",
+                )
+                for event in events
+            ]
+        )
+
+    async def link_changed(self, connected: bool) -> None:
+        if connected:
+            await self._judge(status_of.connected(self._status, now=clock.now()))
+            self._fleet.show_interest(self.edge_server)
+        elif self._fleet.leave(self):
+            await self._fleet.judge(self.edge_server, status_of.link_lost(self._status, now=clock.now()))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _held_at_hello(self) -> DesiredState:
+        """By its number and hash alone: enough to send nothing."""
+        assert self.link.hello is not None
+        held = self.link.hello.applied
+        return DesiredState(held.incarnation, held.version, {}, held.hash)
+
+    @property
+    def _is_current(self) -> bool:
+        return self._fleet.speaks_for(self.edge_server, self)
+
+    @property
+    def _status(self) -> EdgeServerStatus:
+        return self._fleet.status(self.edge_server)
+
+    async def _judge(self, status: EdgeServerStatus) -> None:
+        if self._is_current:
+            await self._fleet.judge(self.edge_server, status)
+
+    def _observation(self, position: str, item: pb.StatusItem) -> Observation:
+        report = _decode(PositionReport, item.body)
+        row = report_row(self.edge_server, position, report)
+        report.status.ClearField("report_time")
+        return Observation(row, report.SerializeToString(deterministic=True))
+
+    async def _forget(self, retracted: Sequence[str], *, everything_but: Mapping[str, object] | None) -> None:
+        """Positions of which the agent says nothing any more."""
+        gone = {report_name(self.edge_server, name) for name in retracted}
+        if everything_but is not None:
+            rows = await self._fleet.stores.observed.scan(POSITION_REPORT, f"{self.edge_server}/")
+            kept = {report_name(self.edge_server, name) for name in everything_but}
+            gone |= {row.name for row in rows} - kept
+        if gone:
+            await self._fleet.rows.delete(POSITION_REPORT, gone)
+
+
+def _decode(kind: type[M], body: bytes) -> M:
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise Invalid("BAD_STATUS", f"the agent sent a {kind.DESCRIPTOR.name} that cannot be read: {error}") from error

@@ -1,0 +1,141 @@
+"""What an edge server's status says, step by step. Pure: the status before, what happened, the time; the status after.
+
+Its state is about the link alone. A connection that breaks is no news yet: agents come back within moments, and only
+when the lease has run out is the edge server DISCONNECTED. What it serves it serves on, and the message says so.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from control_plane.conditions import condition, timestamp
+from mesh.link import Refusal
+from waypost.api.control.v1.condition_pb2 import Condition
+from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_CONNECTED,
+    EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServerStatus,
+)
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
+
+AGENT_CONNECTED, DESIRED_ACCEPTED = "AgentConnected", "DesiredStateAccepted"
+OURS = (AGENT_CONNECTED, DESIRED_ACCEPTED)
+"""Conditions that are judged here; all others are the agent's own."""
+
+
+def connected(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """Its agent has just been welcomed."""
+    after = _heard(before, now)
+    after.state = EDGE_SERVER_STATE_CONNECTED
+    after.message, after.hint = "its agent is connected", ""
+    after.connected_since_time.CopyFrom(timestamp(now))
+    return _with(after, condition(AGENT_CONNECTED, True, before.conditions, now=now))
+
+
+def reported(before: EdgeServerStatus, report: EdgeServerReport, *, now: float) -> EdgeServerStatus:
+    """Its agent said what it is and has."""
+    after = _heard(before, now)
+    for field in ("agent_version", "driver", "driver_version", "gateway", "gateway_version", "gateway_address"):
+        setattr(after, field, getattr(report, field))
+    after.capacity.CopyFrom(report.capacity)
+    ours = [kept for kept in before.conditions if kept.type in OURS]
+    theirs = [told for told in report.conditions if told.type not in OURS]
+    _replace_conditions(after, [*ours, *theirs])
+    return after
+
+
+def sent(before: EdgeServerStatus, version: int) -> EdgeServerStatus:
+    """A desired state is on its way."""
+    after = _copy(before)
+    after.desired_version = version
+    return after
+
+
+def accepted(before: EdgeServerStatus, version: int, refusals: Sequence[Refusal], *, now: float) -> EdgeServerStatus:
+    """Its agent holds a desired state durably, but for what it refused."""
+    after = _heard(before, now)
+    after.accepted_version = version
+    if not refusals:
+        return _with(after, condition(DESIRED_ACCEPTED, True, before.conditions, now=now))
+    first = refusals[0]
+    message = f"its agent refused {len(refusals)} of its positions; {first.name or 'all'}: {first.error.message}"
+    refused = condition(
+        DESIRED_ACCEPTED,
+        False,
+        before.conditions,
+        now=now,
+        reason="ITEM_REFUSED",
+        message=message,
+        hint="the agent may be too old for what the position asks for: upgrade it",
+    )
+    return _with(after, refused)
+
+
+def heard(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """Its agent said something else."""
+    return _heard(before, now)
+
+
+def link_lost(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """The connection broke; the lease has not run out."""
+    lost = condition(
+        AGENT_CONNECTED,
+        False,
+        before.conditions,
+        now=now,
+        reason="LINK_LOST",
+        message="the connection to its agent broke; it usually comes back within seconds",
+    )
+    return _with(_copy(before), lost)
+
+
+def lease_over(before: EdgeServerStatus, link_address: str, *, now: float) -> EdgeServerStatus:
+    """Nothing was heard of its agent for a lease."""
+    after = _copy(before)
+    after.state = EDGE_SERVER_STATE_DISCONNECTED
+    last_seen = datetime.fromtimestamp(before.last_seen_time.ToMilliseconds() / 1000, UTC)
+    after.message = f"nothing heard of its agent since {last_seen:%Y-%m-%d %H:%M:%S} UTC; what it serves it serves on"
+    after.hint = f"see that the machine is up, that its agent runs and that it reaches {link_address}"
+    lost = condition(
+        AGENT_CONNECTED,
+        False,
+        before.conditions,
+        now=now,
+        reason="AGENT_LOST",
+        message=after.message,
+        hint=after.hint,
+    )
+    return _with(after, lost)
+
+
+def essence(status: EdgeServerStatus) -> bytes:
+    """Everything but figures that change all the time, and what was sent: a desired state must not wait for its row."""
+    kept = _copy(status)
+    kept.ClearField("last_seen_time")
+    kept.ClearField("desired_version")
+    kept.capacity.ClearField("disk_free_bytes")
+    return kept.SerializeToString(deterministic=True)
+
+
+def _heard(before: EdgeServerStatus, now: float) -> EdgeServerStatus:
+    after = _copy(before)
+    after.last_seen_time.CopyFrom(timestamp(now))
+    return after
+
+
+def _with(status: EdgeServerStatus, judged: Condition) -> EdgeServerStatus:
+    """`status` (changed in place) with this condition in the place of the one of its type."""
+    others = [kept for kept in status.conditions if kept.type != judged.type]
+    _replace_conditions(status, sorted([*others, judged], key=lambda each: each.type not in OURS))
+    return status
+
+
+def _replace_conditions(status: EdgeServerStatus, conditions: Iterable[Condition]) -> None:
+    fresh = list(conditions)
+    del status.conditions[:]
+    status.conditions.extend(fresh)
+
+
+def _copy(status: EdgeServerStatus) -> EdgeServerStatus:
+    copy = EdgeServerStatus()
+    copy.CopyFrom(status)
+    return copy

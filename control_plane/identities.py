@@ -1,0 +1,59 @@
+"""Under which names, addresses and certificates the two ports are served."""
+
+import socket
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from control_plane.settings import ControlPlaneSettings
+from mesh.identity import Identity
+from mesh.serve import split_address
+from waypost.errors import Invalid
+
+WILDCARDS = ("0.0.0.0", "::")  # listened on, and nobody's address
+ALWAYS = ("localhost", "127.0.0.1", "::1")
+
+
+def certificate_names(settings: ControlPlaneSettings) -> list[str]:
+    """DNS names and IP addresses for our own certificate, each once. Raises Precondition (BAD_ADDRESS)."""
+    addresses = [settings.listen, settings.link_listen, settings.advertise_address]
+    hosts = [split_address(address)[0] for address in addresses if address]
+    named = [*ALWAYS, socket.gethostname(), *settings.advertise_names, *hosts]
+    return [name for name in dict.fromkeys(named) if name not in WILDCARDS]
+
+
+def advertised_address(settings: ControlPlaneSettings, bound: str) -> str:
+    """`host:port` of the link as edge servers reach it. bound: what it listens on."""
+    if settings.advertise_address:
+        return settings.advertise_address
+    host, port = split_address(bound)
+    return f"{socket.gethostname()}:{port}" if host in WILDCARDS else bound
+
+
+def api_identity(settings: ControlPlaneSettings, own: Identity) -> Identity:
+    """The operator's own certificate where there is one, else `own`. Raises Invalid (BAD_CERTIFICATE)."""
+    if not settings.certificate and not settings.key:
+        return own
+    if not settings.certificate or not settings.key:
+        raise Invalid("BAD_CERTIFICATE", "certificate and key belong together", "give both, or neither")
+    return Identity(_read(settings.certificate), _read(settings.key), own.roots)
+
+
+def root_of(chain: bytes) -> x509.Certificate:
+    """The last of a chain in PEM: what clients trust, and what join tokens carry the pin of. Raises Invalid."""
+    try:
+        return x509.load_pem_x509_certificates(chain)[-1]
+    except ValueError as error:
+        raise Invalid("BAD_CERTIFICATE", f"the certificate is not PEM: {error}", "leaf first, root last") from error
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Invalid("BAD_CERTIFICATE", f"{path} cannot be read: {error.strerror}", "name a file in PEM") from error

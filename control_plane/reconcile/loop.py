@@ -1,0 +1,125 @@
+"""The loop around the planner: look at everything, plan, commit what differs, wait for news.
+
+It is woken by any commit and by any report of a position; a deploy therefore leaves for its edge server as soon as two
+commits are on disk. Planning is a pure function of what is there now, so that waking for nothing costs a little time
+and changes nothing, and missing a wake-up is mended by the next one.
+
+What is committed was planned from parents that were read before, and the commit says so: where somebody else planned
+in between (another replica of the control plane), it fails as a whole and the loop looks again. Positions that are in
+deletion and gone from the edge lose their record in the same commit that takes the last word of them from the desired
+state.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+import structlog
+
+from control_plane.domain.assignments import Outcome, Resources, plan_resources
+from control_plane.domain.types import Held
+from control_plane.events import Recorder
+from control_plane.mirror import Mirror
+from control_plane.reconcile.reports import Reports
+from control_plane.store import Delete, Put, RevisionConflict, Stores
+from control_plane.store.base import COMMIT_CHANGES_MAX
+from control_plane.store.resources import (
+    CREDENTIAL,
+    DESIRED,
+    EDGE_SERVER,
+    MODEL_VERSION,
+    POSITION,
+    desired_name,
+    encode_desired,
+)
+from mesh import clock
+from waypost import names
+
+log = structlog.get_logger()
+
+IDLE_S = 60.0  # how late the expiry of a token, which nothing announces, may reach the desired state
+
+
+class Reconciler:
+    """One per control plane; `run` may be called again after it raised."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._mirror = Mirror(stores.records, POSITION, MODEL_VERSION, CREDENTIAL, EDGE_SERVER, DESIRED)
+        self._reports = Reports(stores.observed)
+        self._recorder = Recorder(stores.events, clock.now)
+        self._held: Mapping[str, Held] = {}
+
+    async def run(self) -> None:
+        """For ever; cancel it to end. Raises what the store raises."""
+        is_due = True
+        while True:
+            await self._look(is_due=is_due)
+            is_due = not await self._news_within(IDLE_S)
+
+    async def _news_within(self, timeout_s: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._stores.news(self._mirror.revision, self._reports.sequence)
+                return True
+        return False
+
+    async def _look(self, *, is_due: bool) -> None:
+        """Plans where anything that planning looks at has changed, or `is_due`."""
+        changed = await self._mirror.refresh(self._stores.known_revision)
+        is_due |= any(not name.startswith(desired_name("")) for name in changed)
+        is_due |= await self._reports.refresh()
+        while is_due:
+            outcome = plan_resources(self._resources(), now_s=clock.now())
+            try:
+                await self._commit(outcome)
+            except RevisionConflict as conflict:
+                log.info("plan_conflict", name=conflict.name, expected=conflict.expected, actual=conflict.actual)
+                await self._mirror.refresh(await self._stores.records.revision())  # theirs may not be known here yet
+            else:
+                await self._tell(outcome.held)
+                is_due = False
+
+    def _resources(self) -> Resources:
+        return Resources(
+            revision=self._mirror.revision,
+            positions=[each.message for each in self._mirror.of(POSITION).values()],
+            versions=[each.message for each in self._mirror.of(MODEL_VERSION).values()],
+            credentials=[each.message for each in self._mirror.of(CREDENTIAL).values()],
+            edge_servers=frozenset(self._mirror.of(EDGE_SERVER)),
+            desired={_server(name): each.message.upserts for name, each in self._mirror.of(DESIRED).items()},
+            reports=self._reports.all(),
+        )
+
+    async def _commit(self, outcome: Outcome) -> None:
+        """Raises RevisionConflict."""
+        changes: list[Put | Delete] = [encode_desired(server, items) for server, items in outcome.changed.items()]
+        changes += [Delete(desired_name(server)) for server in outcome.abandoned]
+        changes += [Delete(position) for position in outcome.finished]
+        for start in range(0, len(changes), COMMIT_CHANGES_MAX):  # the first: a position may go after its assignment
+            now = changes[start : start + COMMIT_CHANGES_MAX]
+            await self._stores.records.commit(now, expect={change.name: self._revision(change.name) for change in now})
+        if changes:
+            log.info("planned", servers=len(outcome.changed), finished=len(outcome.finished))
+        if outcome.finished:
+            await self._reports.forget(outcome.finished)
+
+    def _revision(self, name: str) -> int:
+        """Of what was planned from; 0 where there was nothing."""
+        if name.startswith(desired_name("")):
+            desired = self._mirror.of(DESIRED).get(name)
+            return desired.revision if desired else 0
+        return self._mirror.of(POSITION)[name].revision
+
+    async def _tell(self, held: Mapping[str, Held]) -> None:
+        """An event for each position that newly does not get what it asks for."""
+        for position, why in held.items():
+            if self._held.get(position) != why:
+                keeps = f"it keeps {names.short(why.keeps)}" if why.keeps else "it has no version to serve"
+                await self._recorder.record(position, why.reason, f"the spec cannot be followed yet: {keeps}")
+        self._held = held
+
+
+def _server(name: str) -> str:
+    """The edge server of a desired state's record."""
+    return name.removeprefix(desired_name(""))

@@ -1,0 +1,106 @@
+"""Asks the inference host whether a package can be served: `python -m inference_host check`, in a child of its own.
+
+The control plane never loads a model. The child shuts itself in (no network, limits on memory and CPU, an empty
+environment), and what remains is ours to watch: that it may crash, hang, or print without end. One JSON object on its
+standard output is the verdict; anything else is INVALID too, with what is known of the reason.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+from google.protobuf import json_format
+
+from waypost.api.control.v1.model_pb2 import Signature
+from waypost.errors import Invalid, Unavailable
+
+log = structlog.get_logger()
+
+OUTPUT_BYTES_MAX = 1 << 20  # the verdict on a model of a thousand tensors has a tenth of it
+COMPLAINT_CHARACTERS_MAX = 300  # of what a crashed child wrote last: enough for an error message
+
+
+class PackageCheck:
+    """timeout_s: wall clock for one package."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    async def __call__(self, package: Path) -> Signature:
+        """What the model takes and gives.
+
+        Raises Invalid with the host's reason, or CHECK_TIMED_OUT, CHECK_CRASHED; Unavailable (CHECK_NOT_STARTED).
+        """
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "inference_host", "check", str(package)),
+                cwd=package.parent,  # `-m` looks there for modules first: never into the package itself
+                env={},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable("CHECK_NOT_STARTED", f"the check could not be started: {error}") from error
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                assert child.stdout is not None
+                assert child.stderr is not None
+                printed, complained = await asyncio.gather(_head(child.stdout), _tail(child.stderr))
+                code = await child.wait()
+        except TimeoutError as error:
+            raise Invalid(
+                "CHECK_TIMED_OUT",
+                f"the check of the model took longer than {self._timeout_s:g} s",
+                "try it with `waypost host check`; make it load faster, or raise check_timeout_s of the control plane",
+            ) from error
+        finally:
+            await _end(child)
+        return read_verdict(printed, code, complained)
+
+
+def read_verdict(printed: bytes, code: int, complained: str = "") -> Signature:
+    """The signature in the child's JSON. Raises Invalid. code: its exit code, negative for a signal."""
+    try:
+        verdict: dict[str, Any] = json.loads(printed)
+        if not verdict["ok"]:
+            raise Invalid(str(verdict["reason"]), str(verdict["message"]), str(verdict["hint"]))
+        return json_format.ParseDict(verdict["signature"], Signature(), ignore_unknown_fields=True)
+    except (ValueError, KeyError, TypeError, json_format.ParseError) as error:
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        last = f"; it wrote last: {complained}" if complained else ""
+        raise Invalid(
+            "CHECK_CRASHED",
+            f"the check of the model ended {how} and without a verdict{last}",
+            "try it with `waypost host check`: a model that crashes its check would crash its host",
+        ) from error
+
+
+async def _head(stream: asyncio.StreamReader) -> bytes:
+    """The first OUTPUT_BYTES_MAX; the rest is read and dropped, so that the child can end."""
+    kept = b""
+    while piece := await stream.read(1 << 16):
+        kept += piece[: OUTPUT_BYTES_MAX - len(kept)]
+    return kept
+
+
+async def _tail(stream: asyncio.StreamReader) -> str:
+    """The last thing written, on one line."""
+    kept = b""
+    while piece := await stream.read(1 << 16):
+        kept = (kept + piece)[-4 * COMPLAINT_CHARACTERS_MAX :]
+    return " ".join(kept.decode(errors="replace").split())[-COMPLAINT_CHARACTERS_MAX:]
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Nothing of the child's session outlives the check."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await child.wait()

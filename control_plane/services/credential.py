@@ -1,0 +1,105 @@
+# ruff: noqa: N802  methods are named by the proto
+"""control.v1.CredentialService: makes secrets, shows each once, keeps its hash.
+
+A secret is `wp1_` and 256 random bits. One that enrols an edge server's agent also carries the pin of this control
+plane's root, `wp1_<random>.<pin>`, so that the agent knows whom to trust before it has any certificate.
+"""
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+from control_plane.access import sha256
+from control_plane.domain.check import check_id, full_name, refuse
+from control_plane.services.families import CREDENTIALS
+from control_plane.services.kit import Kit
+from control_plane.services.listing import Listing, list_page
+from control_plane.services.writing import create, delete
+from control_plane.store.resources import APPLICATION, CREDENTIAL, EDGE_SERVER, Kind
+from waypost.api.control.v1 import credential_pb2 as pb
+from waypost.api.control.v1 import credential_pb2_grpc as rpc
+from waypost.errors import Invalid
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """What a credential belongs to, and what it is good for by that."""
+
+    name: str
+    owner: Kind[Any] | None
+    kind: pb.CredentialKind.ValueType
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}/credentials" if self.name else "credentials"
+
+
+class CredentialService(rpc.CredentialServiceServicer):
+    """pin: sha256 of the SubjectPublicKeyInfo of this control plane's root certificate, 64 hex digits."""
+
+    def __init__(self, kit: Kit, *, pin: str) -> None:
+        self._kit = kit
+        self._pin = pin
+
+    async def CreateCredential(self, request: pb.CreateCredentialRequest, context: Any) -> pb.CreateCredentialResponse:
+        credential, secret = await self.issue(request.parent, request.credential_id, request.credential)
+        return pb.CreateCredentialResponse(credential=credential, secret=secret)
+
+    async def issue(self, parent: str, credential_id: str, asked: pb.Credential) -> tuple[pb.Credential, str]:
+        """(credential, secret). Arguments as in CreateCredentialRequest.
+
+        Raises: Invalid, NotFound for the parent, AlreadyExists(CREDENTIAL_EXISTS).
+        """
+        owner = _parent(parent)
+        check_id(credential_id, "credentials", "credential_id")
+        if asked.HasField("expire_time") and asked.expire_time.ToMilliseconds() <= self._kit.now() * 1000:
+            refuse("credential.expire_time", f"lies in the past: {asked.expire_time.ToJsonString()}")
+        secret = self._new_secret(owner)
+
+        def made(credential: pb.Credential) -> None:
+            credential.kind = owner.kind
+            credential.secret_sha256 = sha256(secret)
+
+        family = replace(CREDENTIALS, owner=owner.owner)
+        created = await create(self._kit, family, asked, f"{owner.prefix}/{credential_id}", made=made)
+        return created, secret
+
+    async def ListCredentials(self, request: pb.ListCredentialsRequest, context: Any) -> pb.ListCredentialsResponse:
+        owner = _parent(request.parent)
+        found, token = await list_page(
+            self._kit,
+            CREDENTIAL,
+            Listing(owner.name, "credentials"),
+            size=request.page_size,
+            token=request.page_token,
+            parent_kind=owner.owner,
+        )
+        return pb.ListCredentialsResponse(credentials=found, next_page_token=token)
+
+    async def DeleteCredential(self, request: pb.DeleteCredentialRequest, context: Any) -> pb.DeleteCredentialResponse:
+        collection, _, credential_id = request.name.rpartition("/")
+        if collection != "credentials" and not collection.endswith("/credentials"):
+            refuse("name", f"is not the name of a credential: {request.name!r}", "write it as .../credentials/{id}")
+        _parent(collection.removesuffix("credentials").removesuffix("/"))
+        check_id(credential_id, "credentials", "name")
+        await delete(self._kit, CREDENTIALS, request.name, request.etag)
+        return pb.DeleteCredentialResponse()
+
+    def _new_secret(self, owner: _Parent) -> str:
+        secret = f"wp1_{secrets.token_urlsafe(SECRET_BYTES)}"
+        return f"{secret}.{self._pin}" if owner.kind == pb.CREDENTIAL_KIND_JOIN else secret
+
+
+def _parent(name: str) -> _Parent:
+    """Raises: Invalid(INVALID_FIELD)."""
+    if not name:
+        return _Parent("", None, pb.CREDENTIAL_KIND_API)
+    if name.startswith("edgeServers/"):
+        return _Parent(full_name(name, "edgeServers", "parent"), EDGE_SERVER, pb.CREDENTIAL_KIND_JOIN)
+    try:
+        return _Parent(full_name(name, "applications", "parent"), APPLICATION, pb.CREDENTIAL_KIND_APPLICATION)
+    except Invalid as error:
+        hint = "write an application's or an edge server's full name, or nothing for an operator's credential"
+        raise Invalid(error.reason, error.message, hint, field="parent") from error

@@ -1,0 +1,145 @@
+# ruff: noqa: N802  methods are named by the proto
+"""control.v1.PositionService: what should be at each place, and what is.
+
+Writing a spec writes a record and nothing else: the planner hears of it from the store. What is asked of a running
+position goes through the fleet (`position_live.py`).
+"""
+
+from typing import Any
+
+from control_plane import events
+from control_plane.access import caller
+from control_plane.domain.assignments import version_of
+from control_plane.domain.check import check_id, full_name
+from control_plane.domain.placement import deployable
+from control_plane.domain.status import explain
+from control_plane.services.families import POSITIONS
+from control_plane.services.fleet_port import Fleet
+from control_plane.services.kit import Kit, check_etag, retried
+from control_plane.services.listing import list_page, listing
+from control_plane.services.position_live import LivePositions
+from control_plane.services.statuses import with_position_status
+from control_plane.services.writing import Guards, create, update
+from control_plane.store.resources import APPLICATION, EDGE_SERVER, MODEL_VERSION, POSITION
+from waypost import names
+from waypost.api.control.v1 import position_pb2 as pb
+from waypost.errors import Precondition
+
+
+class PositionService(LivePositions):
+    def __init__(self, kit: Kit, fleet: Fleet) -> None:
+        super().__init__(kit, fleet)
+
+    async def GetPosition(self, request: pb.GetPositionRequest, context: Any) -> pb.GetPositionResponse:
+        return pb.GetPositionResponse(position=await self.position(request.name))
+
+    async def ListPositions(self, request: pb.ListPositionsRequest, context: Any) -> pb.ListPositionsResponse:
+        wanted = listing(request.parent, "applications", "positions")
+        found, token = await list_page(
+            self._kit, POSITION, wanted, size=request.page_size, token=request.page_token, parent_kind=APPLICATION
+        )
+        shown = await with_position_status(self._kit, found)
+        return pb.ListPositionsResponse(positions=shown, next_page_token=token)
+
+    async def CreatePosition(self, request: pb.CreatePositionRequest, context: Any) -> pb.CreatePositionResponse:
+        parent = full_name(request.parent, "applications", "parent")
+        check_id(request.position_id, "positions", "position_id")
+        name = f"{parent}/positions/{request.position_id}"
+        created = await self._create(request.position, name, validate_only=request.validate_only)
+        return pb.CreatePositionResponse(position=created)
+
+    async def UpdatePosition(self, request: pb.UpdatePositionRequest, context: Any) -> pb.UpdatePositionResponse:
+        asked = request.position
+        name = full_name(asked.name, "positions", "position.name")
+        if request.allow_missing and await self._kit.resources.find(POSITION, name) is None:
+            created = await self._create(asked, name, validate_only=request.validate_only)
+            return pb.UpdatePositionResponse(position=created)
+        changes: list[int] = []
+
+        def touch(before: pb.Position, after: pb.Position) -> None:
+            """Numbers the spec anew where it changed."""
+            _refuse_deleting(before)
+            changes.clear()
+            if after.spec != before.spec:
+                after.generation = before.generation + 1
+                changes.append(after.generation)
+
+        async def guard(after: pb.Position) -> Guards:
+            return await self._guard(after) if changes else {}
+
+        updated = await update(
+            self._kit,
+            POSITIONS,
+            asked,
+            request.update_mask.paths,
+            touch=touch,
+            guard=guard,
+            validate_only=request.validate_only,
+        )
+        if changes and not request.validate_only:
+            await self._tell(updated, events.SPEC_CHANGED, f"generation {updated.generation}: {_summary(updated.spec)}")
+        return pb.UpdatePositionResponse(position=await self._shown(updated))
+
+    async def DeletePosition(self, request: pb.DeletePositionRequest, context: Any) -> pb.DeletePositionResponse:
+        """Marks it; the planner takes it from its edge server and then removes the record."""
+        name = full_name(request.name, "positions", "name")
+
+        async def attempt() -> pb.Position | None:
+            found = await self._kit.resources.get(POSITION, name)
+            check_etag(request.etag, found.message.etag, name)
+            if found.message.HasField("delete_time"):
+                return None
+            found.message.delete_time.CopyFrom(self._kit.timestamp())
+            put = POSITION.encode(name, found.message)
+            await self._kit.stores.records.commit([put], expect={name: found.revision})
+            return found.message
+
+        if marked := await retried(attempt):
+            await self._tell(marked, events.DELETION_ASKED, "it drains and goes")
+        return pb.DeletePositionResponse()
+
+    async def _create(self, asked: pb.Position, name: str, *, validate_only: bool) -> pb.Position:
+        created = await create(
+            self._kit, POSITIONS, asked, name, made=_number, guard=self._guard, validate_only=validate_only
+        )
+        if not validate_only:
+            await self._tell(created, events.CREATED, f"generation 1: {_summary(created.spec)}")
+        return await self._shown(created)
+
+    async def _guard(self, position: pb.Position) -> Guards:
+        """The edge server exists, and the version may be deployed. Raises: Precondition, with the reason and a hint."""
+        spec = position.spec
+        edge_server = await self._kit.resources.find(EDGE_SERVER, spec.edge_server)
+        if edge_server is None:
+            message = f"there is no edge server {names.leaf(spec.edge_server)!r}"
+            hint = "create it first, or choose one that `waypost edge-server list` shows"
+            raise Precondition("EDGE_SERVER_NOT_FOUND", message, hint, edge_server=spec.edge_server)
+        version = await self._kit.resources.find(MODEL_VERSION, spec.model_version)
+        reason = deployable(version_of(version.message) if version else None)
+        if reason is not None:
+            message, hint = explain(reason, names.short(spec.model_version))
+            raise Precondition(reason, message, hint, model_version=spec.model_version)
+        assert version is not None
+        return {edge_server.message.name: edge_server.revision, version.message.name: version.revision}
+
+    async def _tell(self, position: pb.Position, reason: str, message: str) -> None:
+        by = f" (by {caller()})" if caller() else ""
+        await self._kit.recorder.record(position.name, reason, f"{message}{by}")
+
+
+def _number(position: pb.Position) -> None:
+    position.generation = 1
+
+
+def _refuse_deleting(position: pb.Position) -> None:
+    if position.HasField("delete_time"):
+        raise Precondition(
+            "POSITION_DELETING",
+            f"position {names.short(position.name)!r} is being deleted",
+            "wait until it is gone, then create it anew",
+            name=position.name,
+        )
+
+
+def _summary(spec: pb.PositionSpec) -> str:
+    return f"{names.short(spec.model_version)} at {names.leaf(spec.edge_server)}"

@@ -1,0 +1,72 @@
+"""Settings of the control plane. The defaults make one that serves this machine alone."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from mesh.settings import Settings
+
+ENV_PREFIX = "WAYPOST_CONTROL_PLANE_"
+
+
+class ControlPlaneSettings(Settings):
+    """Keeps the fleet's resources, follows training platforms and tells edge servers what to run.
+
+    Everybody needs a credential, on loopback too: the first one is written to admin.token in the data directory."""
+
+    data_dir: Path = Path(".waypost/control-plane")
+    """Directory for the store, the artifacts, the identity and the first token; made where it is missing.
+    One control plane at a time may use it."""
+
+    database_url: str = ""
+    """postgresql://user@host/database where several control planes share one store. Empty: SQLite in data_dir."""
+
+    listen: str = "127.0.0.1:7600"
+    """Address of the API: host:port, TLS (port 0: any). On loopback by default, so that a first try opens nothing."""
+
+    link_listen: str = "127.0.0.1:7601"
+    """Address that agents dial: host:port, mutual TLS (port 0: any)."""
+
+    advertise_address: str = ""
+    """host:port of the link as edge servers reach it; they are told when they enrol. Empty: link_listen with the name
+    of this machine in the place of a wildcard."""
+
+    advertise_names: tuple[str, ...] = ()
+    """DNS names and IP addresses that this control plane is reached by, for its certificate. localhost, the loopback
+    addresses, this machine's name and the addresses listened on are always in it."""
+
+    certificate: Path | None = None
+    """PEM of a certificate of your own for the API, leaf first and its root last. Empty: one signed by our own root.
+    The link always shows ours."""
+
+    key: Path | None = None
+    """PEM of the key that belongs to `certificate`."""
+
+    ca_certificate: Path | None = None
+    """PEM of an authority of your own (EC P-256) to sign edge servers' certificates with. Empty: one is made at the
+    first start. Control planes that share a store must share it too."""
+
+    ca_key: Path | None = None
+    """PEM of the key that belongs to `ca_certificate`."""
+
+    lease_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds of silence after which an edge server counts as disconnected; what it serves it serves on. Three
+    heartbeats: one lost packet is no news."""
+
+    heartbeat_s: float = Field(default=10.0, gt=0, le=1200)
+    """Seconds between signs of life on an idle link, either way. Well below a lease; ten cost a tenth of a message per
+    second and agent."""
+
+    check_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds that the check of one model version may take. A small model takes one; a minute is enough for hundreds
+    of megabytes from a slow disk."""
+
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    """debug, info, warning or error."""
+
+    @model_validator(mode="after")
+    def _a_lease_outlives_heartbeats(self) -> Self:
+        if self.heartbeat_s > self.lease_s / 2:
+            raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
+        return self

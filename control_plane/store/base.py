@@ -1,0 +1,245 @@
+"""What every store promises: narrow on purpose, etcd's shape and not an ORM's.
+
+Five small seams over one database:
+
+* `Store`: desired state. Named records of bytes; a commit is all-or-nothing and takes the next revision, and no
+  reader ever sees revision 8 before revision 7. Deletions leave tombstones, so that whoever watches learns of them;
+  who was away for longer than the tombstones are kept hears `TooOld` and reads everything again.
+* `ObservedStore`: what is, as reported from below. One row per (kind, name), the latest wins, no revisions. Its rows
+  carry a sequence of their own, by which a watcher finds those that changed.
+* `Counters`: numbers that rise durably, for the epochs of sessions.
+* `EventStore`: a bounded list of what happened, for people.
+* `MinuteStore`: metrics by the minute, kept for a day.
+
+What the bytes mean is `resources.py` (and, for observed rows, `observed_rows.py`): adding a resource never touches a
+store. Waking (`watch`) only says "look again": it may be late, early or once for many commits. Reads are the truth.
+
+Errors that any method may raise: Unavailable(STORE_BUSY | STORE_UNREACHABLE), Exhausted(DISK_FULL) and
+DataLoss(STORE_DAMAGED). Nothing was written then; trying again is safe.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from waypost.errors import Conflict, OutOfRange
+
+SCAN_LIMIT = 500  # records per page: about a megabyte of positions
+COMMIT_CHANGES_MAX = 1000  # a commit holds the write lock; a thousand rows take about 30 ms on SQLite
+UNCONDITIONAL: Mapping[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A named value as of `revision`, the commit that wrote it."""
+
+    name: str
+    kind: str
+    revision: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a record, whether or not it exists. `name` is ASCII."""
+
+    name: str
+    kind: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a record; what does not exist stays away."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records by rising name. `after` continues the scan; empty on the last page."""
+
+    records: tuple[Record, ...]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record that was deleted in `revision` and has not come back since."""
+
+    name: str
+    kind: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What became of the records between two revisions, each in its newest form only.
+
+    revision: how far this goes; continue from here. May be short of the newest: then ask again at once.
+    """
+
+    revision: int
+    records: tuple[Record, ...]
+    deleted: tuple[Tombstone, ...]
+
+
+class RevisionConflict(Conflict):
+    """Somebody else wrote in between; nothing was written."""
+
+    def __init__(self, name: str, expected: int, actual: int) -> None:
+        super().__init__(
+            "REVISION_CONFLICT",
+            f"{name} is at revision {actual}, not {expected}: somebody else changed it",
+            "read it again, then repeat the change",
+            name=name,
+        )
+        self.name, self.expected, self.actual = name, expected, actual
+
+
+class TooOld(OutOfRange):
+    """Tombstones are no longer kept back to the revision asked for: read everything again."""
+
+    def __init__(self, since: int, kept_since: int) -> None:
+        super().__init__(
+            "TOO_OLD",
+            f"deletions are known since revision {kept_since}, and {since} lies before it",
+            "start over from a snapshot",
+        )
+
+
+class Store(Protocol):
+    """Revisioned records. revision: strictly rising, 0 = nothing was ever committed."""
+
+    @property
+    def incarnation(self) -> str:
+        """UUID4 of this store's numbering; another one after a restore from backup."""
+
+    async def revision(self) -> int:
+        """The newest commit."""
+
+    async def read(self, name: str) -> Record | None: ...
+
+    async def read_many(self, names: Collection[str]) -> dict[str, Record]:
+        """Those of `names` that exist."""
+
+    async def scan(self, prefix: str, *, kind: str = "", limit: int = SCAN_LIMIT, after: str = "") -> Page:
+        """Records whose name begins with `prefix` (give the slash) and, unless empty, of one kind."""
+
+    async def commit(
+        self,
+        changes: Sequence[Put | Delete],
+        *,
+        expect: Mapping[str, int] = UNCONDITIONAL,
+        unchanged_since: int | None = None,
+    ) -> int:
+        """Apply `changes`, all or nothing; returns the new revision. At most one change per name.
+
+        expect: name -> revision that the caller last read (0 = must not exist). Names that are not changed may be
+        expected too: that is how a check of one record guards the write of another.
+        unchanged_since: the revision of the whole store that the caller looked at, where what it looked at was that
+        something does *not* exist ("no position names this edge server"). For rare commits: any other one conflicts.
+        Raises: RevisionConflict.
+        """
+
+    async def changes(self, since: int) -> Changes:
+        """What differs from revision `since`. Raises: TooOld."""
+
+    def watch(self, since: int) -> AsyncIterator[int]:
+        """Yields revisions > since as they appear, and skips when they come fast: "look again"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRow:
+    kind: str
+    name: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedChanges:
+    """sequence: how far this goes; continue from here. May be short of the newest: then ask again at once.
+
+    deleted: (kind, name) of rows that are no more.
+    """
+
+    sequence: int
+    rows: tuple[ObservedRow, ...]
+    deleted: tuple[tuple[str, str], ...] = ()
+
+
+class ObservedStore(Protocol):
+    """Observed state: one row per (kind, name), the latest wins.
+
+    Deletions are told to whoever is not more than some ten thousand of them behind; there is no `TooOld` here.
+    """
+
+    async def put(self, rows: Sequence[ObservedRow]) -> None:
+        """Write rows; one whose body is what is stored already is left alone and wakes nobody."""
+
+    async def delete(self, kind: str, names: Collection[str]) -> None:
+        """Remove rows; what does not exist stays away."""
+
+    async def read(self, kind: str, names: Collection[str]) -> dict[str, bytes]:
+        """Bodies of those that exist, by name."""
+
+    async def scan(self, kind: str, prefix: str = "") -> Sequence[ObservedRow]:
+        """All rows of a kind whose name begins with `prefix`, by rising name."""
+
+    async def sequence(self) -> int:
+        """Number of the newest change."""
+
+    async def changes(self, since: int) -> ObservedChanges:
+        """Rows that changed after sequence `since`, oldest change first."""
+
+    def watch(self, since: int) -> AsyncIterator[int]:
+        """Yields sequences > since as they appear, and skips when they come fast."""
+
+
+class Counters(Protocol):
+    async def take(self, counter: str) -> int:
+        """The next number of `counter`, from 1. Durable when this returns; no number is given twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """Something that happened. `id` is given by the store (0 before); it rises.
+
+    key: set where the event may arrive twice (from a link); a second one with the same key is dropped.
+    """
+
+    time_unix_ms: int
+    resource: str
+    reason: str
+    message: str
+    source: str
+    key: str = ""
+    id: int = 0
+
+
+class EventStore(Protocol):
+    async def append(self, events: Sequence[EventRow]) -> None:
+        """Add events; the oldest beyond the bound are forgotten."""
+
+    async def newest(self, resource: str = "", *, limit: int = 100, before: int = 0) -> Sequence[EventRow]:
+        """Newest first: of `resource` and of what it owns (empty = all), with ids below `before` (0 = from the top)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteRow:
+    """What one position did in one minute. minute: Unix time / 60, rounded down, on the control plane's clock.
+
+    body: a serialized control.v1.PositionMetrics.
+    """
+
+    name: str
+    minute: int
+    body: bytes
+
+
+class MinuteStore(Protocol):
+    async def append(self, rows: Sequence[MinuteRow], *, now_s: float) -> None:
+        """Add or replace minutes; those older than a day before `now_s` are forgotten."""
+
+    async def query(self, name: str, *, since_minute: int, until_minute: int) -> Sequence[MinuteRow]:
+        """Minutes of one position in [since, until), oldest first."""

@@ -1,0 +1,82 @@
+"""`EventStore` and `MinuteStore` over SQLAlchemy Core: what was, bounded."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, or_, select
+
+from control_plane.store.base import EventRow, MinuteRow
+from control_plane.store.database import Database, uninterrupted
+from control_plane.store.records import take
+from control_plane.store.schema import EVENT, events, minutes
+from control_plane.store.statements import insert_for, upsert, within
+
+EVENTS_MAX = 10_000  # some 3 MB; weeks of a quiet fleet, hours of a bad day
+MINUTES_KEPT = 24 * 60
+
+
+class SqlEvents:
+    """See `base.EventStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def append(self, rows: Sequence[EventRow]) -> None:
+        if not rows:
+            return
+        async with self._database.write() as connection:
+            last = await take(connection, EVENT, len(rows))
+            values = [
+                {
+                    "id": id_,
+                    "time_unix_ms": row.time_unix_ms,
+                    "resource": row.resource,
+                    "reason": row.reason,
+                    "message": row.message,
+                    "source": row.source,
+                    "key": row.key or None,
+                }
+                for id_, row in enumerate(rows, last - len(rows) + 1)
+            ]
+            await connection.execute(insert_for(connection, events).on_conflict_do_nothing(), values)
+            await connection.execute(delete(events).where(events.c.id <= last - EVENTS_MAX))
+
+    @uninterrupted
+    async def newest(self, resource: str = "", *, limit: int = 100, before: int = 0) -> Sequence[EventRow]:
+        wanted = select(events).order_by(events.c.id.desc()).limit(limit)
+        if resource:
+            wanted = wanted.where(or_(events.c.resource == resource, within(events.c.resource, f"{resource}/")))
+        if before:
+            wanted = wanted.where(events.c.id < before)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(wanted)).mappings().all()
+        return [EventRow(**{**row, "key": row["key"] or ""}) for row in rows]
+
+
+class SqlMinutes:
+    """See `base.MinuteStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pruned_minute = 0
+
+    @uninterrupted
+    async def append(self, rows: Sequence[MinuteRow], *, now_s: float) -> None:
+        if not rows:
+            return
+        this_minute = int(now_s // 60)
+        async with self._database.write() as connection:
+            values = [{"name": row.name, "minute": row.minute, "body": row.body} for row in rows]
+            await connection.execute(upsert(connection, minutes, ["name", "minute"]), values)
+            if this_minute > self._pruned_minute:
+                await connection.execute(delete(minutes).where(minutes.c.minute < this_minute - MINUTES_KEPT))
+                self._pruned_minute = this_minute
+
+    @uninterrupted
+    async def query(self, name: str, *, since_minute: int, until_minute: int) -> Sequence[MinuteRow]:
+        wanted = select(minutes).where(
+            minutes.c.name == name, minutes.c.minute >= since_minute, minutes.c.minute < until_minute
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(wanted.order_by(minutes.c.minute))).mappings().all()
+        return [MinuteRow(**row) for row in rows]

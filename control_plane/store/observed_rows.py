@@ -1,0 +1,69 @@
+"""Observed rows: which exist, who writes them, what their bytes are.
+
+| kind            | name                          | body                        | written by          |
+|-----------------|-------------------------------|-----------------------------|---------------------|
+| POSITION_REPORT | edge server + "/" + position  | link.v1.PositionReport      | fleet, from status  |
+| EDGE_SERVER     | `edgeServers/{edge_server}`   | control.v1.EdgeServerStatus | fleet               |
+| SUBSCRIPTION    | `subscriptions/{..}`          | control.v1.SubscriptionStatus | sources           |
+| SESSION         | `edgeServers/{edge_server}`   | fleet's own                 | fleet               |
+| SOURCE          | `subscriptions/{..}`          | sources' own                | sources             |
+
+A position's report is kept per edge server, because after a move two servers speak of it for a while; what counts is
+the report of the server that the spec names, with the uid of the position as it is now. The whole report is kept, not
+its status alone: the planner needs `gone`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from control_plane.store.base import ObservedRow, ObservedStore
+from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
+from waypost.api.control.v1.subscription_pb2 import SubscriptionStatus
+from waypost.api.link.v1.agent_link_pb2 import PositionReport
+
+POSITION_REPORT = "position_report"
+EDGE_SERVER = "edge_server"
+SUBSCRIPTION = "subscription"
+SESSION = "session"
+SOURCE = "source"
+
+
+def report_name(edge_server: str, position: str) -> str:
+    return f"{edge_server}/{position}"
+
+
+def split_report_name(name: str) -> tuple[str, str]:
+    """(edge server, position) of a position report's row."""
+    collection, edge_server, position = name.split("/", 2)
+    return f"{collection}/{edge_server}", position
+
+
+def report_row(edge_server: str, position: str, report: PositionReport) -> ObservedRow:
+    return ObservedRow(
+        POSITION_REPORT, report_name(edge_server, position), report.SerializeToString(deterministic=True)
+    )
+
+
+def edge_server_row(edge_server: str, status: EdgeServerStatus) -> ObservedRow:
+    return ObservedRow(EDGE_SERVER, edge_server, status.SerializeToString(deterministic=True))
+
+
+def subscription_row(subscription: str, status: SubscriptionStatus) -> ObservedRow:
+    return ObservedRow(SUBSCRIPTION, subscription, status.SerializeToString(deterministic=True))
+
+
+async def read_reports(observed: ObservedStore, pairs: Iterable[tuple[str, str]]) -> dict[str, PositionReport]:
+    """Reports by position, for (edge server, position) pairs."""
+    wanted = {report_name(*pair): pair[1] for pair in pairs}
+    rows = await observed.read(POSITION_REPORT, wanted)
+    return {wanted[name]: PositionReport.FromString(body) for name, body in rows.items()}
+
+
+async def all_reports(observed: ObservedStore, edge_server: str = "") -> Sequence[tuple[str, str, PositionReport]]:
+    """(edge server, position, report) of one edge server, or of all."""
+    rows = await observed.scan(POSITION_REPORT, f"{edge_server}/" if edge_server else "")
+    return [(*split_report_name(row.name), PositionReport.FromString(row.body)) for row in rows]
+
+
+async def read_edge_servers(observed: ObservedStore, wanted: Iterable[str]) -> dict[str, EdgeServerStatus]:
+    rows = await observed.read(EDGE_SERVER, set(wanted))
+    return {name: EdgeServerStatus.FromString(body) for name, body in rows.items()}

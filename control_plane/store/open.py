@@ -1,0 +1,192 @@
+"""Opens a store: brings the schema up to date, and follows what other processes commit.
+
+    async with open_stores("sqlite:///waypost.db") as stores, asyncio.TaskGroup() as tasks:
+        tasks.create_task(stores.follow(), name="store-follow")
+
+A new database is made at once from `schema.metadata`; one of an older format is migrated by Alembic, in a transaction;
+one of a newer format is refused. Alembic is imported only where there is something to migrate: it costs 10 MB.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection, insert, inspect, select, text
+
+from control_plane.store.base import Counters, EventStore, MinuteStore, ObservedStore, Store
+from control_plane.store.database import Database, connect, uninterrupted
+from control_plane.store.history import SqlEvents, SqlMinutes
+from control_plane.store.observed import SqlCounters, SqlObserved
+from control_plane.store.postgres import listening
+from control_plane.store.records import SqlStore, counter
+from control_plane.store.schema import (
+    COMPACTED,
+    FORMAT,
+    INCARNATION,
+    OBSERVED,
+    REVISION,
+    TOKEN_KEY,
+    counters,
+    meta,
+    metadata,
+)
+from control_plane.store.wake import Bell, Wake
+from waypost.errors import MeshError, Precondition
+
+log = structlog.get_logger()
+
+POLL_S = 1.0  # how late a commit of another process is seen where no NOTIFY came; costs one small query
+MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 7600  # any number that only we use
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that the control plane remembers, in one database."""
+
+    records: Store
+    observed: ObservedStore
+    counters: Counters
+    events: EventStore
+    minutes: MinuteStore
+    token_key: bytes
+    """32 random bytes, the same for all replicas of this control plane and its whole life. Signs page tokens."""
+    _news: "_News"
+
+    @property
+    def known_revision(self) -> int:
+        """The newest commit that this process knows of, without asking the database: at most POLL_S old."""
+        return self._news.revisions.value
+
+    async def news(self, revision: int, sequence: int) -> None:
+        """Returns as soon as there is a commit after `revision` or an observation after `sequence`."""
+        while self._news.revisions.value <= revision and self._news.sequences.value <= sequence:
+            await self._news.bell.wait()
+
+    async def follow(self) -> None:
+        """Wakes watchers when another process commits; for ever. Our own commits wake without it."""
+        await self._news.follow()
+
+
+@asynccontextmanager
+async def open_stores(url: str) -> AsyncIterator[Stores]:
+    """`sqlite:///path`, `sqlite://` (in memory) or `postgresql://user@host/database`.
+
+    Raises: Precondition(STORE_TOO_NEW), Invalid(BAD_STORE_URL), and what base.py says of all methods.
+    """
+    database = connect(url)
+    try:
+        yield await database.finish(_open(database))
+    finally:
+        await database.close()
+
+
+async def _open(database: Database) -> Stores:
+    async with database.write() as connection:
+        await connection.run_sync(prepare)
+    async with database.read() as connection:
+        kept = {row.key: row.value for row in await connection.execute(select(meta))}
+        news = _News(database, await counter(connection, REVISION), await counter(connection, OBSERVED))
+    return Stores(
+        SqlStore(database, kept[INCARNATION], news.revisions),
+        SqlObserved(database, news.sequences),
+        SqlCounters(database),
+        SqlEvents(database),
+        SqlMinutes(database),
+        bytes.fromhex(kept[TOKEN_KEY]),
+        news,
+    )
+
+
+def prepare(connection: Connection) -> None:
+    """Makes or migrates the schema, inside the caller's transaction. Raises: Precondition(STORE_TOO_NEW)."""
+    if connection.dialect.name == "postgresql":  # two replicas may start at once
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    found = format_of(connection)
+    if found > FORMAT:
+        raise Precondition(
+            "STORE_TOO_NEW",
+            f"the store has format {found}, and this software knows {FORMAT}",
+            "start the newer version of Waypost that wrote it, or restore a backup made before the upgrade",
+        )
+    if found == 0:
+        _create(connection)
+    elif found < FORMAT:
+        migrate(connection)
+
+
+def format_of(connection: Connection) -> int:
+    """Number of the newest migration that this database has seen; 0 for an empty one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return 0
+    return int(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def _create(connection: Connection) -> None:
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:format)"), {"format": f"{FORMAT:04}"})
+    first_rows(connection)
+
+
+def first_rows(connection: Connection) -> None:
+    """What a new store begins with."""
+    connection.execute(insert(meta), {"key": INCARNATION, "value": str(uuid4())})
+    connection.execute(insert(meta), {"key": TOKEN_KEY, "value": secrets.token_hex(32)})
+    for name in (REVISION, COMPACTED, OBSERVED):
+        connection.execute(insert(counters), {"name": name, "value": 0})
+
+
+def migrate(connection: Connection) -> None:
+    """Brings the schema to the newest format."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+class _News:
+    """What this process knows to be newest: by its own commits, by NOTIFY, and by looking every POLL_S."""
+
+    def __init__(self, database: Database, revision: int, sequence: int) -> None:
+        self.bell = Bell()
+        self.revisions = Wake(revision, self.bell)
+        self.sequences = Wake(sequence, self.bell)
+        self._database = database
+
+    async def follow(self) -> None:
+        hint = asyncio.Event()
+        while True:
+            async with listening(self._database, hint.set) as alive:
+                while True:
+                    await _wait(hint, POLL_S)
+                    await self._look()
+                    if not alive():
+                        break
+
+    @uninterrupted
+    async def _look(self) -> None:
+        try:
+            async with self._database.read() as connection:
+                self.revisions.rise(await counter(connection, REVISION))
+                self.sequences.rise(await counter(connection, OBSERVED))
+        except MeshError as error:  # the next look tells; callers hear it from their own reads
+            log.warning("store_unreadable", reason=error.reason, error=error.message)
+
+
+async def _wait(hint: asyncio.Event, timeout_s: float) -> None:
+    """Until the hint or the timeout, whichever comes first; takes the hint away."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await hint.wait()
+    except TimeoutError:
+        return
+    hint.clear()

@@ -1,0 +1,89 @@
+"""The tables, for SQLite and PostgreSQL alike.
+
+A new database is made from this metadata at once; an older one is brought here step by step by `migrations/`. A test
+holds the two to the same result. Names are compared byte by byte everywhere (`C` collation), so that scans by prefix
+are ranges of an index.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table, Text
+
+FORMAT = 1
+"""Number of the newest migration. A database with a higher one was written by newer software and is refused."""
+
+metadata = MetaData()
+
+
+def name_type() -> String:
+    return String().with_variant(Text(collation="C"), "postgresql")
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+"""INCARNATION and TOKEN_KEY, written once."""
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", name_type(), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""REVISION, COMPACTED, OBSERVED, EVENT and those of `Counters`. A row is the lock of what it counts."""
+
+records = Table(
+    "records",
+    metadata,
+    Column("name", name_type(), primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("records_by_kind", "kind", "name"),
+    Index("records_by_revision", "revision"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("name", name_type(), primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Index("tombstones_by_revision", "revision"),
+)
+
+observed = Table(
+    "observed",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("name", name_type(), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=True),
+    Index("observed_by_sequence", "sequence"),
+)
+"""Without a body: deleted, kept for a while so that watchers hear of it."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("time_unix_ms", BigInteger, nullable=False),
+    Column("resource", name_type(), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("source", String, nullable=False),
+    Column("key", String, nullable=True, unique=True),
+)
+
+minutes = Table(
+    "minutes",
+    metadata,
+    Column("name", name_type(), primary_key=True),
+    Column("minute", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("minutes_by_minute", "minute"),
+)
+
+INCARNATION, TOKEN_KEY = "incarnation", "token_key"
+REVISION, COMPACTED, OBSERVED, EVENT = "revision", "compacted", "observed", "event"

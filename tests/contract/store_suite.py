@@ -1,0 +1,387 @@
+"""What every store promises (control_plane/store/base.py), as tests. `test_stores.py` runs them on each one."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from control_plane.store import (
+    Delete,
+    EventRow,
+    MinuteRow,
+    ObservedRow,
+    Put,
+    RevisionConflict,
+    Stores,
+    TooOld,
+    observed,
+    records,
+)
+from waypost.errors import Precondition
+
+Open = Callable[[], AbstractAsyncContextManager[Stores]]
+"""Opens the store under test; the same data each time within one test where the store is durable."""
+
+
+def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(*arguments: Any, **keywords: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 20))
+
+    return run
+
+
+def put(name: str, body: bytes = b"x", kind: str = "thing") -> Put:
+    return Put(name, kind, body)
+
+
+class StoreSuite:
+    """Tests take the fixture `opened`, of type Open."""
+
+    @scenario
+    async def test_an_empty_store_is_at_revision_zero(self, opened: Open) -> None:
+        async with opened() as stores:
+            assert await stores.records.revision() == 0
+            assert await stores.records.read("a") is None
+            assert (await stores.records.scan("")).records == ()
+
+    @scenario
+    async def test_a_commit_writes_all_its_changes_under_one_new_revision(self, opened: Open) -> None:
+        async with opened() as stores:
+            assert await stores.records.commit([put("a"), put("b", b"y")]) == 1
+            assert await stores.records.commit([put("a", b"z"), Delete("b")]) == 2
+            found = await stores.records.read_many(["a", "b", "c"])
+            assert {name: (r.revision, r.body) for name, r in found.items()} == {"a": (2, b"z")}
+
+    @scenario
+    async def test_a_commit_that_expects_another_revision_writes_nothing(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("a")])
+            for expect in ({"a": 0}, {"a": 7}, {"missing": 1}, {"a": 1, "missing": 3}):
+                with pytest.raises(RevisionConflict):
+                    await stores.records.commit([put("a", b"new"), put("c")], expect=expect)
+            assert await stores.records.revision() == 1
+            assert (await stores.records.read_many(["a", "c"])).keys() == {"a"}
+
+    @scenario
+    async def test_a_conflict_tells_what_was_expected_and_what_is(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("a")])
+            with pytest.raises(RevisionConflict) as caught:
+                await stores.records.commit([Delete("a")], expect={"a": 9})
+            assert (caught.value.name, caught.value.expected, caught.value.actual) == ("a", 9, 1)
+
+    @scenario
+    async def test_a_commit_may_guard_what_it_does_not_change(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("owner")])
+            await stores.records.commit([put("owned")], expect={"owner": 1, "owned": 0})
+            await stores.records.commit([Delete("owner")])
+            with pytest.raises(RevisionConflict):
+                await stores.records.commit([put("another")], expect={"owner": 1})
+
+    @scenario
+    async def test_a_commit_may_ask_that_nothing_else_was_committed(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("a")])
+            assert await stores.records.commit([put("b")], unchanged_since=1) == 2
+            with pytest.raises(RevisionConflict):
+                await stores.records.commit([Delete("a")], unchanged_since=1)
+            assert await stores.records.revision() == 2
+
+    @scenario
+    async def test_of_many_racing_writers_exactly_one_wins_each_revision(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("n", b"0")])
+
+            async def add() -> None:
+                while True:
+                    record = await stores.records.read("n")
+                    assert record
+                    try:
+                        await stores.records.commit(
+                            [put("n", str(int(record.body) + 1).encode())], expect={"n": record.revision}
+                        )
+                        return
+                    except RevisionConflict:
+                        continue
+
+            await asyncio.gather(*(add() for _ in range(8)))
+            record = await stores.records.read("n")
+            assert record
+            assert (record.body, record.revision) == (b"8", 9)
+
+    @scenario
+    async def test_a_scan_gives_a_prefix_by_rising_name_and_page_by_page(self, opened: Open) -> None:
+        async with opened() as stores:
+            names = ["p/a", "p/b", "p/b/c", "p/b-c", "p/bb", "p0", "q/a", "P/a"]
+            await stores.records.commit([put(name) for name in names])
+            seen, after = [], ""
+            while True:
+                page = await stores.records.scan("p/", limit=2, after=after)
+                seen += [record.name for record in page.records]
+                if not (after := page.after):
+                    break
+            assert seen == sorted(name for name in names if name.startswith("p/"))
+
+    @scenario
+    async def test_a_scan_can_be_kept_to_one_kind(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("p/a", kind="one"), put("p/b", kind="two"), put("q/a", kind="one")])
+            page = await stores.records.scan("p/", kind="one")
+            assert [record.name for record in page.records] == ["p/a"]
+            assert [record.name for record in (await stores.records.scan("", kind="one")).records] == ["p/a", "q/a"]
+
+    @scenario
+    async def test_changes_tell_the_newest_form_of_each_record_and_what_was_deleted(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("a"), put("b"), put("c")])
+            await stores.records.commit([put("a", b"2")])
+            await stores.records.commit([put("a", b"3"), Delete("b")])
+            changes = await stores.records.changes(1)
+            assert changes.revision == 3
+            assert [(r.name, r.body) for r in changes.records] == [("a", b"3")]
+            assert [(t.name, t.kind, t.revision) for t in changes.deleted] == [("b", "thing", 3)]
+            assert await stores.records.changes(3) == records.Changes(3, (), ())
+
+    @scenario
+    async def test_a_record_made_again_is_no_longer_deleted(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("a")])
+            await stores.records.commit([Delete("a")])
+            await stores.records.commit([put("a", b"again")], expect={"a": 0})
+            changes = await stores.records.changes(1)
+            assert [r.body for r in changes.records] == [b"again"]
+            assert changes.deleted == ()
+
+    @scenario
+    async def test_deleting_what_does_not_exist_leaves_no_trace(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([Delete("a")])
+            assert (await stores.records.changes(0)).deleted == ()
+
+    @scenario
+    async def test_long_changes_come_in_pieces_of_whole_commits(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(records, "CHANGES_MAX", 4)
+        async with opened() as stores:
+            for commit in range(5):
+                await stores.records.commit([put(f"{commit}/{n}") for n in range(3)])
+            await stores.records.commit([Delete("0/0"), Delete("0/1")])
+            seen, deleted, since = [], [], 0
+            while since < 6:
+                changes = await stores.records.changes(since)
+                assert changes.revision > since
+                seen += [r.name for r in changes.records]
+                deleted += [t.name for t in changes.deleted]
+                since = changes.revision
+            assert len(seen) == len(set(seen)) == 13
+            assert sorted(deleted) == ["0/0", "0/1"]
+
+    @scenario
+    async def test_whoever_slept_through_forgotten_deletions_must_start_over(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(records, "TOMBSTONES_MAX", 2)
+        async with opened() as stores:
+            await stores.records.commit([put(name) for name in "abcd"])
+            for name in "abcd":
+                await stores.records.commit([Delete(name)])
+            with pytest.raises(TooOld):
+                await stores.records.changes(2)
+            assert [t.name for t in (await stores.records.changes(3)).deleted] == ["c", "d"]
+
+    @scenario
+    async def test_a_watcher_is_woken_by_a_commit(self, opened: Open) -> None:
+        async with opened() as stores, asyncio.TaskGroup() as tasks:
+            woken = tasks.create_task(_first(stores.records.watch(0)))
+            await stores.records.commit([put("a")])
+            assert await woken == 1
+
+    @scenario
+    async def test_a_watcher_that_is_behind_is_woken_at_once_and_skips(self, opened: Open) -> None:
+        async with opened() as stores:
+            for _ in range(3):
+                await stores.records.commit([put("a")])
+            assert await _first(stores.records.watch(1)) == 3
+
+    @scenario
+    async def test_a_cancelled_commit_harms_nobody(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("kept")])
+            for turns in range(12):
+                task = asyncio.ensure_future(stores.records.commit([put("a", str(turns).encode())]))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.sleep(0)
+                task.cancel()  # a call and the task group around it, say
+                await asyncio.gather(task, return_exceptions=True)
+            assert await stores.records.read("kept")
+            revision = await stores.records.commit([put("b")])
+            assert revision == await stores.records.revision()
+
+    @scenario
+    async def test_the_latest_observation_wins(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.observed.put([ObservedRow("k", "a", b"1"), ObservedRow("k", "a", b"2")])
+            await stores.observed.put([ObservedRow("k", "b", b"3"), ObservedRow("other", "a", b"4")])
+            assert await stores.observed.read("k", ["a", "b", "c"]) == {"a": b"2", "b": b"3"}
+            assert [row.name for row in await stores.observed.scan("k")] == ["a", "b"]
+            before = await stores.observed.sequence()
+            await stores.observed.delete("k", ["a", "never-there"])
+            assert await stores.observed.read("k", ["a"]) == {}
+            assert [row.name for row in await stores.observed.scan("k")] == ["b"]
+            changes = await stores.observed.changes(before)
+            assert (changes.rows, changes.deleted) == ((), (("k", "a"),))
+            await stores.observed.put([ObservedRow("k", "a", b"again")])
+            assert (await stores.observed.changes(before)).deleted == ()
+            assert await stores.observed.read("other", ["a"]) == {"a": b"4"}
+
+    @scenario
+    async def test_deleting_an_observation_wakes_and_deleting_none_does_not(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.observed.put([ObservedRow("k", "a", b"1")])
+            before = await stores.observed.sequence()
+            await stores.observed.delete("k", ["a"])
+            woken_at = await _first(stores.observed.watch(before))
+            await stores.observed.delete("k", ["a"])
+            assert (await stores.observed.changes(woken_at)).deleted == ()
+
+    @scenario
+    async def test_observed_deletions_are_forgotten_in_the_end(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(observed, "TOMBSTONES_MAX", 2)
+        async with opened() as stores:
+            await stores.observed.put([ObservedRow("k", name, b"") for name in "abcd"])
+            for name in "abc":
+                await stores.observed.delete("k", [name])
+            assert [name for _, name in (await stores.observed.changes(0)).deleted] == ["b", "c"]
+
+    @scenario
+    async def test_observations_are_scanned_by_prefix(self, opened: Open) -> None:
+        async with opened() as stores:
+            rows = [ObservedRow("k", name, b"") for name in ("s/1/p", "s/1/q", "s/10/p")]
+            await stores.observed.put(rows)
+            assert [row.name for row in await stores.observed.scan("k", "s/1/")] == ["s/1/p", "s/1/q"]
+
+    @scenario
+    async def test_an_unchanged_observation_wakes_nobody(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.observed.put([ObservedRow("k", "a", b"1")])
+            before = await stores.observed.sequence()
+            await stores.observed.put([ObservedRow("k", "a", b"1")])
+            assert await stores.observed.sequence() == before
+            await stores.observed.put([ObservedRow("k", "a", b"2"), ObservedRow("k", "b", b"1")])
+            changes = await stores.observed.changes(before)
+            assert {row.name for row in changes.rows} == {"a", "b"}
+            assert changes.sequence == await stores.observed.sequence()
+            assert await _first(stores.observed.watch(before)) == changes.sequence
+
+    @scenario
+    async def test_counters_never_give_a_number_twice(self, opened: Open) -> None:
+        async with opened() as stores:
+            taken = await asyncio.gather(*(stores.counters.take("a") for _ in range(5)))
+            assert sorted(taken) == [1, 2, 3, 4, 5]
+            assert await stores.counters.take("b") == 1
+            assert await stores.records.revision() == 0
+
+    @scenario
+    async def test_events_are_listed_newest_first_by_owner_and_page(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.events.append([event("p/a", "ONE"), event("p/a/x", "TWO")])
+            await stores.events.append([event("p/ab", "THREE")])
+            assert [e.reason for e in await stores.events.newest()] == ["THREE", "TWO", "ONE"]
+            assert [e.reason for e in await stores.events.newest("p/a")] == ["TWO", "ONE"]
+            first = await stores.events.newest(limit=1)
+            rest = await stores.events.newest(before=first[0].id)
+            assert [e.reason for e in rest] == ["TWO", "ONE"]
+
+    @scenario
+    async def test_an_event_that_arrives_twice_is_kept_once(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.events.append([event("a", "ONE", key="agent/1"), event("a", "TWO")])
+            await stores.events.append([event("a", "ONE", key="agent/1"), event("a", "THREE", key="agent/2")])
+            assert [e.reason for e in await stores.events.newest()] == ["THREE", "TWO", "ONE"]
+
+    @scenario
+    async def test_minutes_are_kept_for_a_day(self, opened: Open) -> None:
+        async with opened() as stores:
+            day = 24 * 60
+            await stores.minutes.append([MinuteRow("p", 10, b"old"), MinuteRow("p", 11, b"x")], now_s=11 * 60)
+            await stores.minutes.append([MinuteRow("p", 11, b"y"), MinuteRow("q", 11, b"q")], now_s=12 * 60)
+            found = await stores.minutes.query("p", since_minute=0, until_minute=12)
+            assert [(row.minute, row.body) for row in found] == [(10, b"old"), (11, b"y")]
+            await stores.minutes.append([MinuteRow("p", 11 + day, b"z")], now_s=(11 + day) * 60)
+            found = await stores.minutes.query("p", since_minute=0, until_minute=11 + day)
+            assert [row.minute for row in found] == [11]
+
+
+class DurableStoreSuite(StoreSuite):
+    """For stores that outlive their process, and that several processes may open."""
+
+    @scenario
+    async def test_everything_is_there_after_a_restart(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("a")])
+            await stores.observed.put([ObservedRow("k", "a", b"1")])
+            incarnation, key = stores.records.incarnation, stores.token_key
+            assert await stores.counters.take("c") == 1
+        async with opened() as stores:
+            assert (stores.records.incarnation, stores.token_key) == (incarnation, key)
+            assert await stores.records.revision() == 1
+            assert await stores.observed.read("k", ["a"]) == {"a": b"1"}
+            assert await stores.counters.take("c") == 2
+
+    @scenario
+    async def test_a_commit_of_another_process_is_seen(self, opened: Open) -> None:
+        async with opened() as ours, opened() as theirs:
+            follower = asyncio.ensure_future(ours.follow())
+            await theirs.records.commit([put("a")])
+            await theirs.observed.put([ObservedRow("k", "a", b"1")])
+            assert await _first(ours.records.watch(0)) == 1
+            assert await _first(ours.observed.watch(0)) == 1
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+
+    @scenario
+    async def test_two_processes_never_take_the_same_revision(self, opened: Open) -> None:
+        async with opened() as one, opened() as two:
+            revisions = await asyncio.gather(
+                *(stores.records.commit([put(f"{n}")]) for n, stores in enumerate([one, two] * 6))
+            )
+            assert sorted(revisions) == list(range(1, 13))
+
+    @scenario
+    async def test_a_store_of_a_newer_format_is_refused(self, opened: Open) -> None:
+        async with opened() as stores:
+            await set_format(stores, "0999")
+        with pytest.raises(Precondition) as refused:
+            async with opened():
+                pass
+        assert refused.value.reason == "STORE_TOO_NEW"
+        assert "999" in refused.value.message
+
+
+async def set_format(stores: Stores, number: str) -> None:
+    from sqlalchemy import text
+
+    async with stores.records._database.write() as connection:  # type: ignore[attr-defined]
+        await connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": number})
+
+
+def event(resource: str, reason: str, key: str = "") -> EventRow:
+    return EventRow(1000, resource, reason, "it happened", "test", key)
+
+
+async def _first(numbers: Any) -> int:
+    try:
+        async with asyncio.timeout(5):
+            return int(await anext(numbers))
+    finally:
+        await numbers.aclose()

@@ -1,0 +1,149 @@
+"""Every driver against the driver suite; and what the process driver promises besides."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.drivers import cgroups
+from edge_agent.drivers.base import Driver, Limits
+from edge_agent.drivers.fake import FakeDriver, FakeMachine
+from edge_agent.drivers.process import ProcessDriver
+from edge_agent.layout import Layout
+from mesh.processes import Process
+from tests.contract import driver_suite as suite
+from waypost.errors import Precondition
+
+HOST = """
+case $(cat "$2") in
+  *sha256:bad*)
+    printf '{"reason": "LOAD_FAILED", "message": "the model cannot be loaded", "hint": "publish another version"}' \
+      > "$(dirname "$2")/failure.json"
+    exit 1 ;;
+  *sha256:e5*) trap '' TERM ;;
+  *) trap 'exit 0' TERM ;;
+esac
+echo started
+while :; do sleep 0.02; done
+"""
+
+
+class FakeBench:
+    def __init__(self) -> None:
+        self._machine = FakeMachine(fail_start={suite.BROKEN.digest})
+
+    def driver(self) -> Driver:
+        return FakeDriver(self._machine)
+
+    def crash(self, uid: str, id_: str) -> None:
+        self._machine.end(uid, id_)
+
+    def clean(self) -> None:
+        pass
+
+
+class ProcessBench:
+    def __init__(self, directory: Path) -> None:
+        self.layout = Layout(directory / "data", directory / "run")
+        self.layout.create()
+        self._drivers: list[ProcessDriver] = []
+
+    def driver(self) -> ProcessDriver:
+        command = ["/bin/sh", "-c", HOST, "host"]
+        driver = ProcessDriver(self.layout, host_command=command, monitor_command=command)
+        self._drivers.append(driver)
+        return driver
+
+    def processes(self) -> list[Process]:
+        positions = self.layout.positions
+        return [Process(path) for path in (*positions.glob("*/hosts/*"), *positions.glob("*/monitor"))]
+
+    def crash(self, uid: str, id_: str) -> None:
+        process = next(p for p in self.processes() if p.directory.name == id_ and uid in str(p.directory))
+        while (pid := process.pid()) is None:
+            pass  # it was started this very moment
+        os.kill(pid, signal.SIGKILL)
+
+    def clean(self) -> None:
+        """Ends what runs, and waits for our children: one that nobody waits for is warned about."""
+        units = [unit for driver in self._drivers for units in driver._units.values() for unit in units.values()]
+        for child in (unit._process._child for unit in units if unit._process._child is not None):
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+
+
+@pytest.fixture(params=["fake", "process"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeBench | ProcessBench]:
+    bench = FakeBench() if request.param == "fake" else ProcessBench(tmp_path)
+    yield bench
+    bench.clean()
+
+
+@pytest.mark.parametrize("scenario", suite.SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_driver(bench: FakeBench | ProcessBench, scenario: Callable[[suite.Bench], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await scenario(bench)
+
+    asyncio.run(run())
+
+
+def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = ProcessBench(tmp_path)
+        driver = bench.driver()
+        driver._groups = None
+        limited = suite.lineup(suite.hosts("r-a", limits=Limits(memory_bytes=1 << 28)))
+        with pytest.raises(Precondition, match=r"spec\.resources"):
+            await driver.apply(limited, grace_s=1)
+        assert suite.by_id(driver) == {}
+        await driver.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.skipif(cgroups.find() is None, reason="this machine lets us make no control groups")
+def test_limits_are_kept_by_the_kernel(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = ProcessBench(tmp_path)
+        driver = bench.driver()
+        limited = suite.hosts("r-a", limits=Limits(cpu_millis=500, memory_bytes=1 << 28))
+        await driver.apply(suite.lineup(limited), grace_s=1)
+        await suite.until(lambda: suite.by_id(driver)["r-a"].pid > 0)
+        member = Path(f"/proc/{suite.by_id(driver)['r-a'].pid}/cgroup")
+        await suite.until(lambda: f"{suite.UID[:8]}-r-a" in member.read_text())
+        await driver.apply(suite.lineup(), grace_s=2)
+        await suite.until(lambda: suite.by_id(driver) == {})
+        groups = cgroups.find()
+        assert groups is not None
+
+        def none_left() -> bool:
+            driver._sweep_groups()
+            return not any([*parent.glob(f"{driver._group_prefix}*")] for parent in groups.parents.values())
+
+        await suite.until(none_left)
+        await driver.close()
+
+    asyncio.run(run())
+
+
+def test_what_others_left_in_the_directory_is_not_touched(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = ProcessBench(tmp_path)
+        foreign = bench.layout.positions / suite.UID / "hosts" / "not-ours"
+        process = Process(foreign)
+        process.spawn(["/bin/sleep", "60"])
+        driver = bench.driver()
+        assert driver.positions() == frozenset()
+        await driver.apply(suite.lineup(suite.hosts("r-a")), grace_s=1)
+        await driver.apply(replace(suite.lineup()), grace_s=1)
+        await suite.until(lambda: suite.by_id(driver) == {})
+        assert process.alive()
+        await driver.close()
+        await process.stop(0)
+
+    asyncio.run(run())

@@ -1,0 +1,239 @@
+"""A real control plane for tests: its process, clients of its API, and agents that enrol and dial as real ones do."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing, dial_grpc
+from waypost.api.control.v1 import (
+    application_pb2,
+    application_pb2_grpc,
+    credential_pb2,
+    credential_pb2_grpc,
+    edge_server_pb2,
+    edge_server_pb2_grpc,
+    project_pb2,
+    project_pb2_grpc,
+)
+from waypost.api.link.v1 import agent_link_pb2_grpc, enrolment_pb2_grpc
+from waypost.api.link.v1.command_pb2 import Command, LogPiece, Result
+from waypost.api.link.v1.enrolment_pb2 import EnrolRequest
+from waypost.errors import MeshError
+from waypost.rpc import Tls, open_aio_channel
+
+PATIENCE_S = 30.0
+QUICK = Timing(patience=5.0, backoff_initial=0.02, backoff_max=0.2)
+
+T = TypeVar("T")
+
+
+class ControlPlaneProcess:
+    """`python -m control_plane`, started and killed at will, always at the same addresses."""
+
+    def __init__(self, data_dir: Path, *options: str) -> None:
+        self.data_dir = data_dir
+        self.options = options
+        self.api = self.link = "127.0.0.1:0"
+        self.log: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "control_plane", "--data-dir", str(self.data_dir)]
+        command += ["--listen", self.api, "--link-listen", self.link, *self.options]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        serving = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process, serving))
+        self._reader.start()
+        if not serving.wait(PATIENCE_S) or self._process.poll() is not None:
+            raise AssertionError("it ended before it served:\n" + "".join(self.log[-20:]))
+
+    def _read(self, process: "subprocess.Popen[str]", serving: threading.Event) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            self.log.append(line)
+            if '"event": "serving"' in line:
+                told = json.loads(line)
+                self.api, self.link = told["api"], told["link"]
+                serving.set()
+        serving.set()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit code."""
+        assert self._process is not None
+        assert self._reader is not None
+        self._process.send_signal(number)
+        code = self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        return code
+
+    def kill(self) -> None:
+        self.end(signal.SIGKILL)
+
+    @property
+    def roots(self) -> bytes:
+        return (self.data_dir / "ca.pem").read_bytes()
+
+    @property
+    def token(self) -> str:
+        return (self.data_dir / "admin.token").read_text().strip()
+
+    def channel(self, *, token: str | None = "") -> Any:
+        """To the API, with the admin's token unless another one or None is given."""
+        chosen = self.token if token == "" else token
+        return open_aio_channel(self.api, tls=Tls(roots=self.roots), token=chosen)
+
+
+@contextmanager
+def control_plane(data_dir: Path, *options: str) -> Iterator[ControlPlaneProcess]:
+    process = ControlPlaneProcess(data_dir, *options)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], *, every_s: float = 0.02) -> T:
+    """What `read` gives as soon as it is `wanted`; while a server is away it is asked again."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    found: object = None
+    while time.monotonic() < deadline_s:
+        try:
+            value = await read()
+        except MeshError as error:
+            found = error
+        else:
+            if wanted(value):
+                return value
+            found = value
+        await asyncio.sleep(every_s)
+    raise AssertionError(f"did not happen; last seen: {found!r}")
+
+
+# ---- what people do first --------------------------------------------------------------------------------------------
+
+
+async def make_application(channel: Any, project: str = "p", application: str = "a") -> str:
+    await project_pb2_grpc.ProjectServiceStub(channel).CreateProject(
+        project_pb2.CreateProjectRequest(project_id=project)
+    )
+    answer = await application_pb2_grpc.ApplicationServiceStub(channel).CreateApplication(
+        application_pb2.CreateApplicationRequest(parent=f"projects/{project}", application_id=application)
+    )
+    return str(answer.application.name)
+
+
+async def make_edge_server(channel: Any, edge_server: str) -> str:
+    """Creates it; returns its join token."""
+    await edge_server_pb2_grpc.EdgeServerServiceStub(channel).CreateEdgeServer(
+        edge_server_pb2.CreateEdgeServerRequest(edge_server_id=edge_server)
+    )
+    answer = await credential_pb2_grpc.CredentialServiceStub(channel).CreateCredential(
+        credential_pb2.CreateCredentialRequest(parent=f"edgeServers/{edge_server}", credential_id="join")
+    )
+    return str(answer.secret)
+
+
+# ---- agents ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What an agent keeps after enrolling, in PEM."""
+
+    chain: bytes
+    key: bytes
+    roots: bytes
+
+    @property
+    def tls(self) -> Tls:
+        return Tls(roots=self.roots, certificate=self.chain, key=self.key)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+async def enrol(plane: ControlPlaneProcess, join_token: str) -> Certificate:
+    key = new_key()
+    async with plane.channel(token=None) as channel:
+        request = EnrolRequest(join_token=join_token, certificate_request=certificate_request(key))
+        answer = await enrolment_pb2_grpc.EnrolmentServiceStub(channel).Enrol(request)
+    assert answer.link_address == plane.link
+    return Certificate(answer.certificate_chain.encode(), private_pem(key), answer.roots.encode())
+
+
+@dataclass
+class Agent:
+    """`mesh.link.ChildHandler` that keeps what it is told."""
+
+    held: DesiredState = EMPTY
+    epochs: list[int] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    link: ChildLink = field(init=False)
+
+    def refuse(self, item: Item) -> MeshError | None:
+        return None
+
+    async def keep(self, state: DesiredState) -> None:
+        self.held = state
+        self.news.set()
+        self.news = asyncio.Event()
+
+    async def keep_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+    def interest(self, names: frozenset[str], pace_s: float) -> None: ...
+
+    async def command(self, command: Command) -> AsyncIterator[Result]:
+        yield Result(log=LogPiece(source="monitor", text=f"asked for {command.read_logs.position}\n"))
+
+    def link_changed(self, connected: bool) -> None: ...
+
+
+@asynccontextmanager
+async def agent(plane: ControlPlaneProcess, certificate: Certificate, identity: str) -> AsyncIterator[Agent]:
+    """Dials until the end of the block."""
+    handler = Agent()
+    async with open_aio_channel(plane.link, tls=certificate.tls) as channel, asyncio.TaskGroup() as tasks:
+        handler.link = ChildLink(
+            dial_grpc(agent_link_pb2_grpc.AgentLinkServiceStub(channel).ConnectAgent),
+            handler,
+            identity=identity,
+            boot_id="boot",
+            software_version="1",
+            rng=random.Random(1),
+            timing=QUICK,
+        )
+        task = tasks.create_task(handler.link.run())
+        try:
+            yield handler
+        finally:
+            task.cancel()

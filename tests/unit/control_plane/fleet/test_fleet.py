@@ -1,0 +1,291 @@
+"""Sessions with agents: what goes down arrives, what comes up is kept, who is lost is named."""
+
+import asyncio
+
+import pytest
+
+from control_plane.store import Delete
+from control_plane.store.observed_rows import POSITION_REPORT, report_name
+from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
+from tests.unit.control_plane.scenario import scenario, until
+from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EDGE_SERVER_STATE_DISCONNECTED
+from waypost.api.control.v1.position_pb2 import POSITION_STATE_IN_SERVICE, PositionMetrics, PositionStatus
+from waypost.api.link.v1 import link_pb2 as pb
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
+from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs
+from waypost.errors import NotFound, Unavailable
+
+ITEM = pb.Item(name=POSITION, generation=7, body=b"spec")
+
+
+async def reports(here: World) -> dict[str, PositionReport]:
+    rows = await here.stores.observed.scan(POSITION_REPORT)
+    return {row.name: PositionReport.FromString(row.body) for row in rows}
+
+
+@scenario
+async def test_a_desired_state_reaches_the_agent_and_its_acceptance_comes_back() -> None:
+    async with world() as here:
+        await here.edge_server()
+        version = await here.desire(ITEM)
+        async with here.agent() as agent:
+            await until(lambda: agent.held.items.keys() == {POSITION})
+            assert agent.held.version == version
+            assert agent.held.incarnation == here.stores.records.incarnation
+
+            async def is_accepted() -> bool:
+                return (await here.status()).accepted_version == version
+
+            await until(is_accepted)
+            status = await here.status()
+            assert (status.state, status.desired_version) == (EDGE_SERVER_STATE_CONNECTED, version)
+
+
+@scenario
+async def test_a_commit_wakes_the_session() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            await until(lambda: agent.epoch == 1)
+            for generation in (8, 9):
+                await here.desire(pb.Item(name=POSITION, generation=generation, body=b"spec"))
+                await until(lambda wanted=generation: _generation(agent) == wanted)
+            await here.desire()
+            await until(lambda: not agent.held.items)
+
+
+def _generation(agent: Agent) -> int:
+    item = agent.held.items.get(POSITION)
+    return item.generation if item else 0
+
+
+@scenario
+async def test_where_nothing_was_ever_planned_what_the_agent_holds_stands() -> None:
+    async with world() as here:
+        await here.edge_server()
+        await here.desire(ITEM)
+        async with here.agent() as agent:
+            await until(lambda: bool(agent.held.items))
+            await here.stores.records.commit([Delete(f"desired/{TOWER}")])
+            await asyncio.sleep(5 * QUICK.heartbeat)
+            assert agent.held.items
+
+
+@scenario
+async def test_what_the_agent_says_of_positions_is_kept_until_it_says_nothing_of_them() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            report = PositionReport(uid="u", status=PositionStatus(state=POSITION_STATE_IN_SERVICE))
+            agent.link.report(POSITION, report.SerializeToString())
+
+            async def is_kept() -> bool:
+                return await reports(here) == {report_name(TOWER, POSITION): report}
+
+            await until(is_kept)
+            agent.link.retract(POSITION)
+
+            async def is_gone() -> bool:
+                return await reports(here) == {}
+
+            await until(is_gone)
+
+
+@scenario
+async def test_a_first_status_drops_what_it_does_not_name() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            agent.link.report(POSITION, PositionReport(uid="u").SerializeToString())
+            agent.link.report(f"{POSITION}-2", PositionReport(uid="v").SerializeToString())
+
+            async def are_two() -> bool:
+                return len(await reports(here)) == 2
+
+            await until(are_two)
+        async with here.agent(boot_id="another") as agent:
+            agent.link.report(POSITION, PositionReport(uid="u").SerializeToString())
+
+            async def is_one() -> bool:
+                return (await reports(here)).keys() == {report_name(TOWER, POSITION)}
+
+            await until(is_one)
+
+
+@scenario
+async def test_an_edge_servers_report_is_merged_with_what_is_known_of_its_link() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            agent.link.report(TOWER, EdgeServerReport(agent_version="1.2", driver="process").SerializeToString())
+
+            async def is_merged() -> bool:
+                status = await here.status()
+                return (status.agent_version, status.state) == ("1.2", EDGE_SERVER_STATE_CONNECTED)
+
+            await until(is_merged)
+            assert (await here.status()).connected_since_time.seconds > 0
+
+
+@scenario
+async def test_a_refused_item_shows_in_the_edge_server() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            agent.refused.add(POSITION)
+            await here.desire(ITEM)
+
+            async def is_told() -> bool:
+                return "ITEM_REFUSED" in [judged.reason for judged in (await here.status()).conditions]
+
+            await until(is_told)
+            (refused,) = [judged for judged in (await here.status()).conditions if judged.reason]
+            assert POSITION in refused.message
+            assert "too old" in refused.message
+
+
+@scenario
+async def test_a_lost_agent_is_given_up_when_its_lease_is_over_and_not_before() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            await until(lambda: agent.epoch == 1)
+
+        async def is_lost() -> bool:
+            return "LINK_LOST" in [judged.reason for judged in (await here.status()).conditions]
+
+        await until(is_lost)
+        assert (await here.status()).state == EDGE_SERVER_STATE_CONNECTED
+
+        async def is_given_up() -> bool:
+            return (await here.status()).state == EDGE_SERVER_STATE_DISCONNECTED
+
+        await until(is_given_up)
+        status = await here.status()
+        assert "serves on" in status.message
+        assert "cp:7601" in status.hint
+        async with here.agent() as agent:
+            await until(lambda: agent.epoch == 2)
+            assert (await here.status()).state == EDGE_SERVER_STATE_CONNECTED
+
+
+@scenario
+async def test_after_a_restart_an_agent_that_does_not_come_back_is_given_up() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            await until(lambda: agent.epoch == 1)
+            successor = new_fleet(here.stores)  # as the next process would be, with the row as it was
+            await successor.open()
+            task = here.tasks.create_task(successor.run())
+
+            async def is_given_up() -> bool:
+                return (await here.status()).state == EDGE_SERVER_STATE_DISCONNECTED
+
+            await until(is_given_up)
+            task.cancel()
+
+
+@scenario
+async def test_a_second_agent_of_one_edge_server_supersedes_the_first() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent(boot_id="first") as first:
+            await until(lambda: first.epoch > 0)
+            async with here.agent(boot_id="second") as second:
+                await until(lambda: second.epoch > first.epoch)
+                # Both come back for ever, as two cloned machines would: the numbers of their sessions only rise.
+                seen = second.epoch
+                await until(lambda: max(first.epoch, second.epoch) > seen)
+
+
+@scenario
+async def test_a_session_numbers_itself_above_what_the_agent_saw_last() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent(epoch=41) as agent:  # our counter was restored from an old backup
+            await until(lambda: agent.epoch == 42)
+
+
+@scenario
+async def test_an_agent_with_another_name_than_its_certificate_is_refused() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent(identity="edgeServers/another") as agent:
+            await asyncio.sleep(3 * QUICK.backoff_max)
+            assert agent.epoch == 0
+            assert not agent.link.connected
+
+
+@scenario
+async def test_a_deleted_edge_server_is_forgotten() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            agent.link.report(POSITION, PositionReport(uid="u").SerializeToString())
+
+            async def is_reported() -> bool:
+                return len(await reports(here)) == 1
+
+            await until(is_reported)
+            await here.stores.records.commit([Delete(TOWER)])
+
+            async def is_forgotten() -> bool:
+                return await reports(here) == {} and not (await here.status()).state
+
+            await until(is_forgotten)
+            await until(lambda: not agent.link.connected)
+
+
+@scenario
+async def test_events_are_kept_once_however_often_they_come() -> None:
+    async def kept(here: World, count: int) -> bool:
+        return len(await here.stores.events.newest(POSITION)) == count
+
+    async with world() as here:
+        await here.edge_server()
+        # The second says again what the first said, as after a lost acknowledgement, and one thing more.
+        for boot_id, reasons, count in (("boot", "ABC", 3), ("boot", "ABCD", 4), ("another", "ABC", 7)):
+            async with here.agent(boot_id=boot_id) as agent:
+                for reason in reasons:
+                    agent.link.event(time_unix_ms=1, resource=POSITION, reason=reason, message="m", source="agent")
+                await until(lambda wanted=count: kept(here, wanted))
+        assert [event.reason for event in await here.stores.events.newest(POSITION)] == list("CBADCBA")
+
+
+@scenario
+async def test_commands_are_answered_by_the_agent() -> None:
+    async with world() as here:
+        await here.edge_server()
+        logs = Command(id="1", read_logs=ReadLogs(position=POSITION))
+        with pytest.raises(Unavailable) as away:
+            [piece async for piece in here.fleet.command(TOWER, logs)]
+        assert away.value.reason == "AGENT_DISCONNECTED"
+        async with here.agent() as agent:
+            await until(lambda: agent.epoch == 1)
+            pieces = [piece async for piece in here.fleet.command(TOWER, logs)]
+            assert [piece.log.text for piece in pieces] == ["line 0\n", "line 1\n"]
+            clear = Command(id="2", clear_rejected=ClearRejected(position=POSITION))
+            with pytest.raises(NotFound) as refused:
+                [piece async for piece in here.fleet.command(TOWER, clear)]
+            assert refused.value.reason == "NOT_REJECTED"
+
+
+@scenario
+async def test_figures_reach_whoever_watches_and_interest_goes_down_only_meanwhile() -> None:
+    async with world() as here:
+        await here.edge_server()
+        await here.desire(ITEM)
+        async with here.agent() as agent:
+            await until(lambda: bool(agent.held.items))
+            watch = here.fleet.metrics(POSITION, TOWER)
+            first = here.tasks.create_task(anext(watch))
+            await until(lambda: frozenset({POSITION}) in agent.interests)
+            agent.link.sample(PositionMetrics(name="projects/p/applications/a/positions/foreign").SerializeToString())
+            agent.link.sample(PositionMetrics(name=POSITION, requests=5, window_ms=1000).SerializeToString())
+            assert (await first).requests == 5
+            await watch.aclose()
+            await until(lambda: agent.interests[-1] == frozenset())
+        await here.fleet.close()
+        (minute,) = await here.stores.minutes.query(POSITION, since_minute=0, until_minute=1 << 40)
+        assert PositionMetrics.FromString(minute.body).requests == 5

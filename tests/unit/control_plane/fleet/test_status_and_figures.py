@@ -1,0 +1,142 @@
+"""Metrics added up, and edge servers' statuses step by step."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.fleet import status
+from control_plane.fleet.figures import Figures, merged
+from control_plane.fleet.rows import Observation, Rows
+from control_plane.store import ObservedRow, open_stores
+from mesh.metrics import Histogram
+from tests.unit.control_plane.scenario import scenario
+from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE, Condition
+from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_CONNECTED,
+    EDGE_SERVER_STATE_DISCONNECTED,
+    Capacity,
+    EdgeServerStatus,
+)
+from waypost.api.control.v1.position_pb2 import PositionMetrics
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> PositionMetrics:
+    latency = Histogram()
+    for duration_s in draw(st.lists(st.floats(1e-6, 10), max_size=5)):
+        latency.add(duration_s)
+    return PositionMetrics(
+        name="p",
+        window_ms=draw(st.integers(1, 10_000)),
+        requests=draw(st.integers(0, 1000)),
+        errors=draw(st.integers(0, 1000)),
+        cpu=draw(st.floats(0, 64)),
+        memory_bytes=draw(st.integers(0, 1 << 40)),
+        queue_depth=draw(st.integers(0, 100)),
+        latency=latency.to_proto(),
+    )
+
+
+@given(st.lists(windows(), min_size=1, max_size=6))
+def test_a_minute_is_the_sum_of_its_windows(parts: list[PositionMetrics]) -> None:
+    whole = merged(parts)
+    assert whole.requests == sum(part.requests for part in parts)
+    assert whole.window_ms == sum(part.window_ms for part in parts)
+    assert sum(whole.latency.counts) == sum(sum(part.latency.counts) for part in parts)
+    assert whole.queue_depth == max(part.queue_depth for part in parts)
+    low, high = min(part.cpu for part in parts), max(part.cpu for part in parts)
+    assert low - 1e-9 <= whole.cpu <= high + 1e-9
+
+
+@given(windows(), windows(), windows())
+def test_adding_up_step_by_step_is_adding_up_at_once(
+    one: PositionMetrics, two: PositionMetrics, three: PositionMetrics
+) -> None:
+    stepwise, at_once = merged([merged([one, two]), three]), merged([one, two, three])
+    assert stepwise.latency == at_once.latency
+    assert (stepwise.requests, stepwise.window_ms) == (at_once.requests, at_once.window_ms)
+    assert abs(stepwise.cpu - at_once.cpu) < 1e-6
+
+
+def test_a_minute_is_told_once_when_it_is_over() -> None:
+    figures = Figures(lambda edge_server: None)
+    for second in (0.0, 30.0, 59.9, 60.0):
+        figures.take("edgeServers/e", PositionMetrics(name="p", requests=1), now=6000 + second)
+    assert figures.finished_minutes(now=6059.9) == []
+    (row,) = figures.finished_minutes(now=6060.0)
+    assert (row.name, row.minute, PositionMetrics.FromString(row.body).requests) == ("p", 100, 3)
+    assert figures.finished_minutes(now=6060.0) == []
+    assert [row.minute for row in figures.finished_minutes(now=6120.0)] == [101]
+
+
+def row(body: str) -> ObservedRow:
+    return ObservedRow("kind", "name", body.encode())
+
+
+@scenario
+async def test_a_change_is_written_at_once_and_figures_wait_for_the_next_beat() -> None:
+    async with open_stores("sqlite://") as stores:
+        rows = Rows(stores.observed)
+
+        async def seen(body: str, essence: str) -> bytes:
+            await rows.put([Observation(row(body), essence.encode())])
+            return (await stores.observed.read("kind", ["name"]))["name"]
+
+        assert await seen("a 1", "a") == b"a 1"
+        assert await seen("a 2", "a") == b"a 1"
+        assert await seen("a 3", "a") == b"a 1"
+        await rows.flush()
+        assert await stores.observed.read("kind", ["name"]) == {"name": b"a 3"}
+        assert await seen("a 4", "a") == b"a 3"
+        assert await seen("b 1", "b") == b"b 1"
+        await rows.flush()
+        assert await stores.observed.read("kind", ["name"]) == {"name": b"b 1"}
+
+
+@scenario
+async def test_a_deleted_row_does_not_come_back_with_the_next_beat() -> None:
+    async with open_stores("sqlite://") as stores:
+        rows = Rows(stores.observed)
+        for body in ("a 1", "a 2"):
+            await rows.put([Observation(row(body), b"a")])
+        await rows.delete("kind", ["name"])
+        await rows.flush()
+        assert await stores.observed.read("kind", ["name"]) == {}
+        await rows.put([Observation(row("a 3"), b"a")])
+        assert await stores.observed.read("kind", ["name"]) == {"name": b"a 3"}
+
+
+def test_an_edge_servers_status_from_its_first_word_to_its_return() -> None:
+    first = status.connected(EdgeServerStatus(), now=100)
+    told = status.reported(first, EdgeServerReport(agent_version="1", capacity=Capacity(cpu_millis=2000)), now=101)
+    broken = status.link_lost(told, now=110)
+    over = status.lease_over(broken, "cp:7601", now=140)
+    back = status.connected(over, now=150)
+    assert [each.state for each in (told, broken, over, back)] == [
+        *(EDGE_SERVER_STATE_CONNECTED, EDGE_SERVER_STATE_CONNECTED),
+        *(EDGE_SERVER_STATE_DISCONNECTED, EDGE_SERVER_STATE_CONNECTED),
+    ]
+    assert back.capacity.cpu_millis == 2000
+    assert "since 1970-01-01 00:01:41 UTC" in over.message
+    assert over.conditions[0].since.seconds == 110  # lost since then, whatever it is called
+    assert back.conditions[0].since.seconds == 150
+    assert all(each.message for each in (first, told, broken, over, back))
+
+
+def test_the_agent_has_no_say_in_conditions_about_its_link() -> None:
+    ours = status.link_lost(status.connected(EdgeServerStatus(), now=1), now=2)
+    theirs = [
+        Condition(type="AgentConnected", status=CONDITION_STATUS_TRUE),
+        Condition(type="GatewayReady", status=CONDITION_STATUS_TRUE),
+    ]
+    after = status.reported(ours, EdgeServerReport(conditions=theirs), now=3)
+    assert [(judged.type, judged.reason) for judged in after.conditions] == [
+        ("AgentConnected", "LINK_LOST"),
+        ("GatewayReady", ""),
+    ]
+
+
+def test_being_heard_is_no_change_worth_telling() -> None:
+    before = status.connected(EdgeServerStatus(), now=1)
+    assert status.essence(status.heard(before, now=2)) == status.essence(before)
+    assert status.essence(status.link_lost(before, now=2)) != status.essence(before)

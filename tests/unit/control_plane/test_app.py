@@ -1,0 +1,49 @@
+"""What a long task's end means for the process, and who may hold a data directory."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from control_plane.app import only_process, run_tasks
+from tests.unit.control_plane.scenario import scenario, until
+from waypost.errors import Precondition, Unavailable
+
+
+@scenario
+async def test_a_busy_store_interrupts_a_task_and_no_other() -> None:
+    stop, begun = asyncio.Event(), {"busy": 0, "calm": 0}
+
+    async def busy() -> None:
+        begun["busy"] += 1
+        raise ExceptionGroup("tasks", [Unavailable("STORE_BUSY", "somebody else writes")])
+
+    async def calm() -> None:
+        begun["calm"] += 1
+        await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_tasks({"busy": busy, "calm": calm}, stop, interrupted_s=0))
+        await until(lambda: begun["busy"] > 3)
+        stop.set()
+    assert begun["calm"] == 1
+
+
+@scenario
+async def test_a_fault_of_ours_ends_everything() -> None:
+    async def faulty() -> None:
+        raise ZeroDivisionError
+
+    async def calm() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as ended:
+        await run_tasks({"faulty": faulty, "calm": calm}, asyncio.Event())
+    assert ended.group_contains(ZeroDivisionError)
+
+
+def test_a_data_directory_has_one_process(tmp_path: Path) -> None:
+    with only_process(tmp_path), pytest.raises(Precondition, match=r"pid \d+"), only_process(tmp_path):
+        pass
+    with only_process(tmp_path):
+        pass
