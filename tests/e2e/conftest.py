@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import models
-from tests.e2e.platform import Platform, until
+from tests.e2e.platform import Platform
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def publish_models(platform: Platform, directory: Path) -> None:
     platform.publish(models.affine(directory / "a2.onnx", scale=3.0), "lab/affine/2")
     platform.publish(models.mixed(directory / "m1.onnx"), "lab/mixed/1")
     wanted = {"lab/affine/1", "lab/affine/2", "lab/mixed/1"}
-    until(lambda: wanted <= available(platform), "the three models are imported")
+    platform.until(lambda: wanted <= available(platform), "the three models are imported")
 
 
 def available(platform: Platform) -> set[str]:

@@ -79,6 +79,14 @@ class Platform:
             victim.send_signal(signal.SIGKILL)
         psutil.wait_procs(victims, timeout=5)
 
+    def until(self, true: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
+        """Waits for a state; tells what everybody logged where it does not come."""
+        end_s = time.monotonic() + within_s
+        while not true():
+            if time.monotonic() >= end_s:
+                raise AssertionError(f"not within {within_s} s: {what}\n{self.run('status').stdout}{self.logs()}")
+            time.sleep(0.05)
+
     def logs(self) -> str:
         """The last lines of every process, for a failing test."""
         tails = []
@@ -86,14 +94,6 @@ class Platform:
             lines = log.read_text(errors="replace").splitlines()[-15:]
             tails.append("\n".join([f"--- {log.relative_to(self.data_dir)}", *lines]))
         return "\n".join(tails)
-
-
-def until(true: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
-    """Waits for a state."""
-    end_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end_s, f"not within {within_s} s: {what}"
-        time.sleep(0.05)
 
 
 def free_port_base() -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.load import Load
-from tests.e2e.platform import Platform, until
+from tests.e2e.platform import Platform
 
 VERSIONS = {f"projects/demo/applications/lab/models/affine/versions/{n}": scale for n, scale in ((1, 2.0), (2, 3.0))}
 
@@ -27,7 +27,7 @@ def load(platform: Platform, tower: str) -> Iterator[Load]:
     with Load(platform.gateway, f"demo/{tower}", platform.token("lab"), scales=VERSIONS) as load:
         load.wait_for(50)
         yield load
-        until(lambda: platform.state(tower).endswith("IN_SERVICE"), "the position is in service again")
+        platform.until(lambda: platform.state(tower).endswith("IN_SERVICE"), "the position is in service again")
         load.wait_for(100)
     assert not load.wrong
     assert not load.failures, f"{len(load.failures)} of {load.total} calls failed: {load.failures[:3]}"
@@ -38,28 +38,28 @@ def test_a_killed_host_costs_no_call(platform: Platform, tower: str, load: Load)
     victim = platform.processes("inference_host", before[0])
     assert victim
     platform.kill("inference_host", before[0])
-    until(lambda: ready_replicas(platform, tower) == 2, "two replicas answer again")
+    platform.until(lambda: ready_replicas(platform, tower) == 2, "two replicas answer again")
 
 
 def test_a_killed_monitor_costs_no_call(platform: Platform, tower: str, load: Load) -> None:
     platform.kill("position_monitor")
-    until(lambda: platform.processes("position_monitor"), "the monitor is started again")
-    until(lambda: condition(platform, tower, "MonitorConnected") == "TRUE", "the monitor is connected again")
+    platform.until(lambda: platform.processes("position_monitor"), "the monitor is started again")
+    platform.until(lambda: condition(platform, tower, "MonitorConnected") == "TRUE", "the monitor is connected again")
 
 
 def test_a_killed_agent_costs_no_call_and_starts_nothing_twice(platform: Platform, tower: str, load: Load) -> None:
     hosts = {process.pid for process in platform.processes("inference_host")}
     platform.kill("edge_agent", "run")
-    until(lambda: platform.processes("edge_agent", "run"), "the agent is started again")
-    until(lambda: agent_is_connected(platform), "the agent is connected again")
+    platform.until(lambda: platform.processes("edge_agent", "run"), "the agent is started again")
+    platform.until(lambda: agent_is_connected(platform), "the agent is connected again")
     assert {process.pid for process in platform.processes("inference_host")} == hosts
 
 
 def test_a_killed_control_plane_costs_no_call(platform: Platform, tower: str, load: Load) -> None:
     platform.kill("control_plane")
     load.wait_for(50)
-    until(lambda: platform.run("status").returncode == 0, "the control plane answers again")
-    until(lambda: agent_is_connected(platform), "the agent is connected again")
+    platform.until(lambda: platform.run("status").returncode == 0, "the control plane answers again")
+    platform.until(lambda: agent_is_connected(platform), "the agent is connected again")
 
 
 def test_a_killed_gateway_is_back_in_a_second_and_the_sdk_repeats(platform: Platform, tower: str, load: Load) -> None:
@@ -69,7 +69,7 @@ def test_a_killed_gateway_is_back_in_a_second_and_the_sdk_repeats(platform: Plat
 
 def test_a_killed_training_platform_costs_nothing(platform: Platform, tower: str, load: Load) -> None:
     platform.kill("training_platform")
-    until(lambda: platform.processes("training_platform"), "the training platform is started again")
+    platform.until(lambda: platform.processes("training_platform"), "the training platform is started again")
 
 
 def test_a_different_version_takes_over_without_a_failed_call(platform: Platform, tower: str, load: Load) -> None:
@@ -81,9 +81,9 @@ def test_a_different_version_takes_over_without_a_failed_call(platform: Platform
 
 def test_scaling_up_and_down_costs_no_call(platform: Platform, tower: str, load: Load) -> None:
     platform.deploy("lab/affine/1", tower, "--replicas", "3")
-    until(lambda: ready_replicas(platform, tower) == 3, "three replicas")
+    platform.until(lambda: ready_replicas(platform, tower) == 3, "three replicas")
     platform.deploy("lab/affine/1", tower, "--replicas", "2")
-    until(lambda: len(platform.processes("inference_host")) == 2, "two replicas")
+    platform.until(lambda: len(platform.processes("inference_host")) == 2, "two replicas")
 
 
 def replica_ids(platform: Platform, position: str) -> list[str]:

@@ -16,8 +16,8 @@ SLEEPER = ["sleep", "600"]
 
 
 def test_a_process_outlives_its_parent_and_is_found_again(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from mesh.processes import Process; Process(Path({str(tmp_path)!r})).spawn({SLEEPER})"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    start = f"import pathlib, mesh.processes as p; p.Process(pathlib.Path({str(tmp_path)!r})).spawn({SLEEPER})"
+    subprocess.run([sys.executable, "-c", start], check=True)
     found = Process(tmp_path)
     assert found.alive()
     with pytest.raises(Precondition, match="already runs"):

@@ -1,12 +1,31 @@
 """What all resources share, on projects, applications, models and edge servers."""
 
+from typing import Any
+
 import pytest
 
 from control_plane.store.resources import APPLICATION as APPLICATION_KIND
 from control_plane.store.resources import MODEL as MODEL_KIND
 from control_plane.store.resources import SUBSCRIPTION
-from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, MODEL, PROJECT, VERSION, Api, with_api
-from waypost.api.control.v1 import application_pb2, edge_server_pb2, model_pb2, project_pb2, subscription_pb2
+from tests.unit.control_plane.services.api import (
+    APPLICATION,
+    EDGE_SERVER,
+    MODEL,
+    POSITION,
+    PROJECT,
+    VERSION,
+    Api,
+    with_api,
+)
+from waypost.api.control.v1 import (
+    application_pb2,
+    credential_pb2,
+    edge_server_pb2,
+    model_pb2,
+    position_pb2,
+    project_pb2,
+    subscription_pb2,
+)
 from waypost.errors import AlreadyExists, Conflict, Invalid, NotFound, Precondition
 
 
@@ -130,6 +149,43 @@ async def test_what_owns_something_cannot_be_deleted(api: Api) -> None:
             await call(name)
         assert refused.value.reason.endswith("_IN_USE")
         assert blocker in refused.value.metadata["blocker"]
+
+
+@with_api
+async def test_an_owner_cannot_go_while_something_is_made_in_it(api: Api) -> None:
+    """The application is made between the look for one and the deletion: the deletion looks again."""
+    await api.project.CreateProject(project_pb2.CreateProjectRequest(project_id="uav"))
+    commit = api.stores.records.commit
+    races = [APPLICATION_KIND.encode(APPLICATION, application_pb2.Application(name=APPLICATION))]
+
+    async def slow_commit(changes: Any, **conditions: Any) -> int:
+        if races:
+            await commit([races.pop()])
+        return await commit(changes, **conditions)
+
+    object.__setattr__(api.stores.records, "commit", slow_commit)
+    with pytest.raises(Precondition) as refused:
+        await api.project.DeleteProject(project_pb2.DeleteProjectRequest(name=PROJECT))
+    assert refused.value.metadata["blocker"] == APPLICATION
+
+
+@with_api
+async def test_a_credential_goes_with_its_edge_server(api: Api) -> None:
+    await api.make_edge_server()
+    await api.credentials.issue(EDGE_SERVER, "join", credential_pb2.Credential())
+    await api.edge_server.DeleteEdgeServer(edge_server_pb2.DeleteEdgeServerRequest(name=EDGE_SERVER))
+    assert (await api.stores.records.scan("edgeServers/")).records == ()
+
+
+@with_api
+async def test_an_edge_server_that_is_lost_may_go_though_a_position_is_still_leaving_it(api: Api) -> None:
+    await api.make_place()
+    await api.make_position()
+    request = edge_server_pb2.DeleteEdgeServerRequest(name=EDGE_SERVER)
+    with pytest.raises(Precondition):
+        await api.edge_server.DeleteEdgeServer(request)
+    await api.position.DeletePosition(position_pb2.DeletePositionRequest(name=POSITION))
+    await api.edge_server.DeleteEdgeServer(request)
 
 
 @with_api

@@ -1,0 +1,75 @@
+"""What `watch` shows of a position."""
+
+from console import figures
+from mesh.metrics import Histogram
+from waypost.api.control.v1.position_pb2 import Position, PositionMetrics, PositionSpec, Replicas
+
+
+def position() -> Position:
+    position = Position(
+        name="projects/uav/applications/path/positions/tower-7",
+        generation=4,
+        spec=PositionSpec(
+            model_version="projects/uav/applications/path/models/lstm/versions/3",
+            edge_server="edgeServers/edge-1",
+            replicas=Replicas(min=1, max=4),
+        ),
+    )
+    position.status.state = 3
+    position.status.message = "2 of 2 replicas are ready"
+    for id_ in ("r-aaaaaa", "r-bbbbbb"):
+        position.status.replicas.add(id=id_, state=3)
+    return position
+
+
+def metrics() -> PositionMetrics:
+    latency = Histogram()
+    latency.add(0.001, 95)
+    latency.add(0.010, 5)
+    shown = PositionMetrics(
+        window_ms=2000, requests=100, errors=2, queue_depth=3, cpu=0.5, cpu_share=0.25, memory_bytes=120 << 20,
+        memory_share=0.01, latency=latency.to_proto(),
+    )  # fmt: skip
+    shown.replicas.add(id="r-aaaaaa", requests=100, cpu=0.4, memory_bytes=60 << 20, latency=latency.to_proto())
+    return shown
+
+
+PAGE = """\
+uav/path/tower-7                                                      IN_SERVICE
+2 of 2 replicas are ready
+uav/path/lstm/3 at edge-1, generation 4, 2/1-4 replicas ready
+
+requests        50.0/s  ▁▅█
+             1.0/s errors, 0.0/s late, 3 waiting
+latency      p50   981 µs   p95   981 µs   p99  10.2 ms
+closed loop  nothing measured
+cpu          0.50 (25.0 % of the server)
+memory       120 MiB (1.0 % of the server)
+
+REPLICA   STATE  REQ/S  ERR/S  P50     P99      WAITING  CPU   MEMORY
+r-aaaaaa  READY  50.0   0.0    981 µs  10.2 ms  0        0.40  60.0 MiB
+r-bbbbbb  READY  -      -      -       -        -        -     -"""
+
+
+def test_a_page_fits_80_columns_and_shows_rates_and_percentiles() -> None:
+    shown = figures.page(position(), metrics(), [0.0, 25.0, 50.0], 80)
+    assert shown == PAGE
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_without_figures_the_state_is_shown_all_the_same() -> None:
+    shown = figures.page(position(), None, [], 80, "no agent is connected")
+    assert "IN_SERVICE" in shown
+    assert "(no agent is connected)\nno figures from the edge yet" in shown
+
+
+def test_a_line_for_programs_has_null_where_nothing_was_measured() -> None:
+    line = figures.record(position(), None, 1_700_000_000.25)
+    assert line["time"] == "2023-11-14T22:13:20.250Z"
+    assert (line["state"], line["replicas_ready"], line["figures"]) == ("IN_SERVICE", 2, None)
+    assert figures.record(position(), metrics(), 0.0)["figures"]["latency"]["count"] == 100
+
+
+def test_bars_show_the_newest_values_scaled_to_the_largest() -> None:
+    assert figures.sparkline([9, 0, 1, 2, 4, 8], 5) == "▁▂▃▅█"
+    assert figures.sparkline([0, 0], 5) == "▁▁"

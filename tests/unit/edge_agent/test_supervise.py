@@ -1,0 +1,532 @@
+"""Positions from their first assignment to their end, over fakes and on virtual time."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.drivers.base import Failure
+from edge_agent.drivers.fake import FakeDriver
+from tests.unit.edge_agent.rig import (
+    OTHER,
+    OTHER_UID,
+    POSITION,
+    UID,
+    Rig,
+    assignment,
+    decision,
+    model_version,
+    run,
+)
+from waypost.errors import Precondition
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_a_first_deployment_comes_into_service(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            took_s = await rig.until_state("IN_SERVICE")
+            assert took_s < 1
+            assert rig.reports.states == ["DEPLOYING", "IN_SERVICE"]
+            assert rig.running().keys() == rig.routed().keys()
+            assert list(rig.running().values()) == ["1", "1"]
+            status = rig.status()
+            assert status.message == "m/1 answers with 2 replicas"
+            assert [c.type for c in status.conditions] == [
+                "ArtifactReady",
+                "HostsReady",
+                "RouteReady",
+                "MonitorConnected",
+            ]
+            assert status.endpoint.authority == f"{UID}.edge.local"
+            assert status.endpoint.serve_as == "tower-7"
+            assert (status.serving[0].weight, status.serving[0].replicas_ready) == (100, 2)
+            assert rig.probes == 1
+
+    run(scenario())
+
+
+def test_nothing_serves_before_the_probe_has_succeeded(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.gateway.ack_delay_s = 2.0
+            rig.assign(assignment())
+            await rig.until(lambda: rig.condition("HostsReady") == "TRUE" if rig.status().conditions else False)
+            assert rig.state() == "DEPLOYING"
+            assert rig.condition("RouteReady") == "NO_HOSTS"
+            await rig.until_state("IN_SERVICE")
+
+    run(scenario())
+
+
+def test_a_restarted_agent_adopts_everything_and_changes_nothing(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+        starts, tables, running = rig.machine.starts, len(rig.gateway.applied), rig.running()
+        await asyncio.sleep(5)
+        async with rig.agent():
+            await rig.until_state("IN_SERVICE", within_s=1)
+            await asyncio.sleep(10)
+            assert rig.reports.states == ["IN_SERVICE"]
+        assert (rig.machine.starts, len(rig.gateway.applied), rig.running()) == (starts, tables, running)
+
+    run(scenario())
+
+
+def test_without_a_control_plane_positions_come_up_from_the_ledger(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+        for id_ in [*rig.machine.of(UID)]:
+            rig.machine.end(UID, id_)
+        rig.gateway.die()
+        rig.source.away = True
+        async with rig.agent():
+            await rig.until_state("IN_SERVICE")
+
+    run(scenario())
+
+
+def test_an_agent_that_has_never_heard_a_control_plane_stops_nothing(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+        for path in rig.layout.ledger.glob("desired*"):
+            path.unlink()
+        running = rig.running()
+        async with rig.agent():
+            await asyncio.sleep(60)
+        assert rig.running() == running
+        assert rig.routed().keys() == running.keys()
+
+    run(scenario())
+
+
+def test_a_new_version_is_brought_up_beside_the_old_one(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            old = set(rig.running())
+            rig.assign(assignment("2", generation=2, replicas=2))
+            rig.decide(decision(1, ("1", 2, 100), ("2", 2, 0)))
+            await rig.until(lambda: len(rig.running()) == 4)
+            assert rig.routed().keys() == old
+            assert rig.state() == "UPDATING"
+            await asyncio.sleep(1)
+            rig.decide(decision(2, ("1", 2, 0), ("2", 2, 100)))
+            await rig.until(lambda: rig.routed().keys() == rig.running().keys() - old)
+            assert old <= rig.running().keys()
+            rig.decide(decision(3, ("2", 2, 100)))
+            await rig.until(lambda: list(rig.running().values()) == ["2", "2"])
+            await rig.until_state("IN_SERVICE")
+            assert rig.status().observed_generation == 2
+            assert "OUT_OF_SERVICE" not in rig.reports.states
+
+    run(scenario())
+
+
+def test_the_old_version_serves_until_the_new_one_is_routed_whatever_is_decided(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=1))
+            await rig.until_state("IN_SERVICE")
+            (old,) = rig.running()
+            rig.machine.ready_delay_s = 3.0
+            rig.assign(assignment("2", generation=2))
+            rig.decide(decision(1, ("2", 1, 100)))
+            await asyncio.sleep(2.5)
+            assert rig.routed().keys() == {old}
+            await rig.until(lambda: list(rig.running().values()) == ["2"])
+            assert rig.routed().keys() == rig.running().keys()
+
+    run(scenario())
+
+
+def test_a_version_that_does_not_start_leaves_the_old_one_serving_and_is_rejected(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.machine.fail_start.add(model_version("2").digest)
+            rig.assign(assignment("2", generation=2))
+            rig.decide(decision(1, ("1", 1, 100), ("2", 1, 0)))
+            await rig.until(lambda: "LOAD_FAILED" in [r.reason for r in rig.status().replicas])
+            assert rig.state() == "UPDATING"
+            assert "the model cannot be loaded" in rig.status().message
+            assert rig.status().hint == "publish another version"
+            rig.decide(decision(2, ("1", 1, 100), rejected=("2",)))
+            await rig.until_state("DEGRADED")
+            await rig.until(lambda: list(rig.running().values()) == ["1"])
+            assert rig.status().rejected[0].digest == model_version("2").digest
+            assert rig.condition("HostsReady") == "REJECTED"
+            assert len(rig.routed()) == 1
+
+    run(scenario())
+
+
+def test_a_first_version_that_does_not_start_is_out_of_service_for_a_reason(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.machine.fail_start.add(model_version("1").digest)
+            rig.assign(assignment())
+            await rig.until_state("OUT_OF_SERVICE")
+            assert rig.condition("HostsReady") == "LOAD_FAILED"
+            assert ("REPLICA_FAILED", "replica r-000001 ended (start 1): the model cannot be loaded") in (
+                rig.reports.events
+            )
+            rig.machine.fail_start.clear()
+            await rig.until_state("IN_SERVICE")
+
+    run(scenario())
+
+
+def test_a_crashing_host_is_started_again_ever_more_slowly(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.machine.fail_start.add(model_version("1").digest)
+            rig.assign(assignment())
+            await asyncio.sleep(1000)
+            (replica,) = rig.status().replicas
+            assert 15 < replica.starts < 30
+
+    run(scenario())
+
+
+def test_a_host_that_is_killed_after_a_healthy_minute_is_back_at_once(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            await asyncio.sleep(90)
+            victim = min(rig.running())
+            rig.machine.end(UID, victim)
+            await rig.until(lambda: victim not in rig.routed(), within_s=0.1)
+            await rig.until_state("DEGRADED", within_s=0.1)
+            await rig.until_state("IN_SERVICE", within_s=1.0)
+            assert next(r.starts for r in rig.status().replicas if r.id == victim) == 2
+
+    run(scenario())
+
+
+def test_a_host_that_hangs_is_un_routed_and_then_started_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            victim = min(rig.running())
+            rig.machine.of(UID)[victim].answers_from_s = float("inf")
+            await rig.until(lambda: victim not in rig.routed())
+            assert rig.state() == "DEGRADED"
+            assert rig.status().replicas[0].reason == "NOT_ANSWERING"
+            took_s = await rig.until_state("IN_SERVICE", within_s=60)
+            assert took_s > 25
+            assert len(rig.routed()) == 2
+
+    run(scenario())
+
+
+def test_scaling_follows_the_monitor_within_the_spec(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.decide(decision(1, ("1", 50, 100)))
+            await rig.until(lambda: len(rig.routed()) == 4)
+            rig.decide(decision(2, ("1", 2, 100)))
+            await rig.until(lambda: len(rig.running()) == 2)
+            assert rig.routed().keys() == rig.running().keys()
+            assert set(rig.reports.states) == {"DEPLOYING", "IN_SERVICE"}
+
+    run(scenario())
+
+
+def test_a_new_name_replaces_the_hosts_without_a_gap(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            (old,) = rig.running()
+            rig.assign(assignment(generation=2, serve_as="path"))
+            await rig.until(lambda: old not in rig.running())
+            await rig.until_state("IN_SERVICE")
+            assert rig.status().endpoint.serve_as == "path"
+            assert "OUT_OF_SERVICE" not in rig.reports.states
+
+    run(scenario())
+
+
+def test_a_deleted_position_goes_without_a_trace(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.assign(assignment(deleting=True))
+            await rig.until(lambda: rig.reports.reports[POSITION].gone)
+            assert rig.reports.states == ["DEPLOYING", "IN_SERVICE", "DELETING"]
+            assert rig.machine.of(UID) == {}
+            assert UID not in (rig.gateway.table.by_uid if rig.gateway.table else {})
+            assert rig.ledger.records == {}
+            assert list(rig.layout.positions.iterdir()) == []
+            rig.assign()
+            await rig.until(lambda: POSITION not in rig.reports.reports)
+        async with rig.agent():
+            await asyncio.sleep(5)
+            assert rig.reports.reports == {}
+
+    run(scenario())
+
+
+def test_a_position_that_was_deleted_while_the_agent_was_away_is_reported_gone_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(deleting=True))
+            await rig.until(lambda: rig.reports.reports.get(POSITION) is not None)
+            assert rig.reports.reports[POSITION].gone
+
+    run(scenario())
+
+
+def test_a_position_that_moved_away_is_drained(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(), assignment(uid=OTHER_UID, position=OTHER))
+            await rig.until_state("IN_SERVICE")
+            await rig.until_state("IN_SERVICE", OTHER)
+            rig.assign(assignment(uid=OTHER_UID, position=OTHER))
+            await rig.until(lambda: rig.machine.of(UID) == {})
+            await rig.until(lambda: POSITION not in rig.reports.reports)
+            assert rig.state(OTHER) == "IN_SERVICE"
+
+    run(scenario())
+
+
+def test_a_name_is_given_to_the_next_position_when_the_one_before_has_gone(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.machine.drain_s = 3.0
+            rig.assign(assignment(uid=OTHER_UID))
+            await rig.until(lambda: rig.machine.of(UID) == {})
+            await rig.until(lambda: rig.reports.reports[POSITION].uid == OTHER_UID)
+            await rig.until_state("IN_SERVICE")
+
+    run(scenario())
+
+
+def test_hosts_that_the_ledger_lost_are_adopted_or_drained(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+        running = rig.running()
+        for path in rig.layout.ledger.glob("positions*"):
+            path.unlink()
+        async with rig.agent():
+            await rig.until_state("IN_SERVICE")
+            assert rig.running() == running
+            rig.decide(decision(1, ("1", 1, 100)))
+            await rig.until(lambda: len(rig.running()) == 1)
+
+    run(scenario())
+
+
+def test_a_corrupted_artifact_is_never_run(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            digest = model_version("1").artifacts[0].digest
+            good, rig.source.contents[digest] = rig.source.contents[digest], b"model X"
+            rig.assign(assignment())
+            await rig.until_state("OUT_OF_SERVICE")
+            assert rig.condition("ArtifactReady") == "DIGEST_MISMATCH"
+            assert rig.running() == {}
+            rig.source.contents[digest] = good
+            await rig.until_state("IN_SERVICE", within_s=120)
+
+    run(scenario())
+
+
+def test_a_source_that_is_away_is_waited_for_and_asked_at_once_when_it_is_back(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent() as supervisor:
+            rig.source.away = True
+            rig.assign(assignment())
+            await asyncio.sleep(300)
+            assert rig.state() == "DEPLOYING"
+            assert rig.condition("ArtifactReady") == "SOURCE_UNREACHABLE"
+            rig.source.away = False
+            supervisor.source_is_back()
+            await rig.until_state("IN_SERVICE", within_s=1)
+
+    run(scenario())
+
+
+def test_a_gateway_that_refuses_says_why_and_is_asked_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.gateway.refuse = Precondition("ADDRESS_IN_USE", "127.0.0.1:7680 is taken", "stop it")
+            rig.assign(assignment())
+            await rig.until_state("OUT_OF_SERVICE")
+            assert rig.condition("RouteReady") == "ADDRESS_IN_USE"
+            assert rig.status().hint == "stop it"
+            rig.gateway.refuse = None
+            await rig.until_state("IN_SERVICE", within_s=10)
+
+    run(scenario())
+
+
+def test_a_gateway_that_died_gets_its_routes_back_and_the_position_is_proved_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            probes = rig.probes
+            rig.gateway.die()
+            await rig.until(lambda: len(rig.routed()) == 1, within_s=2)
+            await rig.until(lambda: rig.probes > probes, within_s=2)
+            await rig.until_state("IN_SERVICE", within_s=2)
+
+    run(scenario())
+
+
+def test_a_dead_monitor_changes_nothing_but_what_is_said_of_it(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.machine.fail_start.add("monitor")
+            rig.machine.end(UID, "monitor", Failure("CRASHED", "its process ended with exit code 1", "read its log"))
+            await asyncio.sleep(1)
+            assert rig.state() == "IN_SERVICE"
+            await rig.until_state("DEGRADED")
+            assert rig.condition("MonitorConnected") == "LOAD_FAILED"
+            assert len(rig.routed()) == 1
+            rig.machine.fail_start.clear()
+            await rig.until_state("IN_SERVICE", within_s=90)
+
+    run(scenario())
+
+
+def test_a_first_deployment_waits_for_its_monitor(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.monitors.deaf = True
+            rig.assign(assignment())
+            await asyncio.sleep(5)
+            assert rig.state() == "DEPLOYING"
+            assert "waits for the position's monitor" in rig.status().message
+            rig.monitors.deaf = False
+            rig.supervisor.wake(UID)
+            await rig.until_state("IN_SERVICE", within_s=0.1)
+
+    run(scenario())
+
+
+def test_ports_are_given_out_once_and_kept(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(port=True), assignment(uid=OTHER_UID, position=OTHER, port=True))
+            await rig.until_state("IN_SERVICE")
+            await rig.until_state("IN_SERVICE", OTHER)
+            ports = {rig.status().endpoint.port, rig.status(OTHER).endpoint.port}
+            assert ports == {7700, 7701}
+            third = "projects/p/applications/a/positions/tower-9"
+            more = assignment(uid=UID.replace("7f4c", "9f4c"), position=third, port=True)
+            rig.assign(assignment(port=True), assignment(uid=OTHER_UID, position=OTHER, port=True), more)
+            await rig.until_state("DEGRADED", third)
+            assert "no port between 7700 and 7701 is left" in rig.status(third).message
+            rig.assign(assignment(port=True), more)
+            await rig.until_state("IN_SERVICE", third)
+
+    run(scenario())
+
+
+def test_limits_that_cannot_be_kept_are_refused_with_a_reason(rig: Rig) -> None:
+    async def scenario() -> None:
+        rig.machine.limits_supported = False
+        async with rig.agent():
+            limited = assignment()
+            limited.spec.resources.memory_bytes = 1 << 28
+            rig.assign(limited)
+            await rig.until_state("OUT_OF_SERVICE")
+            assert rig.condition("HostsReady") == "LIMITS_UNSUPPORTED"
+            rig.assign(assignment(generation=2))
+            await rig.until_state("IN_SERVICE")
+
+    run(scenario())
+
+
+def test_the_monitor_is_told_what_runs_and_what_was_decided(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            rig.decide(decision(4, ("1", 2, 100)))
+            await rig.until(lambda: rig.monitors.orders[POSITION].decision.number == 4)
+            orders = rig.monitors.orders[POSITION]
+            assert {replica.id for replica in orders.replicas} == rig.running().keys()
+            assert {replica.id for replica in orders.endpoints.replicas} == rig.routed().keys()
+            assert orders.endpoints.endpoint.gateway == "http://127.0.0.1:7680"
+            assert orders.digest == model_version("1").digest
+            assert orders.server_cpu_millis == 2000
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_agent_killed_at_any_moment_of_a_swap_goes_on_and_loses_no_capacity(rig: Rig, seed: int) -> None:
+    """Agents live for a few hundredths of a second each; the swap must still come to its end."""
+
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+        lowest = asyncio.Event()
+
+        async def watch() -> None:
+            while True:
+                answering = [id_ for id_ in rig.routed() if rig.machine.answers(UID, id_)]
+                if len(answering) < 2:
+                    lowest.set()
+                await asyncio.sleep(0.005)
+
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch())
+            async with rig.agent():
+                rig.assign(assignment("2", generation=2, replicas=2))
+                rig.decide(decision(1, ("2", 2, 100)))
+            for life in range(60):
+                async with rig.agent():
+                    await asyncio.sleep(0.003 + (seed * 7 + life * 11) % 17 / 100)
+            async with rig.agent():
+                await rig.until_state("IN_SERVICE")
+                assert list(rig.running().values()) == ["2", "2"]
+                assert rig.routed().keys() == rig.running().keys()
+                assert rig.status().observed_generation == 2
+            watching.cancel()
+        assert not lowest.is_set()
+        assert rig.machine.starts == 2 + 2 + 1
+
+    run(scenario())
+
+
+def test_drivers_of_two_agents_see_the_same_machine(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+        first, second = FakeDriver(rig.machine), FakeDriver(replace(rig.machine))
+        assert list(first.observe(UID)) == list(second.observe(UID))
+
+    run(scenario())
