@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 
 UP_S = 90  # of a machine that does other things; an idle one takes 6
 STATE_S = 60.0
-WAYPOST = (sys.executable, "-u", "-c", "import sys; from console.cli import main; sys.exit(main())")
+WAYPOST = (sys.executable, "-c", "import sys; from console.cli import main; sys.exit(main())")
 TOWER = "demo/arithmetic/tower-7"
 
 

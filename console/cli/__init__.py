@@ -1,0 +1,43 @@
+"""The `waypost` command.
+
+A component (`waypost host run model.onnx`) is handed its arguments before anything else is loaded, so that the command
+costs a component nothing: what runs is what `python -m inference_host run model.onnx` would run. Everything else is a
+command for people, in a module per group, found by `root`.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMPONENTS = {
+    "control-plane": "control_plane",
+    "agent": "edge_agent",
+    "monitor": "position_monitor",
+    "host": "inference_host",
+    "training": "training_platform",
+}
+"""Word on the command line -> package with `app.main(argv) -> exit code`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in COMPONENTS:
+        return run_component(arguments[0], arguments[1:])
+    from console.cli.root import run
+
+    return run(arguments)
+
+
+def run_component(word: str, arguments: Sequence[str]) -> int:
+    """Runs one component in this process, until it ends."""
+    try:
+        app = importlib.import_module(f"{COMPONENTS[word]}.app")
+    except ModuleNotFoundError as error:
+        print(
+            f"error: this installation cannot run `waypost {word}`: {error}\n\n"
+            f"hint: install what it needs: pip install 'waypost-platform[{word}]'",
+            file=sys.stderr,
+        )
+        return 1
+    return int(app.main(list(arguments)))

@@ -1,0 +1,130 @@
+"""The verbs that every kind of resource has, and the options that several share."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from console import columns
+from console.cli.session import Session
+from console.kinds import ANY, Kind
+from mesh import clock
+from waypost import names
+from waypost.errors import Invalid
+
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Set a label; may be given several times.")
+]
+RemoveLabelOption = Annotated[
+    list[str] | None, typer.Option("--remove-label", metavar="KEY", help="Remove a label; may be given several times.")
+]
+DisplayNameOption = Annotated[str | None, typer.Option("--display-name", metavar="TEXT", help="Title, for people.")]
+DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")]
+
+
+def get(session: Session, kind: Kind, name: str) -> None:
+    """Prints one resource."""
+    session.show(session.resources.get(kind, kind.parse(name)))
+
+
+def list_(session: Session, kind: Kind, under: str | None = None) -> None:
+    """Prints all of a kind, or those that an owner has (any of their owners, short or full)."""
+    found = list(session.resources.list(kind, parent_of(kind, under) if under else ""))
+    if session.json:
+        session.show_json(found)
+    else:
+        rows = columns.rows(kind, found, clock.now())
+        session.table(columns.COLUMNS[kind].header, rows, nothing=f"no {kind.words}s")
+
+
+def delete(session: Session, kind: Kind, name: str) -> None:
+    """Deletes one resource."""
+    session.resources.delete(kind, kind.parse(name))
+    session.say(f"{kind.words} {names.short(kind.parse(name))} deleted")
+
+
+def create(session: Session, kind: Kind, name: str, fields: Mapping[str, Any], labels: Iterable[str] | None) -> None:
+    """Makes a resource with those of the fields that are not None."""
+    resource = kind.new(kind.parse(name))
+    _set(resource, fields)
+    resource.labels.update(parse_labels(labels))
+    done(session, kind, session.resources.create(kind, resource), "created")
+
+
+def update(
+    session: Session,
+    kind: Kind,
+    name: str,
+    fields: Mapping[str, Any],
+    labels: Iterable[str] | None,
+    removed: Iterable[str] | None,
+) -> None:
+    """Changes those of the fields that are not None, and single labels.
+
+    The etag that was read is sent along: Conflict where somebody else wrote in between.
+    """
+    resource = session.resources.get(kind, kind.parse(name))
+    paths = _set(resource, fields)
+    if labels or removed:
+        merge_labels(resource, labels, removed)
+        paths.append("labels")
+    if not paths:
+        raise Invalid("NOTHING_TO_CHANGE", "nothing was given to change", "`--help` lists what can be changed")
+    done(session, kind, session.resources.update(kind, resource, paths), "updated")
+
+
+def done(session: Session, kind: Kind, resource: Any, what: str) -> None:
+    """Says what was done: a line for people, the resource for programs."""
+    if session.json:
+        session.show(resource)
+    else:
+        session.say(f"{kind.words} {names.short(resource.name)} {what}")
+
+
+def parent_of(kind: Kind, under: str) -> str:
+    """The parent to list: the owner that is given, and `-` for each level below it. Raises: Invalid(BAD_NAME)."""
+    segments = names.FORMS[kind.collection][:-1]
+    parts = under.split("/")
+    full = tuple(parts[::2]) == segments[: len(parts) // 2] and len(parts) % 2 == 0
+    ids = parts[1::2] if full else parts
+    if len(ids) > len(segments):
+        raise Invalid("BAD_NAME", f"{under!r} does not own {kind.words}s", f"give {names.example(segments[-1])}")
+    for segment, id_ in zip(segments, ids, strict=False):
+        if id_ != ANY:
+            names.check_id(id_, segment)
+    ids = ids + [ANY] * (len(segments) - len(ids))
+    return "/".join(f"{segment}/{id_}" for segment, id_ in zip(segments, ids, strict=True))
+
+
+def parse_labels(pairs: Iterable[str] | None) -> dict[str, str]:
+    """`KEY=VALUE` each. Raises: Invalid(BAD_LABEL)."""
+    labels = {}
+    for pair in pairs or ():
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise Invalid("BAD_LABEL", f"{pair!r} is no label", "write it as KEY=VALUE")
+        labels[key] = value
+    return labels
+
+
+def merge_labels(resource: Any, labels: Iterable[str] | None, removed: Iterable[str] | None) -> None:
+    """Sets and removes single labels, and leaves the others."""
+    resource.labels.update(parse_labels(labels))
+    for key in removed or ():
+        resource.labels.pop(key, None)
+
+
+def _set(resource: Any, fields: Mapping[str, Any]) -> list[str]:
+    given = {field: value for field, value in fields.items() if value is not None}
+    for field, value in given.items():
+        setattr(resource, field, value)
+    return list(given)
+
+
+def read_text(path: Path) -> str:
+    """A file that the person named. Raises: Invalid(CANNOT_READ)."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid("CANNOT_READ", f"{path} cannot be read: {error}") from error
