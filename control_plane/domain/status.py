@@ -48,7 +48,7 @@ def edge_server_status(edge_server: EdgeServer, observed: EdgeServerStatus | Non
     status = EdgeServerStatus(
         state=EDGE_SERVER_STATE_PENDING,
         message="its agent has never connected",
-        hint="create a credential for it, and start `waypost agent` on the machine with it",
+        hint="make a token with `waypost edge-server join-token`, and start `waypost agent` on the machine with it",
     )
     status.conditions.append(_never_connected(edge_server))
     return status
@@ -96,7 +96,7 @@ def _never_connected(edge_server: EdgeServer) -> Condition:
         status=CONDITION_STATUS_FALSE,
         reason="AGENT_NEVER_CONNECTED",
         message=f"the agent of edge server {names.leaf(edge_server.name)!r} has never connected",
-        hint="create a credential for it, and start `waypost agent` on the machine with it",
+        hint="make a token with `waypost edge-server join-token`, and start `waypost agent` on the machine with it",
         since=edge_server.create_time,
     )
 
@@ -128,7 +128,7 @@ def explain(reason: HeldReason, version: str) -> tuple[str, str]:
     """(message, hint) for a version that may not be given out."""
     match reason:
         case HeldReason.VERSION_NOT_FOUND:
-            return f"there is no model version {version!r}", "deploy one that `waypost model get` lists"
+            return f"there is no model version {version!r}", "deploy one that `waypost model version list` shows"
         case HeldReason.VERSION_IMPORTING:
             return f"model version {version!r} is still being imported", "wait until it is AVAILABLE"
         case HeldReason.VERSION_INVALID:

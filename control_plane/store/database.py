@@ -201,7 +201,9 @@ def translate(cause: BaseException | None, error: BaseException) -> MeshError:
         return DataLoss("STORE_DAMAGED", f"the store is damaged: {cause}", "restore it from a backup")
     if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return _unreachable(cause or error)
-    lost = isinstance(error, InternalError) and not state  # asyncpg, whose connection broke in the middle of a statement
+    lost = (
+        isinstance(error, InternalError) and not state
+    )  # asyncpg, whose connection broke in the middle of a statement
     if lost or state[:2] in ("08", "28", "3D", "53", "57"):
         return _unreachable(cause or error)
     raise error  # a statement of ours is wrong: a fault, not a state of the world

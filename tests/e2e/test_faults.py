@@ -83,7 +83,7 @@ def test_scaling_up_and_down_costs_no_call(platform: Platform, tower: str, load:
     platform.deploy("lab/affine/1", tower, "--replicas", "3")
     platform.until(lambda: ready_replicas(platform, tower) == 3, "three replicas")
     platform.deploy("lab/affine/1", tower, "--replicas", "2")
-    platform.until(lambda: len(platform.processes("inference_host")) == 2, "two replicas")
+    platform.until(lambda: len(replica_ids(platform, tower)) == 2, "two replicas")
 
 
 def replica_ids(platform: Platform, position: str) -> list[str]:

@@ -1,0 +1,59 @@
+"""The agent as a process, from the lock on its data directory to SIGTERM.
+
+    python -m edge_agent run ...         until SIGTERM; hosts, monitors and the gateway go on without it
+    python -m edge_agent stop-all ...    ends all that was started here, with or without an agent
+
+`run` may be left out. Whatever fails while it starts (a taken port, a lock, a refused join token) ends the process with
+a reason; whatever fails later is said in reports and logs, and tried again.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+from edge_agent.assembly import Agent
+from edge_agent.enrol import Enrolment, enrolled
+from edge_agent.layout import Layout, layout_of
+from edge_agent.lock import take_lock
+from edge_agent.settings import ENV_PREFIX, AgentSettings
+from edge_agent.stop import stop_all
+from mesh import serve
+from mesh.settings import load
+from waypost.errors import MeshError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code. argv: without the program's name."""
+    arguments = list(argv)
+    verb = arguments.pop(0) if arguments and arguments[0] in ("run", "stop-all") else "run"
+    try:
+        settings = load(AgentSettings, arguments, prog=f"waypost agent {verb}", env_prefix=ENV_PREFIX)
+    except MeshError as error:
+        sys.stderr.write(serve.render(error))
+        return 1
+    life = stop_all if verb == "stop-all" else run
+    return serve.run("agent", partial(life, settings), log_level=settings.log_level)
+
+
+async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
+    """Until `stop`. Raises: MeshError where it cannot start."""
+    layout = layout_of(settings.data_dir, settings.runtime_dir)
+    layout.create()
+    take_lock(layout.lock)
+    enrolment = await _enrolled(settings, layout, stop)
+    if enrolment is not None:
+        async with AsyncExitStack() as stack:
+            await Agent(settings, layout, enrolment, stack).run(stop)
+
+
+async def _enrolled(settings: AgentSettings, layout: Layout, stop: asyncio.Event) -> Enrolment | None:
+    """None where `stop` came first: at the first start the control plane may be away for long."""
+    async with asyncio.TaskGroup() as tasks:
+        enrolling = tasks.create_task(enrolled(settings, layout.identity), name="enrol")
+        stopping = tasks.create_task(stop.wait(), name="stop")
+        await asyncio.wait({enrolling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        enrolling.cancel()
+        stopping.cancel()
+    return None if enrolling.cancelled() else enrolling.result()

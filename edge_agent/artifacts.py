@@ -1,0 +1,115 @@
+"""Model versions on this edge server: artifacts by digest (blobs.py), laid out as the packages that hosts load.
+
+    versions/<digest, 16 hex digits>/manifest.json     ProtoJSON of control.v1.ModelVersion
+    versions/<digest, 16 hex digits>/<path>            hard link to the artifact
+
+A package appears whole or not at all: it is built beside its place and renamed into it. A failure harms nothing that
+runs: hosts keep the files that they opened, whatever happens to the names.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import structlog
+from google.protobuf.json_format import MessageToJson
+
+from edge_agent.assignments import version_digest
+from edge_agent.blobs import Blobs
+from edge_agent.storage import storage_errors
+from mesh.files import private_directory, sync_directory
+from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
+from waypost.errors import DataLoss, Invalid
+
+log = structlog.get_logger()
+
+MANIFEST = "manifest.json"
+_UNFINISHED = ".new"
+
+
+class Artifacts:
+    """Packages of model versions."""
+
+    def __init__(self, directory: Path, blobs: Blobs) -> None:
+        self._directory = directory
+        self._blobs = blobs
+
+    def package(self, digest: str) -> Path:
+        """Where the version's package is, or would be."""
+        return self._directory / digest.removeprefix("sha256:")[:16]
+
+    async def ensure(self, version: ModelVersion) -> Path:
+        """The version's package, its artifacts verified. Raises what Blobs.ensure does, and Invalid(BAD_PATH)."""
+        _check(version)
+        files = {artifact.path: await self._blobs.ensure(artifact) for artifact in version.artifacts}
+        package = self.package(version.digest)
+        with storage_errors(package):
+            if not _complete(package, files):
+                self._build(package, version, files)
+        return package
+
+    def sweep(self, keep: Iterable[ModelVersion]) -> None:
+        """Removes everything but what these versions consist of, and what is being fetched."""
+        versions = {version.digest: version for version in keep}
+        names = {self.package(digest).name for digest in versions}
+        for path in self._directory.iterdir():
+            if path.name not in names:
+                log.info("package_removed", path=path.name)
+                shutil.rmtree(path, ignore_errors=True)
+        self._blobs.sweep({artifact.digest for version in versions.values() for artifact in version.artifacts})
+
+    def _build(self, package: Path, version: ModelVersion, files: dict[str, Path]) -> None:
+        unfinished = package.with_suffix(_UNFINISHED)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        private_directory(unfinished)
+        for path, blob in files.items():
+            place = unfinished / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(blob, place)
+        (unfinished / MANIFEST).write_text(MessageToJson(version))
+        _replace_directory(unfinished, package)
+        sync_directory(self._directory)
+
+
+def _check(version: ModelVersion) -> None:
+    """Paths become paths of ours, and the digest is what replies will carry: both are looked at closely."""
+    for artifact in version.artifacts:
+        _check_path(version, artifact)
+    if version_digest(version) != version.digest:
+        raise DataLoss(
+            "DIGEST_MISMATCH",
+            f"{version.name} says that it is {version.digest}, its artifacts make it {version_digest(version)}",
+            "publish the version again; nothing of it was loaded",
+        )
+
+
+def _check_path(version: ModelVersion, artifact: Artifact) -> None:
+    path = PurePosixPath(artifact.path)
+    if not path.parts or path.is_absolute() or ".." in path.parts or path.parts == (MANIFEST,):
+        raise Invalid(
+            "BAD_PATH",
+            f"{version.name} has an artifact with the path {artifact.path!r}",
+            f"publish it with paths inside the package, and none called {MANIFEST}",
+        )
+
+
+def _complete(package: Path, files: dict[str, Path]) -> bool:
+    """Whether the package holds these very files: a blob that was fetched anew is another file."""
+    with contextlib.suppress(OSError):
+        linked = all((package / path).samefile(blob) for path, blob in files.items())
+        return linked and (package / MANIFEST).exists()
+    return False
+
+
+def _replace_directory(new: Path, place: Path) -> None:
+    """rename(2) replaces empty directories only."""
+    if place.exists():
+        old = place.with_suffix(".old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.rename(place, old)
+        os.rename(new, place)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(new, place)

@@ -1,0 +1,188 @@
+"""The agent's parts, put together; `Agent.run` lets them live."""
+
+import asyncio
+import importlib.metadata
+import random
+import secrets
+import socket
+import string
+from contextlib import AsyncExitStack
+from functools import partial
+
+import structlog
+
+from edge_agent.artifacts import Artifacts
+from edge_agent.blobs import Blobs, GrpcSource
+from edge_agent.commands import Commands
+from edge_agent.drivers import open_driver
+from edge_agent.enrol import Enrolment
+from edge_agent.gateways.base import Gateway
+from edge_agent.health import HealthChecks, HealthTiming
+from edge_agent.layout import Layout
+from edge_agent.ledger import Ledger
+from edge_agent.monitors import MonitorEars, Monitors
+from edge_agent.parts import Parts
+from edge_agent.probe import GatewayProbe
+from edge_agent.router import Router
+from edge_agent.settings import AgentSettings
+from edge_agent.supervise import Supervisor
+from edge_agent.uplink import Uplink, capacity, describe_for_ever
+from mesh import serve
+from mesh.clock import RandomIds
+from mesh.identity import Identity
+from mesh.link import dial_grpc
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
+from waypost.api.link.v1.agent_link_pb2_grpc import AgentLinkServiceStub
+from waypost.api.link.v1.monitor_link_pb2_grpc import add_MonitorLinkServiceServicer_to_server
+from waypost.errors import Unavailable
+from waypost.rpc import open_aio_channel
+
+log = structlog.get_logger()
+
+ID_ALPHABET = string.ascii_lowercase + string.digits
+ID_CHARS = 6
+QUIET = frozenset({"/waypost.api.link.v1.MonitorLinkService/ConnectMonitor"})
+
+
+class Agent:
+    """One agent. Create it inside a running event loop; what it opens is closed by `stack`."""
+
+    def __init__(self, settings: AgentSettings, layout: Layout, enrolment: Enrolment, stack: AsyncExitStack) -> None:
+        ids, self._version = RandomIds(), importlib.metadata.version("waypost-platform")
+        tls = enrolment.identity.tls()
+        link, source = (
+            open_aio_channel(enrolment.link_address, tls=tls) for _ in range(2)
+        )  # files must not delay news
+        self._layout = layout
+        self._ledger = Ledger(layout.ledger)
+        self._driver = open_driver(settings.driver, layout, log_level=settings.log_level)
+        self._gateway = open_gateway(settings, layout)
+        self._monitors = Monitors(self._ledger, incarnation=ids.uuid(), software_version=self._version)
+        self._uplink = Uplink(
+            self._ledger, edge_server=enrolment.edge_server, boot_id=ids.uuid(), software_version=self._version
+        )
+        self._uplink.open(dial_grpc(AgentLinkServiceStub(link).ConnectAgent), random.Random())
+        probe = GatewayProbe(self._gateway.address)
+        for close in (link.close, source.close, probe.close, self._driver.close):
+            stack.push_async_callback(close)
+        blobs = Blobs(layout.blobs, GrpcSource(source), bytes_max=settings.artifact_bytes_max)
+        self._parts = Parts(
+            layout=layout,
+            ledger=self._ledger,
+            driver=self._driver,
+            artifacts=Artifacts(layout.versions, blobs),
+            health=HealthChecks(HealthTiming(every=settings.probe_every_s, misses=settings.probe_misses)),
+            router=Router(self._gateway),
+            probe=probe,
+            monitors=self._monitors,
+            reports=self._uplink,
+            server=self._driver.fingerprint(),
+            gateway_address=self._gateway.address,
+            domain=settings.gateway_domain,
+            grace_s=settings.drain_grace_s,
+            ports=settings.ports,
+            port_is_free=partial(port_is_free, settings.gateway_listen),
+            new_replica_id=new_replica_id,
+        )
+        self._supervisor = Supervisor(self._parts)
+        self._connect()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; hosts, monitors and the gateway go on then. Raises: MeshError where it cannot start."""
+        await self._start_gateway()
+        server = serve.grpc_server(quiet=QUIET)
+        add_MonitorLinkServiceServicer_to_server(self._monitors, server)
+        serve.listen(server, self._layout.agent_address, Identity.local())
+        await server.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                lives = {
+                    "supervise": self._supervisor.run(),
+                    "uplink": self._uplink.run(),
+                    "describe": describe_for_ever(
+                        self._uplink, await self._description(), self._layout.data_dir, self._ledger
+                    ),
+                }
+                running = [tasks.create_task(life, name=name) for name, life in lives.items()]
+                log.info("agent_runs", data_dir=str(self._layout.data_dir), gateway=self._gateway.address)
+                await stop.wait()
+                for task in running:
+                    task.cancel()
+        finally:
+            await server.stop(None)  # monitors dial again as soon as there is an agent
+
+    def _connect(self) -> None:
+        """Who hears whom."""
+        supervisor, uplink, monitors = self._supervisor, self._uplink, self._monitors
+        uplink.serve(
+            Commands(self._parts, supervisor.assignment, supervisor.wake),
+            desired_changed=supervisor.desired_changed,
+            connected=supervisor.source_is_back,
+            interest=monitors.set_interest,
+        )
+        monitors.listen(
+            MonitorEars(
+                wake=supervisor.wake_position,
+                sample=uplink.sample,
+                event=lambda position, reason, message: uplink.event(position, reason, message, source="monitor"),
+            )
+        )
+
+    async def _start_gateway(self) -> None:
+        """A taken port must be heard of at once; a gateway that fails otherwise is started again with its routes."""
+        try:
+            await self._gateway.start()
+        except Unavailable as error:
+            log.error("gateway_failed", why=error.message, hint=error.hint)
+
+    async def _description(self) -> EdgeServerReport:
+        server = self._parts.server
+        return EdgeServerReport(
+            agent_version=self._version,
+            driver=self._driver.name,
+            driver_version=server.driver_version,
+            gateway=self._gateway.name,
+            gateway_version=await self._gateway.version(),
+            gateway_address=self._gateway.address,
+            capacity=capacity(server),
+        )
+
+
+def open_gateway(settings: AgentSettings, layout: Layout) -> Gateway:
+    """The gateway of this kind. Imports only the chosen one."""
+    match settings.gateway:
+        case "envoy":
+            from edge_agent.gateways.envoy import EnvoyGateway, EnvoySettings
+
+            return EnvoyGateway(
+                EnvoySettings(
+                    data_dir=layout.gateway,
+                    runtime_dir=layout.runtime_dir,
+                    listen=settings.gateway_listen,
+                    domain=settings.gateway_domain,
+                    certificate=settings.gateway_certificate,
+                    key=settings.gateway_key,
+                    insecure=settings.gateway_insecure,
+                )
+            )
+        case "fake":
+            from edge_agent.gateways.fake import FakeGateway
+
+            return FakeGateway(address=f"http://{settings.gateway_listen}")
+
+
+def new_replica_id() -> str:
+    """`r-` and six characters: two thousand million of them."""
+    return "r-" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_CHARS))
+
+
+def port_is_free(listen: str, port: int) -> bool:
+    """Whether the gateway, which listens at `listen`, could open this port beside."""
+    host = listen.rpartition(":")[0].strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taker:
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taker.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,153 @@
+"""What is true of a position, condition by condition, and what keeps it from being as specified. Pure."""
+
+from collections.abc import Iterable, Iterator
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from edge_agent.diff import Phase
+from edge_agent.drivers.base import Failure
+from edge_agent.picture import Picture, label
+from waypost.api.control.v1 import condition_pb2 as pb
+
+ARTIFACT, HOSTS, ROUTE, MONITOR = "ArtifactReady", "HostsReady", "RouteReady", "MonitorConnected"
+
+NOT_ANSWERING = Failure(
+    "NOT_ANSWERING", "it has stopped answering its health checks", "it is ended and started again if it stays so"
+)
+_LEAVING = Failure("DELETING", "the position is leaving")
+
+
+def conditions(picture: Picture) -> Iterator[pb.Condition]:
+    """One of each type, in the order in which a deployment comes by them."""
+    yield _condition(ARTIFACT, _artifact(picture))
+    yield _condition(HOSTS, _hosts(picture))
+    yield _condition(ROUTE, _route(picture))
+    yield _condition(MONITOR, _monitor(picture))
+
+
+def dated(found: Iterable[pb.Condition], before: Iterable[pb.Condition], now: float) -> list[pb.Condition]:
+    """With the time when the status of each last changed. now: Unix seconds."""
+    known = {condition.type: condition for condition in before}
+    return [_dated(condition, known.get(condition.type), now) for condition in found]
+
+
+def trouble(picture: Picture) -> Failure | None:
+    """The first thing that keeps the position from being as specified, and does not pass by itself in a moment."""
+    candidates = (
+        picture.refusal,
+        _rejection(picture),
+        picture.fetch_failures.get(picture.wanted.version.digest),
+        _host_failure(picture),
+        picture.route_failure,
+        picture.proof.failure if picture.proof else None,
+        _monitor_failure(picture),
+    )
+    return next((failure for failure in candidates if failure is not None), None)
+
+
+# ---- one by one: None is TRUE, a Failure is FALSE and why ------------------------------------------------------------
+
+
+def _artifact(picture: Picture) -> Failure | None:
+    digest = picture.wanted.version.digest
+    loaded = any(view.version.digest == digest and view.ready for view in picture.hosts)
+    if picture.wanted.deleting or loaded or digest in picture.fetched:
+        return None
+    failure = picture.fetch_failures.get(digest) or _rejection(picture)
+    return failure or Failure("FETCHING", f"{label(picture.wanted.version)} is being fetched")
+
+
+def _hosts(picture: Picture) -> Failure | None:
+    if picture.wanted.deleting:
+        return _LEAVING
+    if failure := picture.refusal or _rejection(picture) or _host_failure(picture):
+        return failure
+    least = picture.wanted.replicas_min
+    return None if picture.ready >= least else Failure("STARTING", f"{picture.ready} of {least} replicas are ready")
+
+
+def _route(picture: Picture) -> Failure | None:
+    if picture.wanted.deleting:
+        return _LEAVING
+    if picture.route_failure is not None:
+        return picture.route_failure
+    if not picture.live.entries:
+        return Failure("NO_HOSTS", "no host is ready to be routed to")
+    if picture.proof is None:
+        return Failure("NOT_PROVED", "no inference through the gateway has succeeded yet")
+    return picture.proof.failure
+
+
+def _monitor(picture: Picture) -> Failure | None:
+    if picture.monitor.connected:
+        return None
+    return _monitor_failure(picture) or Failure("STARTING", "the position's monitor is starting")
+
+
+# ---- why -------------------------------------------------------------------------------------------------------------
+
+
+def _rejection(picture: Picture) -> Failure | None:
+    verdict = picture.rejection
+    if verdict is None:
+        return None
+    return Failure(
+        "REJECTED",
+        f"{label(picture.wanted.version)} was rejected here ({verdict.reason}: {verdict.evidence})",
+        "deploy another version, or clear the rejection to let the position try this one again",
+    )
+
+
+def _host_failure(picture: Picture) -> Failure | None:
+    """Of the host of the wanted version that was started most often without success."""
+    amiss = [
+        view
+        for view in picture.hosts
+        if view.version.digest == picture.wanted.version.digest
+        and view.replica.phase is not Phase.DRAINING
+        and (view.failure is not None or view.replica.phase is Phase.SILENT)
+    ]
+    if not amiss:
+        return None
+    worst = max(amiss, key=lambda view: (view.starts, view.replica.id))
+    failure = worst.failure or NOT_ANSWERING
+    times = f" (start {worst.starts})" if worst.starts > 1 else ""
+    message = f"a replica of {label(worst.version)} does not run{times}: {failure.message}"
+    return Failure(failure.reason, message, failure.hint)
+
+
+def _monitor_failure(picture: Picture) -> Failure | None:
+    if not picture.monitor.missed:
+        return None
+    if (failure := picture.monitor.failure) is not None:
+        return Failure(failure.reason, f"the position's monitor does not run: {failure.message}", failure.hint)
+    return Failure(
+        "MONITOR_LOST",
+        "the position's monitor is not connected: xApps that are registered are served, new ones cannot register",
+        "it is started again by itself; if it stays so, read its log: waypost logs POSITION",
+    )
+
+
+# ---- messages --------------------------------------------------------------------------------------------------------
+
+
+def _condition(kind: str, failure: Failure | None) -> pb.Condition:
+    if failure is None:
+        return pb.Condition(type=kind, status=pb.CONDITION_STATUS_TRUE)
+    return pb.Condition(
+        type=kind,
+        status=pb.CONDITION_STATUS_FALSE,
+        reason=failure.reason,
+        message=failure.message,
+        hint=failure.hint,
+    )
+
+
+def _dated(condition: pb.Condition, last: pb.Condition | None, now: float) -> pb.Condition:
+    if last is not None and last.status == condition.status:
+        condition.since.CopyFrom(last.since)
+    else:
+        since = Timestamp()
+        since.FromMilliseconds(round(now * 1000))
+        condition.since.CopyFrom(since)
+    return condition

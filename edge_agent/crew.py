@@ -1,0 +1,159 @@
+"""The processes of one position: who runs, who answers, who may be started again and when.
+
+Everything is asked for anew with each look; what is remembered here (how starts went, why the last one failed) only
+spares the machine and informs people, and may be lost with the agent.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from edge_agent.backoff import Restarts
+from edge_agent.diff import Phase
+from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.health import Health, Patient
+from edge_agent.ledger import Record
+from edge_agent.picture import HostView
+from edge_agent.replicas import NEVER_STARTED, host_views
+
+log = structlog.get_logger()
+
+START_WITHIN_S = 300.0  # for a host to answer its first health check: a model of gigabytes from a slow disk
+HUNG_AFTER_S = 30.0  # a host that is SILENT so long is ended and started again
+
+Tell = Callable[[str, str], None]
+"""Reason and message of an event."""
+
+
+class Crew:
+    """Of one position."""
+
+    def __init__(self, uid: str, driver: Driver, health: Health, tell: Tell) -> None:
+        self._uid = uid
+        self._driver = driver
+        self._health = health
+        self._tell = tell
+        self._restarts: dict[str, Restarts] = {}
+        self._failures: dict[str, Failure] = {}
+        self._observed: dict[str, Observed] = {}
+        self._lineup: Lineup | None = None
+        self._adopted = False
+
+    def look(self, record: Record) -> tuple[HostView, ...]:
+        """All replicas, as they are now."""
+        self._observed = {seen.id: seen for seen in self._driver.observe(self._uid)}
+        for seen in self._observed.values():
+            if not seen.running and not seen.draining and seen.starts:
+                self._note_end(seen)
+        self._follow(record)
+        views = host_views(
+            record, tuple(self._observed.values()), self._phase, self._restarts, self._failures, _now_s()
+        )
+        for view in views:
+            if view.replica.phase is Phase.READY:
+                self._failures.pop(view.replica.id, None)
+        return views
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left at all."""
+        return not self._observed
+
+    @property
+    def monitor(self) -> Observed | None:
+        return self._observed.get(MONITOR)
+
+    @property
+    def monitor_failure(self) -> Failure | None:
+        """Why it ended last, while it is not known to be well."""
+        return self._failures.get(MONITOR)
+
+    def forgive_monitor(self) -> None:
+        """It is connected: whatever it died of before is over."""
+        self._failures.pop(MONITOR, None)
+
+    def addresses(self) -> dict[str, tuple[str, str]]:
+        """Of all replicas that were ever started, running or not."""
+        return {
+            seen.id: (seen.grpc_address, seen.http_address) for seen in self._observed.values() if seen.grpc_address
+        }
+
+    async def arrange(self, record: Record, hosts: tuple[HostSet, ...], *, monitor: bool, grace_s: float) -> None:
+        """Makes these run or rest, and drains all others. Raises: MeshError."""
+        mode = self._monitor_mode() if monitor else MonitorMode.STOP
+        lineup = Lineup(record.uid, record.position, record.short, hosts, mode)
+        if lineup != self._lineup or not self._runs(lineup):
+            self._lineup = None  # unless it is taken as a whole
+            await self._driver.apply(lineup, grace_s=grace_s)
+            self._lineup = lineup
+
+    async def end_hung(self) -> None:
+        """Hosts that do not answer any more, or never did, are ended; their back-off does the rest."""
+        for seen in self._observed.values():
+            pulse = self._health.pulse(_patient(self._uid, seen))
+            if pulse is None or not seen.running or seen.draining:
+                continue
+            age_s = _now_s() - pulse.since_s
+            if pulse.phase is Phase.SILENT and age_s >= HUNG_AFTER_S:
+                why = Failure("NOT_ANSWERING", f"it did not answer its health checks for {age_s:.0f} s")
+            elif pulse.phase is Phase.STARTING and age_s >= START_WITHIN_S:
+                why = Failure("START_TIMEOUT", f"it was not ready {age_s:.0f} s after its start")
+            else:
+                continue
+            log.warning("host_hung", replica=seen.id, reason=why.reason)
+            await self._driver.kill(self._uid, seen.id, why)
+
+    def next_look_s(self) -> float | None:
+        """On the event loop's clock: when a back-off or a patience is over; None where nothing is waited for."""
+        times = [r.due_s for id_, r in self._restarts.items() if r.due_s > _now_s() and id_ in self._observed]
+        for seen in self._observed.values():
+            pulse = self._health.pulse(_patient(self._uid, seen))
+            if pulse is not None and pulse.phase is not Phase.READY:
+                times.append(pulse.since_s + (HUNG_AFTER_S if pulse.phase is Phase.SILENT else START_WITHIN_S))
+        return min(times, default=None)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _note_end(self, seen: Observed) -> None:
+        before = self._restarts.get(seen.id, NEVER_STARTED)
+        after = before.after_end(seen.starts, lived_s=seen.ended_s - seen.started_s, now_s=_now_s())
+        if after is before:
+            return
+        self._restarts[seen.id] = after
+        if seen.failure is not None:
+            self._failures[seen.id] = seen.failure
+            who = "the monitor" if seen.id == MONITOR else f"replica {seen.id}"
+            reason = "MONITOR_FAILED" if seen.id == MONITOR else "REPLICA_FAILED"
+            self._tell(reason, f"{who} ended (start {seen.starts}): {seen.failure.message}")
+
+    def _follow(self, record: Record) -> None:
+        """Those that served before the agent was started again are taken to serve until checks say otherwise."""
+        hosts = [seen for seen in self._observed.values() if seen.id != MONITOR and seen.running and not seen.draining]
+        assumed = frozenset[str]() if self._adopted else record.route.replicas
+        self._health.watch(self._uid, [_patient(self._uid, seen) for seen in hosts], assumed)
+        self._adopted = True
+
+    def _phase(self, seen: Observed) -> Phase:
+        pulse = self._health.pulse(_patient(self._uid, seen))
+        return pulse.phase if pulse is not None else Phase.STARTING
+
+    def _monitor_mode(self) -> MonitorMode:
+        seen = self.monitor
+        due = self._restarts.get(MONITOR, NEVER_STARTED).due_s <= _now_s()
+        return MonitorMode.RUN if due or (seen is not None and seen.running) else MonitorMode.REST
+
+    def _runs(self, lineup: Lineup) -> bool:
+        """Whether everything that shall run does."""
+        wanted: Sequence[str] = [id_ for hosts in lineup.hosts for id_ in hosts.replicas]
+        if lineup.monitor is MonitorMode.RUN:
+            wanted = [*wanted, MONITOR]
+        return all(id_ in self._observed and self._observed[id_].running for id_ in wanted)
+
+
+def _patient(uid: str, seen: Observed) -> Patient:
+    return Patient(uid, seen.id, seen.starts, seen.grpc_address)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

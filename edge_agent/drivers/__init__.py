@@ -1,0 +1,19 @@
+"""What runs monitors and inference hosts: `open_driver` chooses, `base.Driver` says what is promised."""
+
+from typing import Literal
+
+from edge_agent.drivers.base import Driver
+from edge_agent.layout import Layout
+
+
+def open_driver(kind: Literal["process", "fake"], layout: Layout, *, log_level: str) -> Driver:
+    """The driver of this name, with all that it started before. Imports only the chosen one."""
+    match kind:
+        case "process":
+            from edge_agent.drivers.process import ProcessDriver
+
+            return ProcessDriver(layout, log_level=log_level)
+        case "fake":
+            from edge_agent.drivers.fake import FakeDriver
+
+            return FakeDriver()

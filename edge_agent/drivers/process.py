@@ -1,0 +1,226 @@
+"""Monitors and inference hosts as processes of this machine: no daemon, nothing to install.
+
+Every process has a directory (drivers/unit.py) below its position's; the directories are the driver's whole memory. A
+process holds the lock in its directory as long as it lives, so one that a killed agent left behind is recognised for
+what it is, never by a pid alone, and never started a second time.
+"""
+
+import asyncio
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import structlog
+
+from edge_agent.drivers import cgroups
+from edge_agent.drivers.base import MONITOR, Failure, Fingerprint, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.drivers.unit import About, Unit
+from edge_agent.layout import Layout, PositionPaths
+from edge_agent.storage import storage_errors
+from mesh.files import private_directory
+from mesh.settings import dump_toml
+from waypost.errors import Precondition
+
+log = structlog.get_logger()
+
+PYTHON = (sys.executable, "-P", "-m")  # -P: what lies in the working directory is not ours to import
+HOST_COMMAND = (*PYTHON, "inference_host", "run")
+MONITOR_COMMAND = (*PYTHON, "position_monitor")
+LOGS_BOUND_EVERY_S = 60.0
+
+
+class ProcessDriver:
+    """See base.Driver. Create it inside a running event loop: it adopts what is there."""
+
+    name = "process"
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        log_level: str = "info",
+        host_command: Sequence[str] = HOST_COMMAND,
+        monitor_command: Sequence[str] = MONITOR_COMMAND,
+        groups: cgroups.Cgroups | None = None,
+    ) -> None:
+        self._layout = layout
+        self._log_level = log_level
+        self._host_command = list(host_command)
+        self._monitor_command = list(monitor_command)
+        self._groups = groups or cgroups.find()
+        self._group_prefix = f"waypost-{hashlib.sha256(os.fsencode(layout.data_dir)).hexdigest()[:8]}-"
+        self._wake: Callable[[str], None] = lambda uid: None
+        self._units: dict[str, dict[str, Unit]] = {}
+        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")}
+        for uid, directory in self._left_behind():
+            unit = self._unit(uid, directory)
+            if unit.draining and not unit.running:
+                self._remove(uid, unit)
+        self._housekeeping = asyncio.get_running_loop().call_later(LOGS_BOUND_EVERY_S, self._keep_house)
+
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(
+            cpu_millis=len(os.sched_getaffinity(0)) * 1000,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            architecture=platform.machine(),
+            execution_providers=("CPUExecutionProvider",) if find_spec("onnxruntime") else (),
+            driver_version=importlib.metadata.version("waypost-platform"),
+        )
+
+    def positions(self) -> frozenset[str]:
+        return frozenset(uid for uid, units in self._units.items() if units)
+
+    def observe(self, uid: str) -> Sequence[Observed]:
+        return [unit.observe() for _, unit in sorted(self._units.get(uid, {}).items())]
+
+    def on_change(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+
+    async def apply(self, lineup: Lineup, *, grace_s: float) -> None:
+        self._refuse_limits(lineup)
+        paths = self._layout.position(lineup.uid, lineup.short)
+        asked = {id_ for hosts in lineup.hosts for id_ in (*hosts.replicas, *hosts.resting)}
+        if lineup.monitor is not MonitorMode.STOP:
+            asked.add(MONITOR)
+        for id_, unit in list(self._units.get(lineup.uid, {}).items()):
+            if id_ not in asked:
+                self._drain(lineup.uid, unit, grace_s)
+        if lineup.monitor is MonitorMode.RUN:
+            self._run_monitor(lineup, paths)
+        for hosts in lineup.hosts:
+            for id_ in hosts.replicas:
+                self._run_host(lineup, hosts, id_, paths)
+
+    async def kill(self, uid: str, id_: str, why: Failure) -> None:
+        if (unit := self._units.get(uid, {}).get(id_)) is not None and unit.running:
+            unit.kill(why)
+
+    async def logs(self, uid: str, tail_lines: int) -> dict[str, str]:
+        return {id_: unit.tail(tail_lines) for id_, unit in sorted(self._units.get(uid, {}).items())}
+
+    async def close(self) -> None:
+        self._housekeeping.cancel()
+        for units in self._units.values():
+            for unit in units.values():
+                unit.close()
+
+    # -- starting
+
+    def _run_host(self, lineup: Lineup, hosts: HostSet, id_: str, paths: PositionPaths) -> None:
+        unit = self._unit(lineup.uid, paths.hosts / id_)
+        if unit.running:
+            return
+        argv = [*self._host_command, "--settings", str(unit.directory / "settings.toml")]
+        if hosts.limits and self._groups is not None:
+            with storage_errors(unit.directory):
+                argv = cgroups.joining(self._groups.prepare(self._group(lineup.uid, id_), hosts.limits), argv)
+        about = About(id_, hosts.version, hosts.variant, paths.grpc_address(id_), paths.http_address(id_))
+        settings = dump_toml(
+            {
+                "model": str(hosts.package),
+                "replica": id_,
+                "position": lineup.position,
+                "position_uid": lineup.uid,
+                "serve_as": hosts.serve_as,
+                "model_version": hosts.version.name,
+                "digest": hosts.version.digest,
+                "monitor": paths.monitor_address,
+                "grpc": about.grpc_address,
+                "http": about.http_address,
+                "jwks": str(paths.jwks),
+                "log_level": self._log_level,
+            }
+        )
+        self._start(paths, unit, about, argv, settings)
+
+    def _run_monitor(self, lineup: Lineup, paths: PositionPaths) -> None:
+        unit = self._unit(lineup.uid, paths.monitor)
+        if unit.running:
+            return
+        argv = [*self._monitor_command, "--settings", str(unit.directory / "settings.toml")]
+        settings = dump_toml(
+            {
+                "position": lineup.position,
+                "position_uid": lineup.uid,
+                "agent": self._layout.agent_address,
+                "listen": paths.monitor_address,
+                "signing_key": str(paths.signing_key),
+                "jwks": str(paths.jwks),
+                "log_level": self._log_level,
+            }
+        )
+        self._start(paths, unit, About(MONITOR), argv, settings)
+
+    def _start(self, paths: PositionPaths, unit: Unit, about: About, argv: list[str], settings: str) -> None:
+        with storage_errors(paths.sockets):
+            private_directory(paths.sockets)
+        unit.start(about, argv, settings, self._environment)
+        log.info("process_started", id=about.id, directory=str(unit.directory), starts=unit.about.starts)
+
+    def _refuse_limits(self, lineup: Lineup) -> None:
+        if self._groups is None and any(hosts.limits for hosts in lineup.hosts):
+            raise Precondition(
+                "LIMITS_UNSUPPORTED",
+                "spec.resources cannot be kept on this edge server: its processes may not make control groups",
+                "remove spec.resources, run the agent as root or with a delegated cgroup, or use another driver",
+            )
+
+    # -- ending
+
+    def _drain(self, uid: str, unit: Unit, grace_s: float) -> None:
+        if not unit.running:
+            self._remove(uid, unit)
+        elif not unit.draining:
+            log.info("process_draining", id=unit.about.id, grace_s=grace_s)
+            unit.drain(grace_s)
+
+    def _ended(self, uid: str, directory: Path) -> None:
+        unit = self._units.get(uid, {}).get(directory.name)
+        if unit is not None:
+            failure = unit.observe().failure
+            log.info("process_ended", id=directory.name, draining=unit.draining, why=failure and failure.message)
+            if unit.draining:
+                self._remove(uid, unit)
+        self._wake(uid)
+
+    def _remove(self, uid: str, unit: Unit) -> None:
+        """Nothing of it is left: directory, sockets, group."""
+        self._units[uid].pop(unit.directory.name, None)
+        unit.remove()
+        self._sweep_groups()
+
+    # -- what is here
+
+    def _unit(self, uid: str, directory: Path) -> Unit:
+        units = self._units.setdefault(uid, {})
+        if directory.name not in units:
+            units[directory.name] = Unit(directory, lambda: self._ended(uid, directory))
+        return units[directory.name]
+
+    def _left_behind(self) -> list[tuple[str, Path]]:
+        """Process directories of an agent before us."""
+        found = []
+        for home in sorted(self._layout.positions.glob("*/")):
+            paths = [*sorted((home / "hosts").glob("*/")), home / "monitor"]
+            found += [(home.name, path) for path in paths if (path / "unit.json").exists()]
+        return found
+
+    def _keep_house(self) -> None:
+        for units in self._units.values():
+            for unit in units.values():
+                unit.bound_log()
+        self._sweep_groups()
+        self._housekeeping = asyncio.get_running_loop().call_later(LOGS_BOUND_EVERY_S, self._keep_house)
+
+    def _group(self, uid: str, id_: str) -> str:
+        return f"{self._group_prefix}{uid[:8]}-{id_}"
+
+    def _sweep_groups(self) -> None:
+        if self._groups is not None:
+            used = {self._group(uid, id_) for uid, units in self._units.items() for id_ in units}
+            self._groups.sweep(self._group_prefix, used)

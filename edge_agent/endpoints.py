@@ -1,0 +1,80 @@
+"""Who answers at a position, said once and rendered twice: to the gateway's routes and to the monitor's endpoint set.
+
+A route of the ledger names replicas; their addresses come from the driver. Everything here is a function of what is
+written down, so an agent that starts again renders the same routes, and the gateway finds nothing to do. Pure.
+"""
+
+from collections.abc import Mapping
+
+from edge_agent.diff import Entry, Route, Version
+from edge_agent.gateways.routes import Backend, PositionRoute
+from edge_agent.ledger import Record
+from waypost.api.control.v1.position_pb2 import Endpoint
+from waypost.api.link.v1.monitor_link_pb2 import EndpointSet, ReplicaEndpoint
+
+Addresses = Mapping[str, tuple[str, str]]
+"""gRPC and HTTP address by replica id."""
+
+
+def render(record: Record, addresses: Addresses, *, access_address: str, idempotent: bool) -> PositionRoute:
+    """The record's route for the gateway; replicas of which nothing is left are no longer in it."""
+    hosts = tuple(
+        Backend(entry.replica, *addresses[entry.replica], shape=entry.shape, weight=entry.weight)
+        for entry in record.route.entries
+        if entry.replica in addresses
+    )
+    return PositionRoute(
+        uid=record.uid,
+        name=record.position,
+        generation=record.route_generation,
+        hosts=hosts,
+        access_address=access_address,
+        dedicated_port=record.port,
+        idempotent=idempotent,
+    )
+
+
+def route_of(live: PositionRoute | None) -> Route:
+    """What a gateway's route says about who gets the calls."""
+    hosts = live.hosts if live else ()
+    return Route(tuple(sorted(Entry(host.id, host.shape, host.weight) for host in hosts)))
+
+
+def digest_of(shape: str) -> str:
+    return shape.partition("/")[0]
+
+
+def endpoint_set(position: str, live: PositionRoute | None, versions: Mapping[str, str], at: Endpoint) -> EndpointSet:
+    """What the gateway acknowledged, for the monitor. versions: full name by digest."""
+    return EndpointSet(
+        position=position,
+        generation=live.generation if live else 0,
+        replicas=[
+            ReplicaEndpoint(
+                id=host.id,
+                grpc_address=host.grpc_address,
+                http_address=host.http_address,
+                weight=host.weight,
+                model_version=versions.get(digest_of(host.shape), ""),
+                digest=digest_of(host.shape),
+            )
+            for host in (live.hosts if live else ())
+        ],
+        endpoint=at,
+    )
+
+
+def endpoint(record: Record, *, gateway: str, domain: str, serve_as: str) -> Endpoint:
+    """Where xApps call."""
+    return Endpoint(
+        gateway=gateway,
+        position=record.uid,
+        authority=f"{record.uid}.{domain}",
+        path_prefix=f"/positions/{record.uid}",
+        port=record.port,
+        serve_as=serve_as,
+    )
+
+
+def names_by_digest(*versions: Version | None) -> dict[str, str]:
+    return {version.digest: version.name for version in versions if version is not None}

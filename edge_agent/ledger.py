@@ -1,0 +1,221 @@
+"""What must survive a kill at any moment: one agent's memory, on disk.
+
+    desired     what the control plane wants, as it sent it: bytes, so that nothing a newer one says is lost
+    decisions   per position, the highest-numbered decision of its monitor
+    positions   per position, what was given out to it and what became of it: sockets, port, replica ids, route
+
+The rule is write first, then act. Whatever the agent does can therefore be begun again by whoever reads the ledger;
+and whatever runs beside it, drivers and gateway are asked for. Writes are small and synchronous: a few kilobytes and
+one fsync.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from edge_agent.diff import Entry, Route, Version
+from edge_agent.pages import Page
+from mesh.link import EMPTY, DesiredState, Item
+from waypost.api.link.v1.monitor_link_pb2 import Decision
+
+log = structlog.get_logger()
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a replica id was given out for. It keeps it through all its starts, and nobody gets the id again."""
+
+    version: Version
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One position here, from its first assignment until nothing of it is left."""
+
+    uid: str
+    position: str
+    """Full name."""
+    short: str
+    """Names its directory of sockets."""
+    port: int = 0
+    """Gateway port of its own; 0 for none."""
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    """By replica id."""
+    route: Route = field(default_factory=Route)
+    """What the gateway was last given."""
+    route_generation: int = 0
+    """Rises with each change of the route."""
+    good: Version | None = None
+    """The version that last answered a probe inference through the gateway."""
+    good_generation: int = 0
+    """Position.generation at that moment; 0: it has never served."""
+    versions: Mapping[str, bytes] = field(default_factory=dict)
+    """Serialized ModelVersion by digest: all that may have to be run again without asking the control plane."""
+
+
+class Ledger:
+    """In memory what is on disk. Every `keep_*` is durable when it returns, or raises and changes nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        """Reads what is there. Raises: Precondition(LEDGER_FORMAT)."""
+        self._pages = {name: Page(directory / f"{name}.json", FORMAT) for name in ("desired", "decisions", "positions")}
+        desired = self._pages["desired"].read()
+        self._desired = _desired_from(desired) if desired else EMPTY
+        self._epoch = int(desired["epoch"]) if desired else 0
+        decisions = self._pages["decisions"].read() or {}
+        self._decisions = {uid: Decision.FromString(b64decode(body)) for uid, body in decisions.items()}
+        records = self._pages["positions"].read() or []
+        self._records = {record["uid"]: _record_from(record) for record in records}
+
+    @property
+    def damaged(self) -> list[str]:
+        """Names of pages whose newest copy could not be read when the agent started."""
+        return [name for name, page in self._pages.items() if page.damaged]
+
+    # -- what the control plane wants
+
+    @property
+    def desired(self) -> DesiredState:
+        return self._desired
+
+    @property
+    def informed(self) -> bool:
+        """Whether a control plane was ever heard. Before that, what runs here is nobody's to stop."""
+        return bool(self._desired.incarnation)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the newest session with the control plane."""
+        return self._epoch
+
+    def keep_desired(self, state: DesiredState) -> None:
+        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        self._pages["desired"].write(_desired_to(state, self._epoch))
+        self._desired = state
+
+    def keep_epoch(self, epoch: int) -> None:
+        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        self._pages["desired"].write(_desired_to(self._desired, epoch))
+        self._epoch = epoch
+
+    # -- what the monitors decided
+
+    def decision(self, uid: str) -> Decision | None:
+        return self._decisions.get(uid)
+
+    def keep_decision(self, uid: str, decision: Decision) -> bool:
+        """False where the one that is held has the same number or a higher one; nothing changes then.
+
+        Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED).
+        """
+        held = self._decisions.get(uid)
+        if held is not None and decision.number <= held.number:
+            return False
+        self._write_decisions({**self._decisions, uid: decision})
+        return True
+
+    # -- what was given out
+
+    def record(self, uid: str) -> Record | None:
+        return self._records.get(uid)
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """By uid."""
+        return self._records
+
+    def keep_record(self, record: Record) -> None:
+        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        if record != self._records.get(record.uid):
+            self._write_records({**self._records, record.uid: record})
+
+    def forget(self, uid: str) -> None:
+        """Nothing of the position is left here. Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        if uid in self._decisions:
+            self._write_decisions({key: value for key, value in self._decisions.items() if key != uid})
+        if uid in self._records:
+            self._write_records({key: value for key, value in self._records.items() if key != uid})
+
+    def open_record(self, uid: str, position: str) -> Record:
+        """The position's record; a new one gets a directory name that no other position has."""
+        if (record := self._records.get(uid)) is not None:
+            return record
+        digits = uid.replace("-", "")
+        taken = {record.short for record in self._records.values()}
+        short = next(digits[:length] for length in range(8, len(digits) + 1) if digits[:length] not in taken)
+        record = Record(uid, position, short)
+        self.keep_record(record)
+        return record
+
+    def free_port(self, ports: Iterable[int]) -> int | None:
+        """The lowest of `ports` that no position holds."""
+        held = {record.port for record in self._records.values()}
+        return next((port for port in ports if port not in held), None)
+
+    def _write_decisions(self, decisions: Mapping[str, Decision]) -> None:
+        self._pages["decisions"].write({uid: _text(d.SerializeToString()) for uid, d in decisions.items()})
+        self._decisions = dict(decisions)
+
+    def _write_records(self, records: Mapping[str, Record]) -> None:
+        self._pages["positions"].write([_record_to(record) for record in records.values()])
+        self._records = dict(records)
+
+
+def _text(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _desired_to(state: DesiredState, epoch: int) -> dict[str, Any]:
+    items = [
+        {"name": item.name, "generation": item.generation, "body": _text(item.body)} for item in state.items.values()
+    ]
+    return {
+        "incarnation": state.incarnation,
+        "version": state.version,
+        "hash": state.hash,
+        "items": items,
+        "epoch": epoch,
+    }
+
+
+def _desired_from(page: Mapping[str, Any]) -> DesiredState:
+    items = {i["name"]: Item(i["name"], i["generation"], b64decode(i["body"])) for i in page["items"]}
+    return DesiredState(page["incarnation"], page["version"], items, page["hash"])
+
+
+def _record_to(record: Record) -> dict[str, Any]:
+    good = record.good
+    return {
+        "uid": record.uid,
+        "position": record.position,
+        "short": record.short,
+        "port": record.port,
+        "slots": {id_: [slot.version.name, slot.version.digest, slot.variant] for id_, slot in record.slots.items()},
+        "route": [[entry.replica, entry.shape, entry.weight] for entry in record.route.entries],
+        "route_generation": record.route_generation,
+        "good": [good.name, good.digest] if good else None,
+        "good_generation": record.good_generation,
+        "versions": {digest: _text(body) for digest, body in record.versions.items()},
+    }
+
+
+def _record_from(page: Mapping[str, Any]) -> Record:
+    return Record(
+        uid=page["uid"],
+        position=page["position"],
+        short=page["short"],
+        port=page["port"],
+        slots={id_: Slot(Version(name, digest), variant) for id_, (name, digest, variant) in page["slots"].items()},
+        route=Route(tuple(Entry(*entry) for entry in page["route"])),
+        route_generation=page["route_generation"],
+        good=Version(*page["good"]) if page["good"] else None,
+        good_generation=page["good_generation"],
+        versions={digest: b64decode(body) for digest, body in page["versions"].items()},
+    )

@@ -1,0 +1,63 @@
+"""What all workers share, in one value that the composition root makes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_agent.artifacts import Artifacts
+from edge_agent.drivers.base import Driver, Fingerprint
+from edge_agent.health import Health
+from edge_agent.layout import Layout
+from edge_agent.ledger import Ledger
+from edge_agent.probe import Probe
+from edge_agent.router import Router
+from waypost.api.link.v1.agent_link_pb2 import PositionReport
+from waypost.api.link.v1.monitor_link_pb2 import PositionOrders
+
+
+class Reports(Protocol):
+    """What goes up about positions, by full name; never waits, never fails."""
+
+    def report(self, position: str, report: PositionReport, generation: int) -> None:
+        """What is, latest wins."""
+
+    def retract(self, position: str) -> None:
+        """It is no more."""
+
+    def event(self, position: str, reason: str, message: str) -> None: ...
+
+
+class MonitorLinks(Protocol):
+    """What goes down to monitors, by the position's full name; never waits, never fails."""
+
+    def post(self, position: str, orders: PositionOrders) -> None:
+        """What the monitor is to decide upon, latest wins."""
+
+    def drop(self, position: str) -> None:
+        """The position has no monitor any more."""
+
+    def connected(self, position: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    layout: Layout
+    ledger: Ledger
+    driver: Driver
+    artifacts: Artifacts
+    health: Health
+    router: Router
+    probe: Probe
+    monitors: MonitorLinks
+    reports: Reports
+    server: Fingerprint
+    gateway_address: str
+    domain: str
+    """`<uid>.<domain>` addresses a position at the gateway."""
+    grace_s: float
+    """For a host to finish what is in flight."""
+    ports: range
+    """For positions that ask for a port of their own."""
+    port_is_free: Callable[[int], bool]
+    new_replica_id: Callable[[], str]
+    """A new one with every call, by all likelihood."""

@@ -1,0 +1,78 @@
+"""What a position's record must hold before anything is done, and what follows from it. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from edge_agent.assignments import Assignment
+from edge_agent.diff import Drain, Reroute, Start, Step, Version
+from edge_agent.drivers.base import Observed
+from edge_agent.endpoints import digest_of, render
+from edge_agent.gateways.routes import PositionRoute
+from edge_agent.layout import Layout, PositionPaths
+from edge_agent.ledger import Record, Slot
+from waypost.api.control.v1.model_pb2 import ModelVersion
+from waypost.api.link.v1.monitor_link_pb2 import Decision
+
+
+def paths_of(record: Record, layout: Layout) -> PositionPaths:
+    return layout.position(record.uid, record.short)
+
+
+def version_of(record: Record, digest: str) -> ModelVersion | None:
+    """What the version consists of; None where nobody has said so."""
+    body = record.versions.get(digest)
+    return None if body is None else ModelVersion.FromString(body)
+
+
+def with_versions(record: Record, assignment: Assignment, decision: Decision | None) -> Record:
+    """With everything that may have to be started here, also without the control plane, and nothing else."""
+    known = dict(record.versions)
+    wanted = assignment.model_version
+    if wanted.digest:
+        known[wanted.digest] = wanted.SerializeToString(deterministic=True)
+    needed = {wanted.digest}
+    needed |= {share.digest for share in decision.shares} if decision else set()
+    needed |= {slot.version.digest for slot in record.slots.values()}
+    needed |= {digest_of(shape) for shape in record.route.weights}
+    needed |= {record.good.digest} if record.good else set()
+    return replace(record, versions={digest: body for digest, body in known.items() if digest in needed})
+
+
+def with_good(record: Record, digest: str) -> Record:
+    """The version of this digest answered a probe; the same record where it is not known here."""
+    version = version_of(record, digest)
+    return record if version is None else replace(record, good=Version(version.name, digest))
+
+
+def with_steps(record: Record, steps: Sequence[Step], new: Mapping[str, Slot]) -> Record:
+    """As it must be written down before the steps are taken. new: slots for the steps that start replicas."""
+    drained = {step.replica for step in steps if isinstance(step, Drain)}
+    route = next((step.route for step in steps if isinstance(step, Reroute)), record.route)
+    return replace(
+        record,
+        slots={id_: slot for id_, slot in {**record.slots, **new}.items() if id_ not in drained},
+        route=route,
+        route_generation=record.route_generation + (route != record.route),
+    )
+
+
+def new_slots(steps: Sequence[Step], variant: str, ids: Sequence[str]) -> dict[str, Slot]:
+    """One for each step that starts a replica. ids: as many as there are such steps, new ones."""
+    starts = [step for step in steps if isinstance(step, Start)]
+    return {id_: Slot(start.share.version, variant) for id_, start in zip(ids, starts, strict=True)}
+
+
+def idempotent(record: Record) -> bool:
+    """Whether all versions in the route may be asked twice."""
+    versions = [version_of(record, digest_of(shape)) for shape in record.route.weights]
+    return bool(versions) and all(version is not None and version.idempotent for version in versions)
+
+
+def rendered(record: Record, observed: Collection[Observed], layout: Layout) -> PositionRoute:
+    """The record's route for the gateway, the same whenever it is asked for."""
+    return render(
+        record,
+        {seen.id: (seen.grpc_address, seen.http_address) for seen in observed if seen.grpc_address},
+        access_address=paths_of(record, layout).monitor_address,
+        idempotent=idempotent(record),
+    )

@@ -1,0 +1,89 @@
+"""Settings of the edge agent."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mesh.settings import Settings
+
+ENV_PREFIX = "WAYPOST_AGENT_"
+
+
+def _ports(text: str) -> str:
+    first, separator, last = text.partition("-")
+    if not (separator and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) <= 65535):
+        raise ValueError("write it as 7700-7799")
+    return text
+
+
+class AgentSettings(Settings):
+    """Runs the positions of one edge server, as its control plane wants them.
+
+    `stop-all` in the place of `run` ends everything that an agent has started in its data directory."""
+
+    data_dir: Path = Path(".waypost/edge")
+    """Directory for the ledger, artifacts, keys, and the processes' logs. One agent per directory."""
+
+    runtime_dir: Path | None = None
+    """Directory for Unix sockets, with a short path. Default: inside data_dir where that is short enough, else below
+    $XDG_RUNTIME_DIR or /tmp."""
+
+    edge_server: str = ""
+    """Id of this edge server. Empty: as its join token says; otherwise the two must agree."""
+
+    control_plane: str = ""
+    """Address of the control plane's link, host:port. Empty: as it says at enrolment."""
+
+    api: str = ""
+    """Address of the control plane's API, host:port, for enrolment. Empty: control_plane's host, one port below."""
+
+    join_token: Path | None = None
+    """File with the join token, `wp1_...`. Read only where this agent has no identity yet."""
+
+    ca: Path | None = None
+    """PEM file with the control plane's root, for enrolment. Empty: known by the pin in the join token."""
+
+    driver: Literal["process", "fake"] = "process"
+    """What runs monitors and hosts. fake: nothing does, for trying out."""
+
+    gateway: Literal["envoy", "fake"] = "envoy"
+    """What carries the calls of xApps to the hosts. fake: nothing does, for trying out."""
+
+    gateway_listen: str = "127.0.0.1:7680"
+    """ip:port of the gateway, gRPC and HTTP alike."""
+
+    gateway_domain: str = "edge.local"
+    """Domain of this edge server: `<uid>.<domain>` addresses a position."""
+
+    gateway_certificate: Path | None = None
+    """PEM chain for TLS at the gateway; a file that is replaced is taken up. Empty: plaintext, on loopback only."""
+
+    gateway_key: Path | None = None
+    """PEM key of gateway_certificate."""
+
+    gateway_insecure: bool = False
+    """Let the gateway listen beyond loopback without TLS."""
+
+    port_range: Annotated[str, AfterValidator(_ports)] = "7700-7799"
+    """Gateway ports for positions that ask for one of their own."""
+
+    drain_grace_s: float = Field(default=30.0, ge=0, le=3600)
+    """Seconds for a host to finish what is in flight, before it is killed. Above the longest deadline of callers."""
+
+    probe_every_s: float = Field(default=1.0, gt=0, le=60)
+    """Seconds between two health checks of a host that serves."""
+
+    probe_misses: int = Field(default=3, ge=1, le=100)
+    """Missed health checks in a row, after which a host gets no calls."""
+
+    artifact_bytes_max: int = Field(default=0, ge=0)
+    """Bytes that fetched artifacts may take; 0: as many as the disk has."""
+
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    """debug, info, warning or error; for monitors and hosts too."""
+
+    @property
+    def ports(self) -> range:
+        first, _, last = self.port_range.partition("-")
+        return range(int(first), int(last) + 1)

@@ -1,0 +1,180 @@
+"""Link 1, seen from the agent: desired state comes down and is written to the ledger, what is goes up.
+
+Nothing here waits for the control plane: without it, positions run by the ledger, reports replace one another until
+they can be sent, and events wait in a bounded ring.
+"""
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import structlog
+
+from edge_agent.assignments import read_assignment
+from edge_agent.commands import Commands
+from edge_agent.drivers.base import Fingerprint
+from edge_agent.ledger import Ledger
+from mesh import clock
+from mesh.link import ChildLink, DesiredState, Dial, Item, Timing
+from waypost.api.control.v1 import condition_pb2 as c
+from waypost.api.control.v1.edge_server_pb2 import Capacity
+from waypost.api.link.v1 import command_pb2
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
+from waypost.errors import MeshError, Unavailable
+
+log = structlog.get_logger()
+
+DESCRIBE_EVERY_S = 30.0
+DISK_STEP_BYTES = 256 << 20  # finer figures of the free disk would be news all the time
+DISK_LOW_BYTES = 1 << 30  # less than a few model versions
+SOURCE = "agent"
+REMOTE = Timing()
+
+
+class Uplink:
+    """mesh.link.ChildHandler, and parts.Reports for the workers."""
+
+    def __init__(self, ledger: Ledger, *, edge_server: str, boot_id: str, software_version: str) -> None:
+        """edge_server: full name."""
+        self._ledger = ledger
+        self._edge_server = edge_server
+        self._boot_id = boot_id
+        self._software_version = software_version
+        self._link: ChildLink | None = None
+        self._commands: Commands | None = None
+        self._desired_changed: Callable[[], None] = lambda: None
+        self._connected: Callable[[], None] = lambda: None
+        self._interest: Callable[[frozenset[str], float], None] = lambda names, pace_s: None
+
+    def open(self, dial: Dial, rng: random.Random, timing: Timing = REMOTE) -> None:
+        """Gives it a control plane; without one everything that is said is dropped."""
+        self._link = ChildLink(
+            dial,
+            self,
+            identity=self._edge_server,
+            boot_id=self._boot_id,
+            software_version=self._software_version,
+            rng=rng,
+            held=self._ledger.desired,
+            epoch=self._ledger.epoch,
+            timing=timing,
+        )
+
+    def serve(
+        self,
+        commands: Commands,
+        *,
+        desired_changed: Callable[[], None],
+        connected: Callable[[], None],
+        interest: Callable[[frozenset[str], float], None],
+    ) -> None:
+        """Where what comes down goes."""
+        self._commands = commands
+        self._desired_changed, self._connected, self._interest = desired_changed, connected, interest
+
+    async def run(self) -> None:
+        """Dials for ever; cancel it to end."""
+        assert self._link is not None
+        await self._link.run()
+
+    # -- what comes down (mesh.link.ChildHandler)
+
+    def refuse(self, item: Item) -> MeshError | None:
+        try:
+            read_assignment(item)
+        except MeshError as error:
+            return error
+        return None
+
+    async def keep(self, state: DesiredState) -> None:
+        self._ledger.keep_desired(state)
+        log.info("desired_state_accepted", version=state.version, positions=len(state.items))
+        self._desired_changed()
+
+    async def keep_epoch(self, epoch: int) -> None:
+        self._ledger.keep_epoch(epoch)
+
+    def interest(self, names: frozenset[str], pace_s: float) -> None:
+        self._interest(names, pace_s)
+
+    def command(self, command: command_pb2.Command) -> AsyncIterator[command_pb2.Result]:
+        if self._commands is None:
+            raise Unavailable("STARTING", "the agent is starting", "try again in a second")
+        return self._commands.answer(command)
+
+    def link_changed(self, connected: bool) -> None:
+        log.info("control_plane_link", connected=connected)
+        if connected:
+            self._connected()
+
+    # -- what goes up (parts.Reports)
+
+    def report(self, position: str, report: PositionReport, generation: int) -> None:
+        if self._link is not None:
+            self._link.report(position, report.SerializeToString(deterministic=True), observed_generation=generation)
+
+    def retract(self, position: str) -> None:
+        if self._link is not None:
+            self._link.retract(position)
+
+    def event(self, position: str, reason: str, message: str, source: str = SOURCE) -> None:
+        if self._link is not None:
+            now_ms = round(clock.now() * 1000)
+            self._link.event(time_unix_ms=now_ms, resource=position, reason=reason, message=message, source=source)
+
+    def sample(self, body: bytes) -> None:
+        """Measured by a monitor: a serialized control.v1 PositionMetrics."""
+        if self._link is not None:
+            self._link.sample(body)
+
+    def describe(self, report: EdgeServerReport) -> None:
+        """This edge server, as it is now."""
+        if self._link is not None:
+            self._link.report(self._edge_server, report.SerializeToString(deterministic=True))
+
+
+async def describe_for_ever(uplink: Uplink, report: EdgeServerReport, data_dir: Path, ledger: Ledger) -> None:
+    """Keeps the control plane informed of what changes by itself: the free disk. report: all that does not."""
+    while True:
+        free_bytes = shutil.disk_usage(data_dir).free // DISK_STEP_BYTES * DISK_STEP_BYTES
+        current = EdgeServerReport()
+        current.CopyFrom(report)
+        current.capacity.disk_free_bytes = free_bytes
+        current.conditions.extend([_disk_condition(free_bytes), _ledger_condition(ledger)])
+        uplink.describe(current)
+        await asyncio.sleep(DESCRIBE_EVERY_S)
+
+
+def capacity(server: Fingerprint) -> Capacity:
+    return Capacity(
+        cpu_millis=server.cpu_millis,
+        memory_bytes=server.memory_bytes,
+        execution_providers=server.execution_providers,
+        architecture=server.architecture,
+    )
+
+
+def _disk_condition(free_bytes: int) -> c.Condition:
+    if free_bytes >= DISK_LOW_BYTES:
+        return c.Condition(type="DiskReady", status=c.CONDITION_STATUS_TRUE)
+    return c.Condition(
+        type="DiskReady",
+        status=c.CONDITION_STATUS_FALSE,
+        reason="DISK_LOW",
+        message="less than 1 GiB is free where the agent keeps its data",
+        hint="free space there: new versions cannot be fetched when it is full; what serves serves on",
+    )
+
+
+def _ledger_condition(ledger: Ledger) -> c.Condition:
+    if not ledger.damaged:
+        return c.Condition(type="LedgerIntact", status=c.CONDITION_STATUS_TRUE)
+    return c.Condition(
+        type="LedgerIntact",
+        status=c.CONDITION_STATUS_FALSE,
+        reason="LEDGER_DAMAGED",
+        message=f"could not be read when the agent started, an older copy was used: {', '.join(ledger.damaged)}",
+        hint="look after the disk; the damaged files lie beside the ledger as *.corrupt",
+    )
