@@ -7,6 +7,7 @@ A package appears whole or not at all: it is built beside its place and renamed 
 runs: hosts keep the files that they opened, whatever happens to the names.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -21,7 +22,7 @@ from edge_agent.blobs import Blobs
 from edge_agent.storage import storage_errors
 from mesh.files import private_directory, sync_directory
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
-from waypost.errors import DataLoss, Invalid
+from waypost.errors import DataLoss, Exhausted, Invalid
 
 log = structlog.get_logger()
 
@@ -35,6 +36,8 @@ class Artifacts:
     def __init__(self, directory: Path, blobs: Blobs) -> None:
         self._directory = directory
         self._blobs = blobs
+        self.crowded = asyncio.Event()
+        """Set when there was no room for a version: perhaps something else can go. Cleared by whoever sweeps."""
 
     def package(self, digest: str) -> Path:
         """Where the version's package is, or would be."""
@@ -43,11 +46,15 @@ class Artifacts:
     async def ensure(self, version: ModelVersion) -> Path:
         """The version's package, its artifacts verified. Raises what Blobs.ensure does, and Invalid(BAD_PATH)."""
         _check(version)
-        files = {artifact.path: await self._blobs.ensure(artifact) for artifact in version.artifacts}
-        package = self.package(version.digest)
-        with storage_errors(package):
-            if not _complete(package, files):
-                self._build(package, version, files)
+        try:
+            files = {artifact.path: await self._blobs.ensure(artifact) for artifact in version.artifacts}
+            package = self.package(version.digest)
+            with storage_errors(package):
+                if not _complete(package, files):
+                    self._build(package, version, files)
+        except Exhausted:
+            self.crowded.set()
+            raise
         return package
 
     def sweep(self, keep: Iterable[ModelVersion]) -> None:

@@ -16,6 +16,7 @@ from edge_agent.blobs import Blobs, GrpcSource
 from edge_agent.commands import Commands
 from edge_agent.drivers import open_driver
 from edge_agent.enrol import Enrolment
+from edge_agent.gate import StartGate
 from edge_agent.gateways.base import Gateway
 from edge_agent.health import HealthChecks, HealthTiming
 from edge_agent.layout import Layout
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 
 ID_ALPHABET = string.ascii_lowercase + string.digits
 ID_CHARS = 6
+LOADING_MIN = 2  # hosts that may load at once, however few CPUs there are: one that waits for a disk stops nobody
 QUIET = frozenset({"/waypost.api.link.v1.MonitorLinkService/ConnectMonitor"})
 
 
@@ -72,6 +74,7 @@ class Agent:
             driver=self._driver,
             artifacts=Artifacts(layout.versions, blobs),
             health=HealthChecks(HealthTiming(every=settings.probe_every_s, misses=settings.probe_misses)),
+            gate=StartGate(max(LOADING_MIN, self._driver.fingerprint().cpu_millis // 1000)),
             router=Router(self._gateway),
             probe=probe,
             monitors=self._monitors,
@@ -165,10 +168,6 @@ def open_gateway(settings: AgentSettings, layout: Layout) -> Gateway:
                     insecure=settings.gateway_insecure,
                 )
             )
-        case "fake":
-            from edge_agent.gateways.fake import FakeGateway
-
-            return FakeGateway(address=f"http://{settings.gateway_listen}")
 
 
 def new_replica_id() -> str:

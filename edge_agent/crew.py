@@ -5,13 +5,15 @@ spares the machine and informs people, and may be lost with the agent.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import structlog
 
 from edge_agent.backoff import Restarts
 from edge_agent.diff import Phase
 from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.gate import LOADING_S, StartGate
 from edge_agent.health import Health, Patient
 from edge_agent.ledger import Record
 from edge_agent.picture import HostView
@@ -29,10 +31,11 @@ Tell = Callable[[str, str], None]
 class Crew:
     """Of one position."""
 
-    def __init__(self, uid: str, driver: Driver, health: Health, tell: Tell) -> None:
+    def __init__(self, uid: str, driver: Driver, health: Health, gate: StartGate, tell: Tell) -> None:
         self._uid = uid
         self._driver = driver
         self._health = health
+        self._gate = gate
         self._tell = tell
         self._restarts: dict[str, Restarts] = {}
         self._failures: dict[str, Failure] = {}
@@ -47,13 +50,19 @@ class Crew:
             if not seen.running and not seen.draining and seen.starts:
                 self._note_end(seen)
         self._follow(record)
+        self._gate.report(self._uid, self._loading())
         views = host_views(
             record, tuple(self._observed.values()), self._phase, self._restarts, self._failures, _now_s()
         )
         for view in views:
-            if view.replica.phase is Phase.READY:
+            if view.ready:
                 self._failures.pop(view.replica.id, None)
-        return views
+        crowded = any(_startable(view) for view in views) and not self._gate.room(self._uid)
+        return tuple(_resting(view) if crowded and _startable(view) else view for view in views)
+
+    def admitted(self, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that may be started now: as many as there is room for."""
+        return set(sorted(ids)[: self._gate.room(self._uid)]) if ids else set()
 
     @property
     def empty(self) -> bool:
@@ -134,6 +143,11 @@ class Crew:
         self._health.watch(self._uid, [_patient(self._uid, seen) for seen in hosts], assumed)
         self._adopted = True
 
+    def _loading(self) -> int:
+        """Hosts that take the CPU to start."""
+        pulses = [self._health.pulse(_patient(self._uid, seen)) for seen in self._observed.values() if seen.running]
+        return sum(p is not None and p.phase is Phase.STARTING and _now_s() - p.since_s < LOADING_S for p in pulses)
+
     def _phase(self, seen: Observed) -> Phase:
         pulse = self._health.pulse(_patient(self._uid, seen))
         return pulse.phase if pulse is not None else Phase.STARTING
@@ -149,6 +163,14 @@ class Crew:
         if lineup.monitor is MonitorMode.RUN:
             wanted = [*wanted, MONITOR]
         return all(id_ in self._observed and self._observed[id_].running for id_ in wanted)
+
+
+def _startable(view: HostView) -> bool:
+    return view.replica.phase is Phase.ENDED and view.replica.due
+
+
+def _resting(view: HostView) -> HostView:
+    return replace(view, replica=replace(view.replica, due=False))
 
 
 def _patient(uid: str, seen: Observed) -> Patient:

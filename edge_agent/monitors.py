@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from edge_agent.assignments import read_decision
 from edge_agent.ledger import Ledger
-from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, ServerWire, Sessions
+from mesh.link import LOCAL, DesiredState, Item, ParentSession, ParentWire, Refusal, ServerWire, Sessions
 from waypost.api.link.v1 import link_pb2, monitor_link_pb2_grpc
 from waypost.api.link.v1.monitor_link_pb2 import MonitorReport, PositionOrders
 from waypost.errors import Invalid, NotFound
@@ -88,9 +88,65 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
 
     async def ConnectMonitor(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """A coroutine that reads and writes by the context; see mesh.link.ServerWire."""
+        await self.serve(ServerWire(context))
+
+    async def serve(self, wire: ParentWire) -> None:
+        """One stream of one monitor, to its end. Raises: MeshError to tell the monitor."""
         handler = _Monitor(self)
         handler.session = ParentSession(handler, software_version=self._software_version, timing=LOCAL)
-        await handler.session.serve(ServerWire(context))
+        await handler.session.serve(wire)
+
+    # -- for the sessions
+
+    def enter(self, hello: link_pb2.Hello, session: ParentSession) -> int:
+        """The number of the new session. Raises: NotFound(UNKNOWN_POSITION).
+
+        Numbers need no disk: the child says which it has seen, and it ends with this machine at the latest.
+        """
+        position = hello.identity
+        if position not in self._items:
+            raise NotFound("UNKNOWN_POSITION", f"{position} is not here", "the monitor is left from before: end it")
+        self._epochs[position] = max(hello.epoch, self._epochs.get(position, 0)) + 1
+        self._sessions.enter(position, session)
+        return self._epochs[position]
+
+    def leave(self, position: str, session: ParentSession) -> None:
+        if self._sessions.leave(position, session):
+            self._ears.wake(position)
+
+    def arrived(self, position: str, session: ParentSession) -> None:
+        """The session is on."""
+        self._show_interest(session)
+        self._ears.wake(position)
+
+    def desired(self, position: str) -> DesiredState:
+        item = self._items.get(position)
+        return DesiredState.of(self._incarnation, item.generation if item else 0, [item] if item else [])
+
+    def decided(self, position: str, body: bytes) -> None:
+        """Writes a decision down, then tells. One that cannot be taken leaves the last good one in force.
+
+        Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED): the session ends, and the next one says it again.
+        """
+        try:
+            decision = MonitorReport.FromString(body).decision
+            if not decision.number:
+                return  # nothing decided yet
+            read_decision(decision)
+        except (DecodeError, Invalid) as error:
+            log.error("decision_refused", position=position, why=str(error))
+            return
+        uid = self._uids.get(position)
+        if uid is not None and self._ledger.keep_decision(uid, decision):
+            log.info("decision_kept", position=position, number=decision.number, reason=decision.reason)
+            self._ears.wake(position)
+
+    def measured(self, samples: Sequence[bytes]) -> None:
+        for sample in samples:
+            self._ears.sample(sample)
+
+    def happened(self, position: str, event: link_pb2.ChildEvent) -> None:
+        self._ears.event(position, event.reason, event.message)
 
     def _show_interest(self, session: ParentSession) -> None:
         names, pace_s = self._interest
@@ -101,63 +157,39 @@ class _Monitor:
     """One session (mesh.link.ParentHandler)."""
 
     session: ParentSession
+    """Set by whoever makes it, before it is served."""
 
-    def __init__(self, all_: Monitors) -> None:
-        self._all = all_
+    def __init__(self, monitors: Monitors) -> None:
+        self._monitors = monitors
         self._position = ""
 
     async def admit(self, hello: link_pb2.Hello) -> int:
-        """Numbers need no disk: the child says which it has seen, and it ends with this machine at the latest."""
-        if hello.identity not in self._all._items:
-            raise NotFound(
-                "UNKNOWN_POSITION", f"{hello.identity} is not here", "the monitor is left from before: end it"
-            )
+        epoch = self._monitors.enter(hello, self.session)
         self._position = hello.identity
-        epoch = max(hello.epoch, self._all._epochs.get(self._position, 0)) + 1
-        self._all._epochs[self._position] = epoch
-        self._all._sessions.enter(self._position, self.session)
         return epoch
 
     async def desired(self) -> DesiredState:
-        item = self._all._items.get(self._position)
-        items = [item] if item is not None else []
-        return DesiredState.of(self._all._incarnation, item.generation if item else 0, items)
+        return self._monitors.desired(self._position)
 
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
             log.error("orders_refused", position=self._position, why=refusal.error.message)
 
     async def status(self, items: Mapping[str, link_pb2.StatusItem], full: bool) -> None:
-        """A decision that cannot be taken leaves the last good one in force; one that cannot be written down ends the
-        session, and the monitor says it again with the next.
-        """
-        item, uid = items.get(self._position), self._all._uids.get(self._position)
-        if item is None or not item.body or uid is None:
-            return
-        try:
-            decision = MonitorReport.FromString(item.body).decision
-            if not decision.number:
-                return  # nothing decided yet
-            read_decision(decision)
-        except (DecodeError, Invalid) as error:
-            log.error("decision_refused", position=self._position, why=str(error))
-            return
-        if self._all._ledger.keep_decision(uid, decision):
-            log.info("decision_kept", position=self._position, number=decision.number, reason=decision.reason)
-            self._all._ears.wake(self._position)
+        item = items.get(self._position)
+        if item is not None and item.body:
+            self._monitors.decided(self._position, item.body)
 
     async def metrics(self, samples: Sequence[bytes]) -> None:
-        for sample in samples:
-            self._all._ears.sample(sample)
+        self._monitors.measured(samples)
 
     async def events(self, events: Sequence[link_pb2.ChildEvent]) -> None:
         for event in events:
-            self._all._ears.event(self._position, event.reason, event.message)
+            self._monitors.happened(self._position, event)
 
     async def link_changed(self, connected: bool) -> None:
+        log.info("monitor_link", position=self._position, connected=connected)
         if connected:
-            self._all._show_interest(self.session)
-            log.info("monitor_connected", position=self._position)
-        elif not self._all._sessions.leave(self._position, self.session):
-            return
-        self._all._ears.wake(self._position)
+            self._monitors.arrived(self._position, self.session)
+        else:
+            self._monitors.leave(self._position, self.session)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.drivers.base import Driver, Fingerprint
+from edge_agent.gate import StartGate
 from edge_agent.health import Health
 from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
@@ -46,6 +47,7 @@ class Parts:
     driver: Driver
     artifacts: Artifacts
     health: Health
+    gate: StartGate
     router: Router
     probe: Probe
     monitors: MonitorLinks

@@ -68,14 +68,12 @@ class Proving:
         self.proof = proof
 
     def want(self, subject: Subject | None) -> None:
-        """What is to be proved from now on; None: nothing, as nobody gets calls or the route is on its way."""
+        """What is to be proved from now on. None: nobody gets calls, and what was proved says nothing any more."""
+        if subject is None:
+            self.proof = None
         if subject != self._subject:
             self._subject = subject
             self._news.set()
-
-    def forget(self) -> None:
-        """Nobody gets calls any more: what was proved says nothing."""
-        self._subject, self.proof = None, None
 
     async def run(self) -> None:
         failures = 0

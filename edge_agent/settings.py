@@ -44,11 +44,11 @@ class AgentSettings(Settings):
     ca: Path | None = None
     """PEM file with the control plane's root, for enrolment. Empty: known by the pin in the join token."""
 
-    driver: Literal["process", "fake"] = "process"
-    """What runs monitors and hosts. fake: nothing does, for trying out."""
+    driver: Literal["process"] = "process"
+    """What runs monitors and hosts."""
 
-    gateway: Literal["envoy", "fake"] = "envoy"
-    """What carries the calls of xApps to the hosts. fake: nothing does, for trying out."""
+    gateway: Literal["envoy"] = "envoy"
+    """What carries the calls of xApps to the hosts."""
 
     gateway_listen: str = "127.0.0.1:7680"
     """ip:port of the gateway, gRPC and HTTP alike."""

@@ -7,6 +7,7 @@ nothing is known, and what runs is left alone.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 import structlog
@@ -36,7 +37,7 @@ class Supervisor:
         self._news = asyncio.Event()
         self._read: dict[str, tuple[Item, Assignment | None]] = {}
         self._told: set[str] = set()
-        for source in (parts.driver, parts.health, parts.router):
+        for source in (parts.driver, parts.health, parts.gate, parts.router):
             source.on_change(self.wake)
         for record in parts.ledger.records.values():
             parts.router.adopt(rendered(record, parts.driver.observe(record.uid), parts.layout))
@@ -113,14 +114,20 @@ class Supervisor:
         self._news.set()
 
     async def _sweep(self) -> None:
-        """Removes versions that nobody wants, runs or would fall back to."""
+        """Removes versions that nobody wants, runs or would fall back to: now and then, and when room is needed."""
+        artifacts = self._parts.artifacts
         while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_EVERY_S):
+                    await artifacts.crowded.wait()
+            artifacts.crowded.clear()
             if self._parts.ledger.informed:
-                bodies = [body for record in self._parts.ledger.records.values() for body in record.versions.values()]
-                kept = [ModelVersion.FromString(body) for body in bodies]
-                kept += [assignment.model_version for assignment in self._assigned().values()]
-                await asyncio.to_thread(self._parts.artifacts.sweep, kept)
+                await asyncio.to_thread(artifacts.sweep, self._kept_versions())
+
+    def _kept_versions(self) -> list[ModelVersion]:
+        bodies = [body for record in self._parts.ledger.records.values() for body in record.versions.values()]
+        wanted = [assignment.model_version for assignment in self._assigned().values()]
+        return [*(ModelVersion.FromString(body) for body in bodies), *wanted]
 
     # -- what there is
 

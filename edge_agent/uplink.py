@@ -7,13 +7,14 @@ they can be sent, and events wait in a bounded ring.
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import structlog
 
 from edge_agent.assignments import read_assignment
 from edge_agent.commands import Commands
+from edge_agent.conditions import dated
 from edge_agent.drivers.base import Fingerprint
 from edge_agent.ledger import Ledger
 from mesh import clock
@@ -137,12 +138,14 @@ class Uplink:
 
 async def describe_for_ever(uplink: Uplink, report: EdgeServerReport, data_dir: Path, ledger: Ledger) -> None:
     """Keeps the control plane informed of what changes by itself: the free disk. report: all that does not."""
+    before: Sequence[c.Condition] = ()
     while True:
         free_bytes = shutil.disk_usage(data_dir).free // DISK_STEP_BYTES * DISK_STEP_BYTES
         current = EdgeServerReport()
         current.CopyFrom(report)
         current.capacity.disk_free_bytes = free_bytes
-        current.conditions.extend([_disk_condition(free_bytes), _ledger_condition(ledger)])
+        before = dated([_disk_condition(free_bytes), _ledger_condition(ledger)], before, clock.now())
+        current.conditions.extend(before)
         uplink.describe(current)
         await asyncio.sleep(DESCRIBE_EVERY_S)
 

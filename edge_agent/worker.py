@@ -50,7 +50,7 @@ class Worker:
         self._parts = parts
         self._news = asyncio.Event()
         self._teller = Teller(self.uid, parts)
-        self._crew = Crew(self.uid, parts.driver, parts.health, self._event)
+        self._crew = Crew(self.uid, parts.driver, parts.health, parts.gate, self._event)
         self._proving = Proving(parts.probe, self.wake)
         self._fetches: Fetches | None = None
         self._refusal: Failure | None = None
@@ -139,7 +139,7 @@ class Worker:
         hosts = host_sets(
             self._crew.look(record),
             drained,
-            restarted | slots.keys(),
+            self._crew.admitted(restarted | slots.keys()),
             package=lambda version: self._parts.artifacts.package(version.digest),
             serve_as=self._assignment.serve_as,
             limits=Limits(resources.cpu_millis, resources.memory_bytes),
@@ -188,7 +188,7 @@ class Worker:
             self._shortage = Failure(
                 "PORTS_EXHAUSTED",
                 f"no port between {ports.start} and {ports.stop - 1} is left for the position",
-                "widen the agent's port_range, or take spec.endpoint.dedicated_port from another position",
+                "widen the agent's --port-range, or take spec.endpoint.dedicated_port from another position",
             )
         return port or 0
 
@@ -259,6 +259,9 @@ class Worker:
     def _picture(self, record: Record, fetches: Fetches) -> Picture:
         decision = self._parts.ledger.decision(self.uid)
         error = self._parts.router.error(self.uid)
+        monitor = self._teller.monitor_view(self._assignment.position, self._crew.monitor_failure)
+        if monitor.connected:
+            self._crew.forgive_monitor()
         return Picture(
             generation=self._assignment.generation,
             wanted=self._assignment.wanted,
@@ -271,7 +274,7 @@ class Worker:
             route_failure=Failure(error.reason, error.message, error.hint) if error else None,
             refusal=self._refusal or self._shortage,
             proof=self._proving.proof,
-            monitor=self._teller.monitor_view(self._assignment.position, self._crew.monitor_failure),
+            monitor=monitor,
             verdicts=tuple(decision.verdicts) if decision else (),
             served_generation=record.good_generation,
             endpoint=endpoint(

@@ -6,14 +6,10 @@ from edge_agent.drivers.base import Driver
 from edge_agent.layout import Layout
 
 
-def open_driver(kind: Literal["process", "fake"], layout: Layout, *, log_level: str) -> Driver:
+def open_driver(kind: Literal["process"], layout: Layout, *, log_level: str) -> Driver:
     """The driver of this name, with all that it started before. Imports only the chosen one."""
     match kind:
         case "process":
             from edge_agent.drivers.process import ProcessDriver
 
             return ProcessDriver(layout, log_level=log_level)
-        case "fake":
-            from edge_agent.drivers.fake import FakeDriver
-
-            return FakeDriver()

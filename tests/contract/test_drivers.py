@@ -84,6 +84,13 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeBench 
     bench.clean()
 
 
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[ProcessBench]:
+    bench = ProcessBench(tmp_path)
+    yield bench
+    bench.clean()
+
+
 @pytest.mark.parametrize("scenario", suite.SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_driver(bench: FakeBench | ProcessBench, scenario: Callable[[suite.Bench], Awaitable[None]]) -> None:
     async def run() -> None:
@@ -92,10 +99,9 @@ def test_driver(bench: FakeBench | ProcessBench, scenario: Callable[[suite.Bench
     asyncio.run(run())
 
 
-def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_started(processes: ProcessBench) -> None:
     async def run() -> None:
-        bench = ProcessBench(tmp_path)
-        driver = bench.driver()
+        driver = processes.driver()
         driver._groups = None
         limited = suite.lineup(suite.hosts("r-a", limits=Limits(memory_bytes=1 << 28)))
         with pytest.raises(Precondition, match=r"spec\.resources"):
@@ -107,10 +113,9 @@ def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_started(tmp_p
 
 
 @pytest.mark.skipif(cgroups.find() is None, reason="this machine lets us make no control groups")
-def test_limits_are_kept_by_the_kernel(tmp_path: Path) -> None:
+def test_limits_are_kept_by_the_kernel(processes: ProcessBench) -> None:
     async def run() -> None:
-        bench = ProcessBench(tmp_path)
-        driver = bench.driver()
+        driver = processes.driver()
         limited = suite.hosts("r-a", limits=Limits(cpu_millis=500, memory_bytes=1 << 28))
         await driver.apply(suite.lineup(limited), grace_s=1)
         await suite.until(lambda: suite.by_id(driver)["r-a"].pid > 0)
@@ -131,13 +136,12 @@ def test_limits_are_kept_by_the_kernel(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_what_others_left_in_the_directory_is_not_touched(tmp_path: Path) -> None:
+def test_what_others_left_in_the_directory_is_not_touched(processes: ProcessBench) -> None:
     async def run() -> None:
-        bench = ProcessBench(tmp_path)
-        foreign = bench.layout.positions / suite.UID / "hosts" / "not-ours"
+        foreign = processes.layout.positions / suite.UID / "hosts" / "not-ours"
         process = Process(foreign)
         process.spawn(["/bin/sleep", "60"])
-        driver = bench.driver()
+        driver = processes.driver()
         assert driver.positions() == frozenset()
         await driver.apply(suite.lineup(suite.hosts("r-a")), grace_s=1)
         await driver.apply(replace(suite.lineup()), grace_s=1)
@@ -145,5 +149,6 @@ def test_what_others_left_in_the_directory_is_not_touched(tmp_path: Path) -> Non
         assert process.alive()
         await driver.close()
         await process.stop(0)
+        assert process.exit_code() is not None
 
     asyncio.run(run())

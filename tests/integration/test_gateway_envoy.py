@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -60,7 +61,7 @@ async def a_taken_port_names_its_holder_before_anything_is_started(bench: EnvoyB
     assert error.reason == "ADDRESS_IN_USE"
     assert str(port) in error.message
     assert f"pid {psutil.Process().pid}" in error.message
-    assert "gateway.listen" in error.hint
+    assert "--gateway-listen" in error.hint
     assert bench.pid() is None
 
 
@@ -82,9 +83,9 @@ async def unusable_settings_are_refused_in_words(bench: EnvoyBench) -> None:
     absent, broken = bench.directory / "absent.pem", bench.directory / "broken.pem"
     broken.write_text("no certificate")
     for changes, reason, words in (
-        ({"listen": "0.0.0.0:7680"}, "INSECURE_ADDRESS", "gateway.insecure"),
-        ({"listen": "localhost:7680"}, "BAD_ADDRESS", "gateway.listen"),
-        ({"listen": "127.0.0.1"}, "BAD_ADDRESS", "gateway.listen"),
+        ({"listen": "0.0.0.0:7680"}, "INSECURE_ADDRESS", "--gateway-insecure"),
+        ({"listen": "localhost:7680"}, "BAD_ADDRESS", "--gateway-listen"),
+        ({"listen": "127.0.0.1"}, "BAD_ADDRESS", "--gateway-listen"),
         ({"certificate": absent, "key": absent}, "BAD_CERTIFICATE", str(absent)),
         ({"certificate": broken}, "BAD_CERTIFICATE", str(broken)),
     ):
@@ -101,8 +102,10 @@ async def the_same_settings_adopt_and_others_start_anew(bench: EnvoyBench) -> No
     first = bench.pid()
     await bench.gateway().apply(NOTHING)
     assert bench.pid() == first
-    await bench.gateway(concurrency=2).apply(NOTHING)
-    assert bench.pid() not in (first, None)
+    for changes in ({"concurrency": 2}, {"listen": f"127.0.0.1:{bench.free_port()}"}):
+        await bench.gateway(**changes).apply(NOTHING)
+        assert bench.pid() not in (first, None)
+        first = bench.pid()
 
 
 async def a_gateway_that_starts_anew_serves_what_it_served(bench: EnvoyBench) -> None:
@@ -154,6 +157,17 @@ async def what_was_noted_may_be_unreadable(bench: EnvoyBench) -> None:
             (bench.settings.data_dir / "routes.json").write_text(text)
             await bench.gateway().apply(suite.table(suite.route(on.backend("a"))))
             assert (await on.caller.grpc(position=suite.UID)).host == "a"
+
+
+async def files_that_a_power_cut_left_torn_are_begun_anew(bench: EnvoyBench) -> None:
+    async with suite.stage(bench, "a") as on:
+        await on.apply(suite.route(on.backend("a")))
+        for name in ("cds.json", "lds.json", "bootstrap.json"):
+            bench.kill()
+            os.truncate(bench.settings.data_dir / name, 0)
+            await bench.gateway().apply(suite.table(suite.route(on.backend("a"))))
+            async with Caller(on.gateway.address) as caller:
+                assert (await caller.grpc(position=suite.UID)).host == "a"
 
 
 # -- refusals
@@ -302,6 +316,7 @@ SCENARIOS = (
     listeners_change_under_load_and_lose_nothing,
     an_apply_that_is_cut_off_anywhere_is_made_good_by_the_next,
     what_was_noted_may_be_unreadable,
+    files_that_a_power_cut_left_torn_are_begun_anew,
     what_envoy_refuses_is_told_in_its_words,
     an_envoy_that_dies_at_its_start_leaves_its_last_words,
     tls_is_spoken_and_a_renewed_certificate_taken_up,

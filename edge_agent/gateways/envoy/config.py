@@ -36,17 +36,17 @@ class Resources:
 
 def cds(table: RouteTable) -> Resources:
     """Who answers."""
-    return _resources(_clusters(route) for route in sorted_routes(table))
+    return _resources(_clusters(route) for route in _sorted(table))
 
 
 def rds(table: RouteTable, settings: EnvoySettings) -> Resources:
     """Who is addressed."""
-    return _resources([_json(main_routes(sorted_routes(table), settings.domain))])
+    return _resources([_json(main_routes(_sorted(table), settings.domain))])
 
 
 def lds(table: RouteTable, settings: EnvoySettings) -> Resources:
     """Where calls come in."""
-    dedicated = [dedicated_listener(settings, route) for route in sorted_routes(table) if route.dedicated_port]
+    dedicated = [dedicated_listener(settings, route) for route in _sorted(table) if route.dedicated_port]
     return _resources(map(_json, [main_listener(settings), witness_listener(settings), *dedicated]))
 
 
@@ -64,14 +64,14 @@ NOTHING = Resources("nothing", '{"version_info":"nothing","resources":[]}')
 """What Envoy starts with: it opens no port before the first table, as nothing it could say would be true."""
 
 
-def sorted_routes(table: RouteTable) -> list[PositionRoute]:
-    return sorted(table.routes, key=lambda route: route.uid)
-
-
 @lru_cache(maxsize=ROUTES_KEPT_MAX)
 def _clusters(route: PositionRoute) -> str:
     """The clusters of a position; a change of one position must not cost the work for all."""
     return ",".join(map(_json, clusters(route)))
+
+
+def _sorted(table: RouteTable) -> list[PositionRoute]:
+    return sorted(table.routes, key=lambda route: route.uid)
 
 
 def _json(resource: Json) -> str:

@@ -6,7 +6,7 @@
     log lock pid command         Envoy's process (mesh/processes.py)
 
 Files are renamed into place, which is what Envoy waits for, but not synchronised: after a power cut Envoy is gone
-too, and whatever is not as it should be then is written again with the next table.
+too, and where a file is not whole then, it begins from nothing.
 """
 
 import contextlib
@@ -42,6 +42,12 @@ class Files:
         for kind in WATCHED:
             self.write(kind, NOTHING)
         self._rename("bootstrap.json", bootstrap)
+
+    def whole(self) -> bool:
+        """Whether Envoy could start with what is there."""
+        with contextlib.suppress(OSError, ValueError):
+            return all(json.loads((self._directory / f"{kind}.json").read_text()) for kind in WATCHED)
+        return False
 
     def write(self, kind: str, resources: Resources) -> None:
         self._rename(f"{kind}.json", resources.text)

@@ -56,7 +56,7 @@ class EnvoyProcess:
         if start:
             refuse_unusable(self._settings)
             await self.end(EXIT_GRACE_S)
-            self._start(argv, None if same else text)
+            self._start(argv, None if same and self._files.whole() else text)
         await self.until(self._admin.ready, START_WITHIN_S, "start")
         return start
 

@@ -12,10 +12,12 @@ from edge_agent.gateways.envoy.typed import Json
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A kind of failure, by Envoy's response flags or by the HTTP status that Envoy chose."""
+    """A kind of failure."""
 
     flags: tuple[str, ...]
+    """Envoy's response flags, any of which tells it; none: `status` does."""
     status: int
+    """HTTP status that Envoy itself chose."""
     http_status: int
     grpc_status: int
     text: str
@@ -46,40 +48,28 @@ def local_replies(domain: str, body_bytes_max: int) -> Json:
     for refusal in REFUSALS:
         text = refusal.text.format(domain=domain, body_mib=body_bytes_max >> 20)
         mappers += [_for_grpc(refusal, text), _for_http(refusal, text)]
-    anything_else = {"filter": {"and_filter": {"filters": [_status(">=", 0), _GRPC]}}}
-    mappers.append({**anything_else, "body_format_override": _text("%LOCAL_REPLY_BODY%")})
+    mappers.append({"filter": _GRPC, "body_format_override": _text("%LOCAL_REPLY_BODY%")})
     return {"mappers": mappers, "body_format": _error("%LOCAL_REPLY_BODY%")}
 
 
 def _for_grpc(refusal: Refusal, text: str) -> Json:
+    status = {"key": "grpc-status", "value": str(refusal.grpc_status)}
     return {
         "filter": {"and_filter": {"filters": [_cause(refusal), _GRPC]}},
-        "headers_to_add": [
-            {
-                "header": {"key": "grpc-status", "value": str(refusal.grpc_status)},
-                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-            }
-        ],
+        "headers_to_add": [{"header": status, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
         "body_format_override": _text(text),
     }
 
 
 def _for_http(refusal: Refusal, text: str) -> Json:
-    return {
-        "filter": _cause(refusal),
-        "status_code": refusal.http_status,
-        "body_format_override": _error(text),
-    }
+    return {"filter": _cause(refusal), "status_code": refusal.http_status, "body_format_override": _error(text)}
 
 
 def _cause(refusal: Refusal) -> Json:
-    return {"response_flag_filter": {"flags": list(refusal.flags)}} if refusal.flags else _status("=", refusal.status)
-
-
-def _status(comparison: str, status: int) -> Json:
-    operator = {"=": "EQ", ">=": "GE"}[comparison]
-    value = {"default_value": status, "runtime_key": "waypost.status"}
-    return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
+    if refusal.flags:
+        return {"response_flag_filter": {"flags": list(refusal.flags)}}
+    value = {"default_value": refusal.status, "runtime_key": "waypost.status"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
 def _header(name: str, **match: object) -> Json:

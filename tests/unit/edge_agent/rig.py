@@ -16,6 +16,7 @@ from edge_agent.artifacts import Artifacts
 from edge_agent.assignments import version_digest
 from edge_agent.blobs import Blobs, FakeSource
 from edge_agent.drivers.fake import FakeDriver, FakeMachine
+from edge_agent.gate import StartGate
 from edge_agent.gateways.fake import FakeGateway
 from edge_agent.health import FakeHealth
 from edge_agent.layout import Layout
@@ -176,6 +177,8 @@ class Rig:
         self.reports = FakeReports()
         self.ids = (f"r-{number:06}" for number in count(1))
         self.probes = 0
+        self.artifact_bytes_max = 0
+        self.loading_max = 8
         self.ledger = Ledger(self.layout.ledger)
         self.supervisor: Supervisor
         self.version = 0
@@ -190,8 +193,11 @@ class Rig:
             layout=self.layout,
             ledger=self.ledger,
             driver=driver,
-            artifacts=Artifacts(self.layout.versions, Blobs(self.layout.blobs, self.source)),
+            artifacts=Artifacts(
+                self.layout.versions, Blobs(self.layout.blobs, self.source, bytes_max=self.artifact_bytes_max)
+            ),
             health=FakeHealth(self.machine.answers),
+            gate=StartGate(self.loading_max),
             router=Router(self.gateway),
             probe=FakeProbe(self._answer),
             monitors=self.monitors,

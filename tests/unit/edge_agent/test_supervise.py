@@ -1,8 +1,13 @@
 """Positions from their first assignment to their end, over fakes and on virtual time."""
 
 import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -236,6 +241,46 @@ def test_a_host_that_hangs_is_un_routed_and_then_started_again(rig: Rig) -> None
     run(scenario())
 
 
+def test_hosts_load_a_few_at_a_time_whatever_comes_at_once(rig: Rig) -> None:
+    async def scenario() -> None:
+        rig.loading_max = 2
+        others = [f"{digit}f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001" for digit in range(1, 7)]
+        positions = [f"projects/p/applications/a/positions/tower-{uid[0]}" for uid in others]
+        most = [0]
+
+        async def watch() -> None:
+            while True:
+                loading = [id_ for uid in others for id_ in rig.running(uid) if not rig.machine.answers(uid, id_)]
+                most.append(len(loading))
+                await asyncio.sleep(0.005)
+
+        async with rig.agent(), asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch())
+            pairs = zip(others, positions, strict=True)
+            rig.assign(*(assignment(uid=uid, position=position, replicas=2) for uid, position in pairs))
+            for position in positions:
+                await rig.until_state("IN_SERVICE", position)
+            watching.cancel()
+            assert max(most) == 2
+            assert rig.machine.starts == 6 * 3
+
+    run(scenario())
+
+
+def test_a_host_that_takes_for_ever_to_load_does_not_keep_others_from_their_start(rig: Rig) -> None:
+    async def scenario() -> None:
+        rig.loading_max = 1
+        async with rig.agent():
+            rig.machine.ready_delay_s = 1000.0
+            rig.assign(assignment())
+            await asyncio.sleep(1)
+            rig.machine.ready_delay_s = 0.2
+            rig.assign(assignment(), assignment(uid=OTHER_UID, position=OTHER))
+            await rig.until_state("IN_SERVICE", OTHER, within_s=90)
+
+    run(scenario())
+
+
 def test_scaling_follows_the_monitor_within_the_spec(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.agent():
@@ -353,6 +398,50 @@ def test_a_corrupted_artifact_is_never_run(rig: Rig) -> None:
             assert rig.running() == {}
             rig.source.contents[digest] = good
             await rig.until_state("IN_SERVICE", within_s=120)
+
+    run(scenario())
+
+
+def test_versions_that_nobody_needs_are_removed_after_a_while(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            for generation, version in enumerate("123", start=1):
+                rig.assign(assignment(version, generation=generation))
+                await rig.until(lambda g=generation: rig.status().observed_generation == g)  # type: ignore[misc]
+                await rig.until_state("IN_SERVICE")
+            assert len(list(rig.layout.versions.iterdir())) == 3
+            await asyncio.sleep(700)
+            assert len(list(rig.layout.versions.iterdir())) == 1
+            assert len(list(rig.layout.blobs.iterdir())) == 1
+            assert rig.state() == "IN_SERVICE"
+
+    run(scenario())
+
+
+def test_room_is_made_for_a_new_version_by_what_nobody_needs(rig: Rig) -> None:
+    async def scenario() -> None:
+        rig.artifact_bytes_max = 2 * len("model 1")
+        async with rig.agent():
+            for generation, version in enumerate("1234", start=1):
+                rig.assign(assignment(version, generation=generation))
+                await rig.until(lambda g=generation: rig.status().observed_generation == g)  # type: ignore[misc]
+                await rig.until_state("IN_SERVICE", within_s=5)
+
+    run(scenario())
+
+
+def test_a_disk_that_is_full_of_what_is_needed_is_told_and_harms_nothing(rig: Rig) -> None:
+    async def scenario() -> None:
+        rig.artifact_bytes_max = len("model 1")
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.assign(assignment("2", generation=2))
+            await asyncio.sleep(100)
+            assert rig.state() == "UPDATING"
+            assert rig.condition("ArtifactReady") == "DISK_FULL"
+            assert rig.status().hint.startswith("free space")
+            assert list(rig.running().values()) == ["1"]
 
     run(scenario())
 
@@ -484,7 +573,24 @@ def test_the_monitor_is_told_what_runs_and_what_was_decided(rig: Rig) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("seed", range(12))
+@asynccontextmanager
+async def capacity(rig: Rig, least: int) -> AsyncIterator[None]:
+    """Fails where fewer hosts than `least` ever answer inside the gateway's route."""
+    fewest = [least]
+
+    async def watch() -> None:
+        while True:
+            fewest.append(sum(rig.machine.answers(UID, id_) for id_ in rig.routed()))
+            await asyncio.sleep(0.005)
+
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watch())
+        yield
+        watching.cancel()
+    assert min(fewest) == least
+
+
+@pytest.mark.parametrize("seed", range(6))
 def test_an_agent_killed_at_any_moment_of_a_swap_goes_on_and_loses_no_capacity(rig: Rig, seed: int) -> None:
     """Agents live for a few hundredths of a second each; the swap must still come to its end."""
 
@@ -492,21 +598,11 @@ def test_an_agent_killed_at_any_moment_of_a_swap_goes_on_and_loses_no_capacity(r
         async with rig.agent():
             rig.assign(assignment(replicas=2))
             await rig.until_state("IN_SERVICE")
-        lowest = asyncio.Event()
-
-        async def watch() -> None:
-            while True:
-                answering = [id_ for id_ in rig.routed() if rig.machine.answers(UID, id_)]
-                if len(answering) < 2:
-                    lowest.set()
-                await asyncio.sleep(0.005)
-
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(watch())
+        async with capacity(rig, 2):
             async with rig.agent():
                 rig.assign(assignment("2", generation=2, replicas=2))
                 rig.decide(decision(1, ("2", 2, 100)))
-            for life in range(60):
+            for life in range(40):
                 async with rig.agent():
                     await asyncio.sleep(0.003 + (seed * 7 + life * 11) % 17 / 100)
             async with rig.agent():
@@ -514,9 +610,58 @@ def test_an_agent_killed_at_any_moment_of_a_swap_goes_on_and_loses_no_capacity(r
                 assert list(rig.running().values()) == ["2", "2"]
                 assert rig.routed().keys() == rig.running().keys()
                 assert rig.status().observed_generation == 2
-            watching.cancel()
-        assert not lowest.is_set()
         assert rig.machine.starts == 2 + 2 + 1
+
+    run(scenario())
+
+
+class Killed(BaseException):
+    """The agent is gone."""
+
+
+def test_an_agent_killed_at_any_write_goes_on_where_it_was(rig: Rig) -> None:
+    """Every rename is a moment at which something becomes true on disk: the agent dies before it, and after it."""
+
+    def dying(real: Callable[..., None], call: int, *, after: bool) -> Callable[..., None]:
+        calls = count()
+
+        def replace_file(*arguments: object) -> None:
+            number = next(calls)
+            if number == call and not after:
+                raise Killed
+            real(*arguments)
+            if number == call:
+                raise Killed
+
+        return replace_file
+
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+        deaths, generation = 0, 1
+        async with capacity(rig, 1):
+            for call in range(12):
+                for after in (False, True):
+                    generation += 1
+                    version = "12"[generation % 2]
+                    with (
+                        suppress(BaseExceptionGroup),
+                        patch.object(os, "replace", dying(os.replace, call, after=after)),
+                    ):
+                        async with rig.agent():
+                            rig.assign(assignment(version, generation=generation))
+                            await rig.until_state("IN_SERVICE")
+                            await asyncio.sleep(1)
+                            deaths -= 1
+                    deaths += 1
+                    async with rig.agent():
+                        rig.assign(assignment(version, generation=generation))
+                        await rig.until(lambda g=generation: rig.status().observed_generation == g)  # type: ignore[misc]
+                        await rig.until_state("IN_SERVICE")
+                        await rig.until(lambda v=version: list(rig.running().values()) == [v])  # type: ignore[misc]
+        assert deaths >= 8
+        assert len(rig.machine.of(UID)) == 2
 
     run(scenario())
 

@@ -55,6 +55,15 @@ def test_the_version_is_that_of_the_file(tmp_path: Path) -> None:
     assert files.version("cds") == ""
 
 
+def test_files_are_whole_where_envoy_could_start_with_them(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    assert not files.whole()
+    files.reset("bootstrap")
+    assert files.whole()
+    (tmp_path / "rds.json").write_text("")
+    assert not files.whole()
+
+
 def test_envoys_complaint_is_the_last_one_since_we_looked(tmp_path: Path) -> None:
     files, log = Files(tmp_path), tmp_path / "log"
     assert files.log_size() == 0
