@@ -1,9 +1,11 @@
 """What xApps ask of a position besides inference (xapp.v1 AccessService), served behind the gateway.
 
 Register takes an application token; everything else takes the access token that it gave. No header of the gateway is
-trusted. What is not known yet (the agent was not heard) is UNAVAILABLE: nothing was executed, try again.
+trusted. What is not known yet (the agent was not heard) is UNAVAILABLE: nothing was executed, try again. A token that
+is not known yet is waited for: it may be on its way from the control plane.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from position_monitor.board import Board
 from position_monitor.convert import endpoints_to
 from position_monitor.tokens import Brake, Issuer, shown, still_good
 from position_monitor.window import Loop, Loops, Window
+from waypost.api.link.v1.monitor_link_pb2 import OrderedToken
 from waypost.api.xapp.v1 import access_pb2 as pb
 from waypost.api.xapp.v1.access_pb2_grpc import AccessServiceServicer
 from waypost.errors import Exhausted, Invalid, Unauthenticated
@@ -23,6 +26,8 @@ log = structlog.get_logger()
 
 CLIENT_CHARS_MAX = 63
 LOOPS_MAX = 1000  # in one report: a second of the busiest xApp that we can imagine
+TOKEN_ARRIVES_S = 1.0  # from its making to the last position: some 40 ms were measured, a loaded machine takes longer
+EARLY_MAX = 64  # callers with an unknown token that wait for it at a time; further ones are refused at once
 WATCHERS_MAX = 256  # each costs a stream and some 20 KB; Resolve serves any number
 
 
@@ -35,6 +40,7 @@ class AccessService(AccessServiceServicer):
         self._verifier = verifier
         self._brake = Brake()
         self._watchers = 0
+        self._early = 0
 
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:  # noqa: N802
         orders = self._board.known()
@@ -42,7 +48,7 @@ class AccessService(AccessServiceServicer):
         client = _client(request.client)
         now = clock.now()
         try:
-            token = shown(request.application_token, orders.tokens, now)
+            token = await self._shown_soon(request.application_token, now)
         except Unauthenticated as error:
             log.warning("register_refused", client=client, reason=error.reason)
             await self._brake.press()
@@ -56,6 +62,28 @@ class AccessService(AccessServiceServicer):
             model=self._board.serve_as,
             idempotent=orders.idempotent,
         )
+
+    async def _shown_soon(self, secret: str, now: float) -> OrderedToken:
+        """Who has made a token a moment ago is here before its hash: an unknown one waits for the next orders a little.
+
+        Raises: Unauthenticated.
+        """
+        self._early += 1
+        try:
+            async with asyncio.timeout(TOKEN_ARRIVES_S if self._early <= EARLY_MAX else 0):
+                while True:
+                    changed = self._board.changed
+                    try:
+                        return shown(secret, self._board.known().tokens, now)
+                    except Unauthenticated as error:
+                        if error.reason != "BAD_TOKEN":
+                            raise
+                        refusal = error
+                    await changed.wait()
+        except TimeoutError:
+            raise refusal from None
+        finally:
+            self._early -= 1
 
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
         claims = self._caller(request.position, context)

@@ -1,6 +1,7 @@
 """AccessService without a wire: what it says before the agent was heard, and how many may watch."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +13,7 @@ from position_monitor.board import Board
 from position_monitor.tokens import Issuer
 from waypost.api.link.v1.monitor_link_pb2 import PositionOrders
 from waypost.api.xapp.v1 import access_pb2 as pb
-from waypost.errors import Exhausted, Unavailable
+from waypost.errors import Exhausted, Unauthenticated, Unavailable
 
 POSITION = "projects/uav/applications/path/positions/tower-7"
 UID = "6f2c5a1e-0000-4000-8000-000000000001"
@@ -97,4 +98,47 @@ def test_watchers_are_bounded_and_make_room_when_they_leave(monkeypatch: pytest.
         assert await watched(third) == 1
         await third.aclose()
 
+    asyncio.run(scenario())
+
+
+def with_token(secret: str) -> PositionOrders:
+    made = orders(1)
+    made.tokens.add(credential="credentials/c", sha256=hashlib.sha256(secret.encode()).hexdigest())
+    return made
+
+
+def test_a_token_made_a_moment_ago_is_waited_for() -> None:
+    async def scenario() -> None:
+        board = new_board()
+        board.post(orders(1))
+        register = asyncio.ensure_future(service(board).Register(pb.RegisterRequest(application_token="wp1_x"), Call()))
+        await asyncio.sleep(0)
+        assert not register.done()
+        board.post(with_token("wp1_x"))
+        assert (await register).access_token
+
+    asyncio.run(scenario())
+
+
+def test_a_token_that_nobody_brings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        board = new_board()
+        board.post(with_token("wp1_x"))
+        with pytest.raises(Unauthenticated) as caught:
+            await service(board).Register(pb.RegisterRequest(application_token="wp1_y"), Call())
+        assert caught.value.reason == "BAD_TOKEN"
+
+    monkeypatch.setattr(access, "TOKEN_ARRIVES_S", 0.0)
+    asyncio.run(scenario())
+
+
+def test_many_unknown_tokens_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        board = new_board()
+        board.post(with_token("wp1_x"))
+        async with asyncio.timeout(0.5):
+            with pytest.raises(Unauthenticated):
+                await service(board).Register(pb.RegisterRequest(application_token="wp1_y"), Call())
+
+    monkeypatch.setattr(access, "EARLY_MAX", 0)
     asyncio.run(scenario())
