@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml sdk/python/pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable sdk/python --editable ".[all,demo,dev]"
+		--editable sdk/python --editable ".[all,postgresql,demo,dev]"
 	@# Only a data file of this package is read, so its own dependencies stay out.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps river
 	@touch $@

@@ -55,11 +55,12 @@ class Health(health_pb2_grpc.HealthServicer):
             return
         told: int | None = None
         while True:
-            changed, response = self._changed, self._response()
+            # All read before the answer leaves: a drain that begins while it is on its way must still be told.
+            changed, response, last = self._changed, self._response(), self._draining
             if response.status != told:
                 told = response.status
                 yield response
-            if self._draining:
+            if last:
                 return
             await changed.wait()
 

@@ -25,6 +25,8 @@ from waypost.errors import DeadlineExceeded, Invalid, NotFound, Precondition
 
 app = group("")
 
+PUBLISHED_S = 2.0  # from a publication until it is known here: 0.3 s on an idle machine
+
 
 @command(app, "deploy")
 def deploy(
@@ -83,12 +85,11 @@ def _only_edge_server(session: Session, position: str) -> str | None:
 
 def _wait_for_version(session: Session, name: str, timeout_s: float) -> None:
     """Until the platform has checked it: it may have been published a moment ago."""
+    _wait_to_be_known(session, name, min(PUBLISHED_S, timeout_s))
     said = False
     for version in following.forms(session.client, name, within_s=timeout_s):
         if version is None:
-            raise NotFound(
-                "NOT_FOUND", f"there is no model version {names.short(name)}", "`waypost model version list`"
-            )
+            raise _unknown_version(name)
         verdict = rollout.judge_version(version)
         if verdict.outcome is Outcome.ARRIVED:
             return
@@ -98,6 +99,16 @@ def _wait_for_version(session: Session, name: str, timeout_s: float) -> None:
             session.note(f"{names.short(name)} is being imported")
             said = True
     raise DeadlineExceeded("STILL_IMPORTING", f"{names.short(name)} is still being imported after {timeout_s:g} s")
+
+
+def _wait_to_be_known(session: Session, name: str, within_s: float) -> None:
+    """Raises: NotFound."""
+    if not any(version is not None for version in following.forms(session.client, name, within_s=within_s)):
+        raise _unknown_version(name)
+
+
+def _unknown_version(name: str) -> NotFound:
+    return NotFound("NOT_FOUND", f"there is no model version {names.short(name)}", "`waypost model version list`")
 
 
 def _say_accepted(session: Session, position: Position) -> None:
