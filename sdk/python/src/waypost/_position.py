@@ -59,6 +59,7 @@ class PositionFace:
         return Loop(self, deadline_s, self._loop_ended)
 
     def _loop_ended(self, record: LoopRecord) -> None:
+        """Abstract: the sync face hands the record to its thread, the asyncio face to its task."""
         raise NotImplementedError
 
     @contextmanager
