@@ -11,6 +11,7 @@ forecast over gRPC and over HTTP, before and after a different model took over a
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ def main() -> int:
 
 
 def run(story: Story) -> None:
+    begin_anew()
     train(story, "linear", FIRST, "A model is trained on measured data")
     bring_up(story)
     token = deploy_first(story)
@@ -88,20 +90,22 @@ def run(story: Story) -> None:
     weigh(story)
 
 
+def begin_anew() -> None:
+    """Every demo tells the same story: what an earlier one left is stopped and removed."""
+    if DATA_DIR.exists():
+        stop()
+        shutil.rmtree(DATA_DIR)
+
+
 def train(story: Story, variant: str, version: str, title: str) -> None:
     story.begin(title)
-    metrics = json.loads(command([sys.executable, "examples/demand_forecast/train.py", *_published(variant, version)]))
+    publish = ["--variant", variant, "--publish", str(MODELS), "--version", version]
+    metrics = json.loads(command([sys.executable, "examples/demand_forecast/train.py", *publish]))
     story.tell(
         f"{variant}: hourly water flow, a week in, six hours out; off by {metrics['mae']:.2f} l/s on held-out weeks,\n"
         f"persistence by {metrics['persistence_mae']:.2f}; published as {version} in {_show(MODELS)}"
     )
     story.end()
-
-
-def _published(variant: str, version: str) -> list[str]:
-    if (MODELS / version / "manifest.json").exists():
-        return ["--variant", variant]  # a version never changes; an earlier demo has published it
-    return ["--variant", variant, "--publish", str(MODELS), "--version", version]
 
 
 def bring_up(story: Story) -> None:
@@ -121,7 +125,7 @@ def deploy_first(story: Story) -> str:
         f"or HTTP below {endpoint['gateway']}{endpoint['path_prefix']}, or authority {endpoint['authority']}"
     )
     story.end()
-    created = waypost("application", "token", "create", APPLICATION, f"demo-{int(time.monotonic() * 1000)}")
+    created = waypost("application", "token", "create", APPLICATION, "demo")
     return str(created["secret"])
 
 
