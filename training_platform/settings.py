@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+from pydantic import Field
+
 from mesh.settings import Positional, Settings
 
 
@@ -21,7 +23,7 @@ class ServeSettings(Settings):
     """PEM file with the certificate's key."""
     insecure: bool = False
     """Listen beyond loopback without TLS: everybody on that network may read and change what is sent."""
-    log_level: str = "info"
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """debug, info, warning or error."""
 
 

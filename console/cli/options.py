@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from console.placement import Wishes, memory_bytes
+
 EdgeServerOption = Annotated[
     str | None, typer.Option("--edge-server", metavar="NAME", help="Where: edge-1. Changing it moves the position.")
 ]
@@ -12,7 +14,13 @@ ReplicasOption = Annotated[
 ]
 MaxReplicasOption = Annotated[
     int | None,
-    typer.Option("--max-replicas", metavar="N", min=1, max=64, help="Inference hosts, at most; as many as at least."),
+    typer.Option(
+        "--max-replicas",
+        metavar="N",
+        min=1,
+        max=64,
+        help="Inference hosts, at most. A bound: nothing scales by load yet.",
+    ),
 ]
 DedicatedPortOption = Annotated[
     bool | None,
@@ -26,3 +34,18 @@ CpuOption = Annotated[float | None, typer.Option("--cpu", metavar="CPUS", min=0,
 MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory that one replica may use: 512Mi, 2Gi.")
 ]
+
+
+def wishes(
+    model_version: str | None,
+    edge_server: str | None,
+    replicas: int | None,
+    max_replicas: int | None,
+    dedicated_port: bool | None,
+    serve_as: str | None,
+    cpu: float | None,
+    memory: str | None,
+) -> Wishes:
+    """What these options ask for. Raises: Invalid where `memory` is no size."""
+    limit = memory_bytes(memory) if memory else None
+    return Wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, limit)

@@ -1,17 +1,20 @@
-"""docs/reference/cli.md, from the commands themselves.
+"""The generated pages of docs/reference: commands (here) and settings (settings_page.py).
 
-    python -m console.cli.reference > docs/reference/cli.md
+    python -m console.cli.reference      writes them all, where this source tree has its docs
 
-A test fails where the page and the commands differ.
+A test fails where a page and the code differ.
 """
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
+from console.cli import COMPONENTS, settings_page
 from console.cli.root import EPILOGUE, SECTIONS, app
+
+DIRECTORY = Path(__file__).parents[2] / "docs/reference"
 
 HEAD = """\
 # The `waypost` command
@@ -27,6 +30,12 @@ else `~/.config/waypost`. Errors go to stderr as `error: ...`, mostly with a `hi
 EVERYWHERE = frozenset({"context", "output", "help"})
 """Options of every command, said once at the top."""
 
+BESIDES = {
+    "waypost agent": ["`waypost agent stop-all --data-dir DIR` ends everything that an agent has started there."],
+    "waypost host": ["`waypost host check PACKAGE` tells, from a confined process, whether a package can be served."],
+}
+"""What components do that has no settings of its own."""
+
 
 def page() -> str:
     """The whole page."""
@@ -35,8 +44,18 @@ def page() -> str:
     for title, entries in SECTIONS.items():
         parts.append(f"## {title}\n")
         for entry in entries:
-            parts.extend(_described(f"waypost {entry.name}", root.get_command(None, entry.name)))
+            words = f"waypost {entry.name}"
+            if entry.name in COMPONENTS:
+                parts.append(_component(words, entry.help))
+            else:
+                parts.extend(_described(words, root.get_command(None, entry.name)))
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _component(words: str, meaning: str) -> str:
+    sections = [section for section in settings_page.SECTIONS if f"{section.command} ".startswith(f"{words} ")]
+    links = ", ".join(f"[`{section.command}`](settings.md#{section.anchor})" for section in sections)
+    return "\n\n".join([f"### `{words}`", meaning, *BESIDES.get(words, ()), f"Settings: {links}."]) + "\n"
 
 
 def _described(words: str, command: Any) -> Iterator[str]:
@@ -73,5 +92,8 @@ def _code(text: str) -> str:
     return f"```text\n{text.strip()}\n```\n"
 
 
+PAGES: dict[str, Callable[[], str]] = {"cli.md": page, "settings.md": settings_page.page}
+
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    for name, text in PAGES.items():
+        (DIRECTORY / name).write_text(text())

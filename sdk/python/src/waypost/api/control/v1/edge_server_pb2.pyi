@@ -33,7 +33,7 @@ class _EdgeServerStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     """Created; its agent has never connected."""
     EDGE_SERVER_STATE_CONNECTED: _EdgeServerState.ValueType  # 2
     EDGE_SERVER_STATE_DISCONNECTED: _EdgeServerState.ValueType  # 3
-    """Its lease ran out. What it serves it serves on."""
+    """Its lease ran out, or the control plane restarted and it has not called since. What it serves it serves on."""
 
 class EdgeServerState(_EdgeServerState, metaclass=_EdgeServerStateEnumTypeWrapper): ...
 
@@ -42,7 +42,7 @@ EDGE_SERVER_STATE_PENDING: EdgeServerState.ValueType  # 1
 """Created; its agent has never connected."""
 EDGE_SERVER_STATE_CONNECTED: EdgeServerState.ValueType  # 2
 EDGE_SERVER_STATE_DISCONNECTED: EdgeServerState.ValueType  # 3
-"""Its lease ran out. What it serves it serves on."""
+"""Its lease ran out, or the control plane restarted and it has not called since. What it serves it serves on."""
 global___EdgeServerState = EdgeServerState
 
 @typing.final

@@ -189,7 +189,10 @@ class ModelVersion(google.protobuf.message.Message):
     description: builtins.str
     """For people."""
     digest: builtins.str
-    """sha256 over the sorted artifact digests and names, `sha256:<hex>`: the identity that replies carry. Output only."""
+    """The version's identity, which replies carry: `sha256:<hex>` of one line per artifact, in UTF-8, of its path, a
+    space, its digest and a line feed. The lines are sorted as bytes, and whole: that of `a b` stands before that of `a`.
+    Output only.
+    """
     @property
     def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
         """The files, by digest. Never changes."""

@@ -228,7 +228,7 @@ class Replicas(google.protobuf.message.Message):
     min: builtins.int
     """1..64; 0 means 1."""
     max: builtins.int
-    """min..64; 0 means `min`."""
+    """min..64; 0 means `min`. A bound: nothing scales by load yet, so a position keeps the number that it has inside both."""
     def __init__(
         self,
         *,

@@ -258,7 +258,9 @@ class PublishedVersion(google.protobuf.message.Message):
     """Version of the same model that this one descends from; may be empty."""
     uid: builtins.str
     @property
-    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PublishedFile]: ...
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PublishedFile]:
+        """1 to 256."""
+
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PublishedTensor]:
         """May be left empty for ONNX: it is read from the graph."""
@@ -303,6 +305,9 @@ class PublishedFile(google.protobuf.message.Message):
     SIZE_BYTES_FIELD_NUMBER: builtins.int
     MEDIA_TYPE_FIELD_NUMBER: builtins.int
     path: builtins.str
+    """Path inside the package: at most 255 printable characters, no leading slash, no `..` and no backslash. Not
+    `manifest.json`, which Waypost writes there.
+    """
     digest: builtins.str
     """`sha256:<64 hex digits>`."""
     size_bytes: builtins.int
