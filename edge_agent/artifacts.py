@@ -19,7 +19,7 @@ from google.protobuf.json_format import MessageToJson
 
 from edge_agent.assignments import version_digest
 from edge_agent.blobs import Blobs
-from edge_agent.storage import storage_errors
+from edge_agent.storage import delete, set_aside, storage_errors
 from mesh.files import private_directory, sync_directory
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
 from waypost.errors import DataLoss, Exhausted, Invalid
@@ -57,15 +57,23 @@ class Artifacts:
             raise
         return package
 
-    def sweep(self, keep: Iterable[ModelVersion]) -> None:
-        """Removes everything but what these versions consist of, and what is being fetched."""
-        versions = {version.digest: version for version in keep}
-        names = {self.package(digest).name for digest in versions}
-        for path in self._directory.iterdir():
-            if path.name not in names:
-                log.info("package_removed", path=path.name)
-                shutil.rmtree(path, ignore_errors=True)
-        self._blobs.sweep({artifact.digest for version in versions.values() for artifact in version.artifacts})
+    async def sweep(self, keep: Iterable[ModelVersion]) -> None:
+        """Removes everything but what these versions consist of, and what is being fetched.
+
+        Only the deletion, which may take long, leaves the event loop: nobody begins to use what is on its way out.
+        Raises: Unavailable(STORAGE_FAILED).
+        """
+        versions = list(keep)
+        digests = {artifact.digest for version in versions for artifact in version.artifacts}
+        with storage_errors(self._directory):
+            gone = set_aside([*self._unneeded(versions), *self._blobs.unneeded(digests)])
+        if gone:
+            log.info("artifacts_removed", names=[path.name for path in gone])
+            await asyncio.to_thread(delete, gone)
+
+    def _unneeded(self, keep: Iterable[ModelVersion]) -> list[Path]:
+        names = {self.package(version.digest).name for version in keep}
+        return [path for path in self._directory.iterdir() if path.name not in names]
 
     def _build(self, package: Path, version: ModelVersion, files: dict[str, Path]) -> None:
         unfinished = package.with_suffix(_UNFINISHED)

@@ -9,6 +9,7 @@ import string
 from contextlib import AsyncExitStack
 from functools import partial
 
+import grpc.aio
 import structlog
 
 from edge_agent.artifacts import Artifacts
@@ -51,35 +52,39 @@ class Agent:
 
     def __init__(self, settings: AgentSettings, layout: Layout, enrolment: Enrolment, stack: AsyncExitStack) -> None:
         ids, self._version = RandomIds(), importlib.metadata.version("waypost-platform")
-        tls = enrolment.identity.tls()
-        link, source = (
-            open_aio_channel(enrolment.link_address, tls=tls) for _ in range(2)
-        )  # files must not delay news
         self._layout = layout
         self._ledger = Ledger(layout.ledger)
         self._driver = open_driver(settings.driver, layout, log_level=settings.log_level)
+        stack.push_async_callback(self._driver.close)
         self._gateway = open_gateway(settings, layout)
         self._monitors = Monitors(self._ledger, incarnation=ids.uuid(), software_version=self._version)
         self._uplink = Uplink(
             self._ledger, edge_server=enrolment.edge_server, boot_id=ids.uuid(), software_version=self._version
         )
-        self._uplink.open(dial_grpc(AgentLinkServiceStub(link).ConnectAgent), random.Random())
+        link = AgentLinkServiceStub(_channel(enrolment, stack))
+        self._uplink.open(dial_grpc(link.ConnectAgent), random.Random())
+        self._parts = self._make_parts(settings, enrolment, stack)
+        self._supervisor = Supervisor(self._parts)
+        self._connect()
+
+    def _make_parts(self, settings: AgentSettings, enrolment: Enrolment, stack: AsyncExitStack) -> Parts:
+        server = self._driver.fingerprint()
+        source = GrpcSource(_channel(enrolment, stack))  # not the link's: files must not delay news
+        blobs = Blobs(self._layout.blobs, source, bytes_max=settings.artifact_bytes_max)
         probe = GatewayProbe(self._gateway.address)
-        for close in (link.close, source.close, probe.close, self._driver.close):
-            stack.push_async_callback(close)
-        blobs = Blobs(layout.blobs, GrpcSource(source), bytes_max=settings.artifact_bytes_max)
-        self._parts = Parts(
-            layout=layout,
+        stack.push_async_callback(probe.close)
+        return Parts(
+            layout=self._layout,
             ledger=self._ledger,
             driver=self._driver,
-            artifacts=Artifacts(layout.versions, blobs),
+            artifacts=Artifacts(self._layout.versions, blobs),
             health=HealthChecks(HealthTiming(every=settings.probe_every_s, misses=settings.probe_misses)),
-            gate=StartGate(max(LOADING_MIN, self._driver.fingerprint().cpu_millis // 1000)),
+            gate=StartGate(max(LOADING_MIN, server.cpu_millis // 1000)),
             router=Router(self._gateway),
             probe=probe,
             monitors=self._monitors,
             reports=self._uplink,
-            server=self._driver.fingerprint(),
+            server=server,
             gateway_address=self._gateway.address,
             domain=settings.gateway_domain,
             grace_s=settings.drain_grace_s,
@@ -87,8 +92,6 @@ class Agent:
             port_is_free=partial(port_is_free, settings.gateway_listen),
             new_replica_id=new_replica_id,
         )
-        self._supervisor = Supervisor(self._parts)
-        self._connect()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; hosts, monitors and the gateway go on then. Raises: MeshError where it cannot start."""
@@ -149,6 +152,13 @@ class Agent:
             gateway_address=self._gateway.address,
             capacity=capacity(server),
         )
+
+
+def _channel(enrolment: Enrolment, stack: AsyncExitStack) -> grpc.aio.Channel:
+    """To the control plane, until the stack unwinds."""
+    channel = open_aio_channel(enrolment.link_address, tls=enrolment.identity.tls())
+    stack.push_async_callback(channel.close)
+    return channel
 
 
 def open_gateway(settings: AgentSettings, layout: Layout) -> Gateway:

@@ -1,10 +1,11 @@
 """When to try again what failed: a process that ended, a file that could not be fetched. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from mesh.restarts import Ends
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
-HEALTHY_S = 60.0  # who lived that long did not die of how it was started
 
 
 def delay_s(failures: int) -> float:
@@ -19,15 +20,19 @@ class Restarts:
     starts: int = 0
     """Starts whose end is taken into account."""
     failures: int = 0
-    """Ends in a row, none of them after a healthy minute."""
+    """Starts in a row that came to nothing."""
+    ends: Ends = field(default_factory=Ends)
     due_s: float = 0.0
     """Not to be started before."""
 
-    def after_end(self, starts: int, *, lived_s: float, now_s: float) -> "Restarts":
-        """Start number `starts` has ended; the same object where that was known. One that was healthy comes back at
-        once: whatever killed it did not come with it.
+    def after_end(self, starts: int, *, was_well: bool, now_s: float) -> "Restarts":
+        """Start number `starts` has ended; the same object where that was known.
+
+        was_well: it had done its work. Then it can start, and whatever ended it did not come with its start: it comes
+        back at once, but not for ever (mesh/restarts.py).
         """
         if starts <= self.starts:
             return self
-        failures = 0 if lived_s >= HEALTHY_S else self.failures + 1
-        return Restarts(starts, failures, now_s + delay_s(failures))
+        failures = 0 if was_well else self.failures + 1
+        ends = self.ends.another(now_s)
+        return Restarts(starts, failures, ends, now_s + max(delay_s(failures), ends.pause_s))

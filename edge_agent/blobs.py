@@ -108,13 +108,10 @@ class Blobs:
             self._verified.add(artifact.digest)
             return path
 
-    def sweep(self, keep: set[str]) -> None:
-        """Removes all artifacts, whole or not, but those to keep (digests) and those in use."""
-        names = {digest.removeprefix("sha256:") for digest in keep | self.busy}
-        for path in self._directory.iterdir():
-            if path.name.removesuffix(".partial") not in names:
-                log.info("artifact_removed", digest=path.name)
-                path.unlink(missing_ok=True)
+    def unneeded(self, keep: set[str]) -> list[Path]:
+        """All files, whole or not, but those of the digests to keep and those that are being fetched."""
+        names = {self.path(digest).name for digest in keep | self.busy}
+        return [path for path in self._directory.iterdir() if path.name.removesuffix(".partial") not in names]
 
     async def _present(self, path: Path, artifact: Artifact) -> bool:
         """Whether the file is here and still what it was."""

@@ -15,6 +15,9 @@ NOT_ANSWERING = Failure(
     "NOT_ANSWERING", "it has stopped answering its health checks", "it is ended and started again if it stays so"
 )
 _LEAVING = Failure("DELETING", "the position is leaving")
+_CHANGING = Failure(
+    "ROUTE_CHANGING", "the gateway has not confirmed the newest route: until it does, calls may go by the one before"
+)
 
 
 def conditions(picture: Picture) -> Iterator[pb.Condition]:
@@ -71,8 +74,10 @@ def _route(picture: Picture) -> Failure | None:
         return _LEAVING
     if picture.route_failure is not None:
         return picture.route_failure
-    if not picture.live.entries:
+    if not any(view.ready for view in picture.hosts):
         return Failure("NO_HOSTS", "no host is ready to be routed to")
+    if not picture.settled:
+        return _CHANGING
     if picture.proof is None:
         return Failure("NOT_PROVED", "no inference through the gateway has succeeded yet")
     return picture.proof.failure

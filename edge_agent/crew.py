@@ -40,12 +40,15 @@ class Crew:
         self._restarts: dict[str, Restarts] = {}
         self._failures: dict[str, Failure] = {}
         self._observed: dict[str, Observed] = {}
+        self._monitor_well_at = 0
+        """Number of the monitor's start that was last known to be well."""
         self._lineup: Lineup | None = None
         self._adopted = False
 
     def look(self, record: Record) -> tuple[HostView, ...]:
         """All replicas, as they are now."""
         self._observed = {seen.id: seen for seen in self._driver.observe(self._uid)}
+        self._forget_the_gone()
         for seen in self._observed.values():
             if not seen.running and not seen.draining and seen.starts:
                 self._note_end(seen)
@@ -78,15 +81,11 @@ class Crew:
         """Why it ended last, while it is not known to be well."""
         return self._failures.get(MONITOR)
 
-    def forgive_monitor(self) -> None:
+    def monitor_is_well(self) -> None:
         """It is connected: whatever it died of before is over."""
         self._failures.pop(MONITOR, None)
-
-    def addresses(self) -> dict[str, tuple[str, str]]:
-        """Of all replicas that were ever started, running or not."""
-        return {
-            seen.id: (seen.grpc_address, seen.http_address) for seen in self._observed.values() if seen.grpc_address
-        }
+        if self.monitor is not None:
+            self._monitor_well_at = self.monitor.starts
 
     async def arrange(self, record: Record, hosts: tuple[HostSet, ...], *, monitor: bool, grace_s: float) -> None:
         """Makes these run or rest, and drains all others. Raises: MeshError."""
@@ -124,9 +123,14 @@ class Crew:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _forget_the_gone(self) -> None:
+        for remembered in (self._restarts, self._failures):
+            for id_ in remembered.keys() - self._observed.keys():
+                del remembered[id_]
+
     def _note_end(self, seen: Observed) -> None:
         before = self._restarts.get(seen.id, NEVER_STARTED)
-        after = before.after_end(seen.starts, lived_s=seen.ended_s - seen.started_s, now_s=_now_s())
+        after = before.after_end(seen.starts, was_well=self._was_well(seen), now_s=_now_s())
         if after is before:
             return
         self._restarts[seen.id] = after
@@ -135,6 +139,13 @@ class Crew:
             who = "the monitor" if seen.id == MONITOR else f"replica {seen.id}"
             reason = "MONITOR_FAILED" if seen.id == MONITOR else "REPLICA_FAILED"
             self._tell(reason, f"{who} ended (start {seen.starts}): {seen.failure.message}")
+
+    def _was_well(self, ended: Observed) -> bool:
+        """Whether a host had answered, or a monitor had connected, since it was started last."""
+        if ended.id == MONITOR:
+            return self._monitor_well_at == ended.starts
+        pulse = self._health.pulse(_patient(self._uid, ended))
+        return pulse is not None and pulse.phase is not Phase.STARTING
 
     def _follow(self, record: Record) -> None:
         """Those that served before the agent was started again are taken to serve until checks say otherwise."""

@@ -1,14 +1,14 @@
 """The versions that one position needs, on their way: a task for each, tried again until it is here."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import structlog
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.backoff import delay_s
 from edge_agent.drivers.base import Failure
+from mesh.waiting import news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.errors import MeshError
 
@@ -44,8 +44,9 @@ class Fetches:
         elif digest not in self._running:
             self._running[digest] = self._tasks.create_task(self._fetch(version), name=f"fetch-{digest[7:19]}")
 
-    def keep(self, needed: Mapping[str, object] | frozenset[str]) -> None:
-        """Ends attempts for all other digests, and forgets why they failed."""
+    def keep(self, needed: frozenset[str]) -> None:
+        """Ends attempts for all other digests, and forgets what became of them: their files may be swept away now."""
+        self._fetched &= needed
         for digest in self._running.keys() - needed:
             self._running.pop(digest).cancel()
         for digest in self.failures.keys() - needed:
@@ -68,9 +69,7 @@ class Fetches:
                 log.warning("fetch_failed", version=version.name, reason=error.reason, why=error.message)
                 self.failures[version.digest] = Failure(error.reason, error.message, error.hint)
                 self._wake()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay_s(failures)):
-                    await hurry.wait()
+            await news_within(hurry, delay_s(failures))
         self._fetched.add(version.digest)
         self.failures.pop(version.digest, None)
         self._running.pop(version.digest, None)

@@ -74,37 +74,62 @@ class Health(Protocol):
         """Asks, for ever; cancel it to end."""
 
 
-class HealthChecks:
-    """See Health."""
+class _Pulses:
+    """What is known of the hosts that are followed; whoever finds it out calls `_judge`."""
 
-    def __init__(self, timing: HealthTiming = HealthTiming()) -> None:
-        self._timing = timing
-        self._wanted: dict[Patient, Pulse] = {}
+    def __init__(self) -> None:
+        self._by_uid: dict[str, dict[Patient, Pulse]] = {}
         self._news = asyncio.Event()
+        """Set when others are followed than before."""
         self._wake: Callable[[str], None] = lambda uid: None
 
     def on_change(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
 
     def watch(self, uid: str, patients: Collection[Patient], assumed_ready: Collection[str]) -> None:
-        others = {patient: pulse for patient, pulse in self._wanted.items() if patient.uid != uid}
+        before = self._by_uid.get(uid, {})
+        if before.keys() == set(patients):
+            return
         now_s = asyncio.get_running_loop().time()
-        ours = {p: self._wanted.get(p) or Pulse(_first_phase(p, assumed_ready), now_s) for p in patients}
-        if ours.keys() | others.keys() != self._wanted.keys():
-            self._wanted = others | ours
-            self._news.set()
+        self._by_uid[uid] = {p: before.get(p) or Pulse(_first_phase(p, assumed_ready), now_s) for p in patients}
+        if not patients:
+            del self._by_uid[uid]
+        self._news.set()
 
     def pulse(self, patient: Patient) -> Pulse | None:
-        return self._wanted.get(patient)
+        return self._by_uid.get(patient.uid, {}).get(patient)
+
+    def _patients(self) -> set[Patient]:
+        return {patient for pulses in self._by_uid.values() for patient in pulses}
+
+    def _judge(self, patient: Patient, answer: bool | None, *, missed: bool) -> None:
+        """answer: whether the host serves; None where it does not say. missed: it has not said for too long."""
+        pulse = self.pulse(patient)
+        if pulse is None:
+            return
+        phase = _next_phase(pulse.phase, answer, missed=missed)
+        if phase is not pulse.phase:
+            log.info("host_phase", replica=patient.id, phase=phase.value, before=pulse.phase.value)
+            self._by_uid[patient.uid][patient] = Pulse(phase, asyncio.get_running_loop().time())
+            self._wake(patient.uid)
+
+
+class HealthChecks(_Pulses):
+    """See Health."""
+
+    def __init__(self, timing: HealthTiming = HealthTiming()) -> None:
+        super().__init__()
+        self._timing = timing
 
     async def run(self) -> None:
         following: dict[Patient, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._news.clear()
-                for patient in following.keys() - self._wanted.keys():
+                patients = self._patients()
+                for patient in following.keys() - patients:
                     following.pop(patient).cancel()
-                for patient in self._wanted.keys() - following.keys():
+                for patient in patients - following.keys():
                     following[patient] = tasks.create_task(self._follow(patient), name=f"health-{patient.id}")
                 await self._news.wait()
 
@@ -120,7 +145,7 @@ class HealthChecks:
             while True:
                 answer = await self._ask(stub.Check)
                 misses = misses + 1 if answer is None else 0
-                self._judge(patient, answer, misses)
+                self._judge(patient, answer, missed=misses >= self._timing.misses)
                 await asyncio.sleep(self._pause_s(patient))
 
     async def _ask(self, check: Any) -> bool | None:
@@ -130,52 +155,26 @@ class HealthChecks:
             return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
         return None
 
-    def _judge(self, patient: Patient, answer: bool | None, misses: int) -> None:
-        pulse = self._wanted.get(patient)
-        if pulse is None:
-            return
-        phase = _next_phase(pulse.phase, answer, misses >= self._timing.misses)
-        if phase is not pulse.phase:
-            log.info("host_phase", replica=patient.id, phase=phase.value, before=pulse.phase.value)
-            self._wanted[patient] = Pulse(phase, asyncio.get_running_loop().time())
-            self._wake(patient.uid)
-
     def _pause_s(self, patient: Patient) -> float:
-        pulse = self._wanted.get(patient)
+        pulse = self.pulse(patient)
         if pulse is None or pulse.phase is not Phase.STARTING:
             return self._timing.every
         age_s = asyncio.get_running_loop().time() - pulse.since_s
         return min(self._timing.every, max(self._timing.starting, age_s * SLOWING))
 
 
-class FakeHealth:
+class FakeHealth(_Pulses):
     """Asks a function instead of hosts. Time is the event loop's."""
 
     def __init__(self, answers: Callable[[str, str], bool], every_s: float = 0.05) -> None:
+        super().__init__()
         self._answers = answers
         self._every_s = every_s
-        self._wanted: dict[Patient, Pulse] = {}
-        self._wake: Callable[[str], None] = lambda uid: None
-
-    def on_change(self, wake: Callable[[str], None]) -> None:
-        self._wake = wake
-
-    def watch(self, uid: str, patients: Collection[Patient], assumed_ready: Collection[str]) -> None:
-        now_s = asyncio.get_running_loop().time()
-        others = {patient: pulse for patient, pulse in self._wanted.items() if patient.uid != uid}
-        ours = {p: self._wanted.get(p) or Pulse(_first_phase(p, assumed_ready), now_s) for p in patients}
-        self._wanted = others | ours
-
-    def pulse(self, patient: Patient) -> Pulse | None:
-        return self._wanted.get(patient)
 
     async def run(self) -> None:
         while True:
-            for patient, pulse in list(self._wanted.items()):
-                phase = _next_phase(pulse.phase, self._answers(patient.uid, patient.id), False)
-                if phase is not pulse.phase:
-                    self._wanted[patient] = Pulse(phase, asyncio.get_running_loop().time())
-                    self._wake(patient.uid)
+            for patient in sorted(self._patients(), key=lambda patient: (patient.uid, patient.id)):
+                self._judge(patient, self._answers(patient.uid, patient.id), missed=False)
             await asyncio.sleep(self._every_s)
 
 
@@ -183,7 +182,7 @@ def _first_phase(patient: Patient, assumed_ready: Collection[str]) -> Phase:
     return Phase.READY if patient.id in assumed_ready else Phase.STARTING
 
 
-def _next_phase(phase: Phase, answer: bool | None, missed: bool) -> Phase:
+def _next_phase(phase: Phase, answer: bool | None, *, missed: bool) -> Phase:
     if answer:
         return Phase.READY
     if phase is Phase.READY and (missed or answer is False):

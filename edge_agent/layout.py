@@ -13,16 +13,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.files import private_directory
+from mesh.files import SOCKET_PATH_BYTES_MAX, private_directory
 
-SOCKET_PATH_MAX = 107  # bytes, sockaddr_un on Linux
 _LONGEST_BELOW = len("/12345678/r-abcdef.grpc")
 
 
 def runtime_directory(data_dir: Path) -> Path:
     """`<data_dir>/run` where sockets fit below it, else a private directory under XDG_RUNTIME_DIR or /tmp."""
     inside = data_dir.resolve() / "run"
-    if len(os.fsencode(inside)) + _LONGEST_BELOW <= SOCKET_PATH_MAX:
+    if len(os.fsencode(inside)) + _LONGEST_BELOW <= SOCKET_PATH_BYTES_MAX:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:8]
     return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"waypost-{digest}"

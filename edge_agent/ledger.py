@@ -15,14 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from edge_agent.diff import Entry, Route, Version
 from edge_agent.pages import Page
 from mesh.link import EMPTY, DesiredState, Item
 from waypost.api.link.v1.monitor_link_pb2 import Decision
-
-log = structlog.get_logger()
 
 FORMAT = 1
 

@@ -68,8 +68,8 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
             session.poke()
 
     def drop(self, position: str) -> None:
-        self._items.pop(position, None)
-        self._uids.pop(position, None)
+        for known in (self._items, self._uids, self._epochs):
+            known.pop(position, None)
         if (session := self._sessions.get(position)) is not None:
             session.end("POSITION_GONE")
 

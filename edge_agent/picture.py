@@ -86,10 +86,14 @@ class Picture:
         return next((verdict for verdict in self.verdicts if verdict.digest == self.wanted.version.digest), None)
 
     @property
+    def settled(self) -> bool:
+        """Calls go where they should, and to nobody else: whoever does not answer has left the acknowledged route."""
+        return self.acknowledged and bool(self.live.entries) and self.live.replicas <= self._answering
+
+    @property
     def answers(self) -> bool:
         """Calls succeed, as far as was tried."""
-        ready = {view.replica.id for view in self.hosts if view.ready}
-        return bool(self.live.replicas & ready) and self.proof is not None and self.proof.failure is None
+        return bool(self.live.replicas & self._answering) and self.proof is not None and self.proof.failure is None
 
     @property
     def in_service(self) -> bool:
@@ -109,6 +113,11 @@ class Picture:
         """Hosts of a shape that answer and get calls."""
         named = {entry.replica for entry in self.live.entries if entry.shape == shape_}
         return sum(view.replica.id in named and view.ready for view in self.hosts)
+
+    @property
+    def _answering(self) -> frozenset[str]:
+        """Ids of the hosts that are READY."""
+        return frozenset(view.replica.id for view in self.hosts if view.ready)
 
     @property
     def _proved(self) -> bool:

@@ -36,7 +36,8 @@ _STATES = {
 
 def status_of(picture: Picture, before: pb.PositionStatus | None, now: float) -> pb.PositionStatus:
     """The status to report. before: the last one, for the times of its conditions. now: Unix seconds."""
-    state, wrong = _state(picture), trouble(picture)
+    wrong = trouble(picture)
+    state = _state(picture, wrong)
     return pb.PositionStatus(
         state=state,
         message=_message(picture, state, wrong),
@@ -60,12 +61,12 @@ def replica_state(phase: Phase) -> pb.ReplicaState.ValueType:
     return _STATES[phase]
 
 
-def _state(picture: Picture) -> pb.PositionState.ValueType:
+def _state(picture: Picture, wrong: Failure | None) -> pb.PositionState.ValueType:
     if picture.wanted.deleting:
         return pb.POSITION_STATE_DELETING
     if picture.in_service:
         return pb.POSITION_STATE_IN_SERVICE
-    first, wrong = picture.served_generation == 0, trouble(picture)
+    first = picture.served_generation == 0
     stuck = wrong is not None and wrong.reason not in STILL_UNDER_WAY
     if not picture.answers:
         return pb.POSITION_STATE_OUT_OF_SERVICE if stuck or not first else pb.POSITION_STATE_DEPLOYING

@@ -3,7 +3,6 @@ the route, and after the gateway was restarted. See probe.py for the call itself
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from edge_agent.drivers.base import Failure
 from edge_agent.picture import Proof
 from edge_agent.probe import Probe, prove
 from edge_agent.samples import SAMPLES, SAMPLES_BYTES_MAX, probe_requests
+from mesh.waiting import news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
 from waypost.errors import MeshError, Precondition
@@ -21,7 +21,7 @@ from waypost.errors import MeshError, Precondition
 log = structlog.get_logger()
 
 ATTEMPTS = 3  # in a row, before a failure is said: one may meet a route that is a moment behind
-AGAIN_S = (0.1, 5.0)  # between attempts, doubling
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.1, 5.0  # between attempts, doubling
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,10 @@ class Subject:
                 raise Precondition("BAD_SAMPLES", f"{SAMPLES} is larger than {SAMPLES_BYTES_MAX} bytes")
             samples = path.read_bytes()
         return probe_requests(self.version.signature, samples, self.serve_as)
+
+
+def _pause_s(failures: int) -> float:
+    return min(AGAIN_MAX_S, AGAIN_FIRST_S * 2.0 ** min(failures - 1, 10))
 
 
 class Proving:
@@ -86,9 +90,7 @@ class Proving:
                 continue
             failures = await self._attempt(subject, failures)
             if failures:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(AGAIN_S[1], AGAIN_S[0] * 2 ** min(failures, 10))):
-                        await self._news.wait()
+                await news_within(self._news, _pause_s(failures))
 
     def _proved(self, subject: Subject) -> bool:
         proof = self.proof

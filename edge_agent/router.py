@@ -9,7 +9,6 @@ files), the table is applied again.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Mapping
 
 import structlog
@@ -17,6 +16,7 @@ import structlog
 from edge_agent.backoff import delay_s
 from edge_agent.gateways.base import Gateway
 from edge_agent.gateways.routes import PositionRoute, RouteTable
+from mesh.waiting import news_within
 from waypost.errors import MeshError
 
 log = structlog.get_logger()
@@ -81,10 +81,8 @@ class Router:
             self._news.clear()
             await self._converge()
             pause_s = min(RETRY_MAX_S, delay_s(self._failures)) if self._failures else LOOK_EVERY_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._news.wait()
-            if self._live_hash is not None and not self._news.is_set():
+            news = await news_within(self._news, pause_s)
+            if self._live_hash is not None and not news:
                 await self._look()
 
     async def _look(self) -> None:

@@ -55,7 +55,9 @@ async def _stop_agent(layout: Layout) -> None:
 async def _stop_gateway(settings: AgentSettings, layout: Layout) -> None:
     if not layout.gateway.exists():
         return
-    await open_gateway(settings, layout).stop(grace_s=GATEWAY_GRACE_S)
+    gateway = open_gateway(settings, layout)
+    if await gateway.stop(grace_s=GATEWAY_GRACE_S):
+        _say(f"gateway stopped ({gateway.name})")
 
 
 async def _stop_processes(driver: Driver, grace_s: float) -> None:

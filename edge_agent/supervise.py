@@ -7,7 +7,6 @@ nothing is known, and what runs is left alone.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 
 import structlog
@@ -18,6 +17,7 @@ from edge_agent.positions import gone_status
 from edge_agent.records import rendered
 from edge_agent.worker import Worker
 from mesh.link import Item
+from mesh.waiting import news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.errors import MeshError, NotFound
@@ -53,9 +53,8 @@ class Supervisor:
 
     def wake_position(self, position: str) -> None:
         """The same, by full name."""
-        for worker in self._workers.values():
-            if worker.assignment.position == position:
-                worker.wake()
+        if (worker := self._worker_of(position)) is not None:
+            worker.wake()
 
     def desired_changed(self) -> None:
         self._news.set()
@@ -67,9 +66,8 @@ class Supervisor:
 
     def assignment(self, position: str) -> Assignment:
         """Of a position that is here, by full name. Raises: NotFound(NOT_HERE)."""
-        for worker in self._workers.values():
-            if worker.assignment.position == position:
-                return worker.assignment
+        if (worker := self._worker_of(position)) is not None:
+            return worker.assignment
         raise NotFound("NOT_HERE", f"{position} is not on this edge server", "ask the control plane where it is now")
 
     # -- life
@@ -117,12 +115,13 @@ class Supervisor:
         """Removes versions that nobody wants, runs or would fall back to: now and then, and when room is needed."""
         artifacts = self._parts.artifacts
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_EVERY_S):
-                    await artifacts.crowded.wait()
+            await news_within(artifacts.crowded, SWEEP_EVERY_S)
             artifacts.crowded.clear()
             if self._parts.ledger.informed:
-                await asyncio.to_thread(artifacts.sweep, self._kept_versions())
+                try:
+                    await artifacts.sweep(self._kept_versions())
+                except MeshError as error:
+                    log.error("sweep_failed", why=error.message, hint=error.hint)
 
     def _kept_versions(self) -> list[ModelVersion]:
         bodies = [body for record in self._parts.ledger.records.values() for body in record.versions.values()]
@@ -165,7 +164,11 @@ class Supervisor:
 
     def _name_is_taken(self, assignment: Assignment) -> bool:
         """Whether another position of that name is still on its way out: a gateway knows a name once."""
-        return any(worker.assignment.position == assignment.position for worker in self._workers.values())
+        return self._worker_of(assignment.position) is not None
+
+    def _worker_of(self, position: str) -> Worker | None:
+        """By full name."""
+        return next((w for w in self._workers.values() if w.assignment.position == position), None)
 
     def _tell_gone(self, assignment: Assignment) -> None:
         if not self._name_is_taken(assignment):

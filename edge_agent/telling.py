@@ -28,21 +28,25 @@ class Teller:
     def __init__(self, uid: str, parts: Parts) -> None:
         self._uid = uid
         self._parts = parts
-        self._heard_s = asyncio.get_running_loop().time()
+        self._away_since_s: float | None = None
+        """When the monitor was first seen away, on the event loop's clock; None while it is connected."""
         self._told: PositionStatus | None = None
 
     def monitor_view(self, position: str, failure: Failure | None) -> MonitorView:
         """As it is now. One that has failed and is being restarted is not missed at once."""
+        if self._parts.monitors.connected(position):
+            self._away_since_s = None
+            return MonitorView(connected=True, failure=failure)
         now_s = asyncio.get_running_loop().time()
-        connected = self._parts.monitors.connected(position)
-        if connected:
-            self._heard_s = now_s
-        return MonitorView(connected, missed=now_s - self._heard_s > MONITOR_MISSED_S, failure=failure)
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        return MonitorView(connected=False, missed=now_s >= self._away_since_s + MONITOR_MISSED_S, failure=failure)
 
     def next_look_s(self, now_s: float) -> float | None:
-        """On the event loop's clock: when a monitor that is away will count as missed; None where it is not."""
-        missed_s = self._heard_s + MONITOR_MISSED_S
-        return missed_s + 0.1 if missed_s > now_s else None
+        """On the event loop's clock: when a monitor that is away will count as missed; None where none will."""
+        if self._away_since_s is None or now_s >= self._away_since_s + MONITOR_MISSED_S:
+            return None
+        return self._away_since_s + MONITOR_MISSED_S
 
     def tell(self, assignment: Assignment, record: Record, picture: Picture) -> None:
         """Both sides; whoever has heard the same before hears nothing."""

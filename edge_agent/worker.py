@@ -29,6 +29,7 @@ from edge_agent.proving import Proving, Subject
 from edge_agent.records import new_slots, paths_of, rendered, version_of, with_good, with_steps, with_versions
 from edge_agent.replicas import host_sets
 from edge_agent.telling import Teller
+from mesh.waiting import news_within
 from waypost import names
 from waypost.errors import MeshError
 
@@ -83,10 +84,7 @@ class Worker:
             proving = tasks.create_task(self._proving.run(), name=f"prove-{self.uid[:8]}")
             while not self.over:
                 self._news.clear()
-                pause_s = await self._look_and_act(self._fetches)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self._news.wait()
+                await news_within(self._news, await self._look_and_act(self._fetches))
             proving.cancel()
             self._fetches.keep(frozenset())
 
@@ -261,7 +259,7 @@ class Worker:
         error = self._parts.router.error(self.uid)
         monitor = self._teller.monitor_view(self._assignment.position, self._crew.monitor_failure)
         if monitor.connected:
-            self._crew.forgive_monitor()
+            self._crew.monitor_is_well()
         return Picture(
             generation=self._assignment.generation,
             wanted=self._assignment.wanted,

@@ -1,10 +1,11 @@
 """What every component of the mesh is made of.
 
     link_core, link    the one protocol of all three links, and what carries it
-    serve              grpc servers, their errors and logs, a component's life from start to SIGTERM
+    serve, manners     grpc servers, their errors and logs, a component's life from start to SIGTERM
     identity           who a process is, and whom it trusts
     processes          child processes that outlive their parent and are found again
-    settings, logs, clock, files, metrics, tokens
+    restarts           how soon what has ended may be started again
+    settings, logs, clock, waiting, files, metrics, tokens
 
 Nothing here knows a component. What only one component uses lives in that component.
 """

@@ -1,8 +1,11 @@
-"""Files that survive a kill at any moment."""
+"""Files that survive a kill at any moment, and what a path may be."""
 
 import os
 import tempfile
 from pathlib import Path
+
+SOCKET_PATH_BYTES_MAX = 107
+"""Of a Unix socket: sun_path has 108 bytes with its final NUL on Linux, see unix(7)."""
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -10,6 +10,7 @@ the newest truth only.
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import structlog
 
 from mesh import link_core as core
 from mesh.link_core import EMPTY, DesiredState, Item, Refusal
+from mesh.waiting import news_within
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import Exhausted, MeshError, Precondition, Unavailable
@@ -84,8 +86,8 @@ class Timing:
     """How long a child waits for its Welcome."""
     backoff_initial: float = 0.2
     backoff_max: float = 30.0
-    healthy: float = 30.0
-    """A session that lived this long resets the back-off."""
+    healthy: float = 10.0
+    """A session that was on for this long resets the back-off."""
 
 
 LOCAL = Timing(lease=6.0, heartbeat=2.0, patience=5.0, backoff_initial=0.05, backoff_max=1.0, healthy=5.0)
@@ -135,6 +137,8 @@ class ChildLink:
         self._core = core.ChildCore(identity, boot_id, software_version, held, epoch)
         self._news = asyncio.Event()
         self._not_before_s = 0.0
+        self._welcomed_s = math.inf
+        """When the present session, or the last one, was on; infinite where it never was."""
 
     # -- what goes up; never waits, never fails
 
@@ -168,15 +172,14 @@ class ChildLink:
 
     async def run(self) -> None:
         """Dials for ever; cancel it to end."""
-        loop = asyncio.get_running_loop()
         backoff_s = self._timing.backoff_initial
         while True:
-            began_s = loop.time()
+            self._welcomed_s = math.inf
             try:
                 await self._session()
             except* (WireLost, MeshError) as lost:
                 log.info("link_lost", identity=self._core.identity, why=str(lost.exceptions[0]))
-            if loop.time() - began_s >= self._timing.healthy:
+            if _now_s() - self._welcomed_s >= self._timing.healthy:
                 backoff_s = self._timing.backoff_initial
             await asyncio.sleep(max(self._rng.uniform(0, backoff_s), self._not_before_s))
             self._not_before_s = 0.0
@@ -206,7 +209,7 @@ class ChildLink:
             self._news.clear()
             while (message := self._core.next_message(_now_s())) is not None:
                 await _send(wire, message, self._timing.lease)
-            await _news_or(self._news, self._core.next_s())
+            await news_within(self._news, self._core.next_s() - _now_s())
             if self._core.expired(_now_s()):
                 raise WireLost("the parent has been silent for its lease")
 
@@ -217,6 +220,7 @@ class ChildLink:
                 match effect:
                     case core.Welcomed(epoch=epoch):
                         await self._handler.keep_epoch(epoch)
+                        self._welcomed_s = _now_s()
                         self._handler.link_changed(True)
                     case core.Offered(state=state, stale=stale):
                         await self._take(state, stale)
@@ -386,7 +390,7 @@ class ParentSession:
                 await _send(wire, message, self._core.lease_s)
             if self._ending.is_set():
                 return
-            await _news_or(self._news, self._core.next_s())
+            await news_within(self._news, self._core.next_s() - _now_s())
             if self._core.expired(_now_s()):
                 raise WireLost("silent for its lease")
 
@@ -521,10 +525,3 @@ async def _send(wire: Wire[Any, Any], message: object, lease_s: float) -> None:
             await wire.send(message)
     except TimeoutError as error:
         raise WireLost("the peer took no message for a lease") from error
-
-
-async def _news_or(news: asyncio.Event, until_s: float) -> None:
-    """Returns when there is news, or at `until_s` on the loop's clock."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout_at(until_s):
-            await news.wait()

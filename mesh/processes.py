@@ -32,12 +32,22 @@ PID_WAIT_S = 5.0  # a child writes its pid within milliseconds; longer means tha
 _BECOME = 'echo $$ > "$0"; exec "$@"'
 
 
+class _Child(subprocess.Popen[bytes]):
+    """A child that may go on when nobody holds this object any more."""
+
+    def __del__(self) -> None:
+        """The library's own warns of every child that still runs; here that is what is meant to be."""
+
+
 class Process:
-    """One child process, running or not. Methods never block for long."""
+    """One child process, running or not. Methods never block for long.
+
+    This object may be dropped at any time; another one for the same directory finds the process again.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: _Child | None = None
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Starts the program. Raises: Precondition(ALREADY_RUNNING); OSError where it cannot be started."""
@@ -52,7 +62,7 @@ class Process:
             (self.directory / "command").write_bytes("\0".join(argv).encode())
             self.bound_log()
             with open(self.directory / "log", "ab") as log:
-                self._child = subprocess.Popen(
+                self._child = _Child(
                     ["/bin/sh", "-c", _BECOME, str(self.directory / "pid"), *argv],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -1,38 +1,30 @@
-"""A gRPC server of the mesh, and a component's life from its start to SIGTERM.
+"""A gRPC server of the mesh, where it may listen, and a component's life from its start to SIGTERM.
 
-Every server answers errors the same way: a MeshError becomes `google.rpc.Status` with its reason, message and hint;
-anything else is logged with its traceback and answered with INTERNAL and the id of the request, nothing more. Every
-call leaves one log line. Nothing listens beyond loopback without TLS unless the caller says so explicitly.
+All servers treat calls alike (manners.py). Nothing listens beyond loopback without TLS unless the caller says so
+explicitly, and nobody is pushed from an address: who holds one already is named.
 """
 
 import asyncio
-import inspect
+import errno
 import ipaddress
 import os
 import signal
 import socket
-import stat
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import grpc
 import grpc.aio
 import structlog
 
 from mesh import logs
+from mesh.files import SOCKET_PATH_BYTES_MAX
 from mesh.identity import Identity
-from waypost.errors import Internal, MeshError, Precondition
-from waypost.rpc import MESSAGE_BYTES_MAX, from_rpc_error, to_status
-from waypost.rpc.status import DETAILS_KEY
+from mesh.manners import Authorise, Manners
+from waypost.errors import MeshError, Precondition
+from waypost.rpc import MESSAGE_BYTES_MAX
 
 log = structlog.get_logger()
-
-Authorise = Callable[[str, Any], Awaitable[None]]
-"""Called with the method's path and the call's context before anything else; raises MeshError to refuse."""
 
 KEEPALIVE_MS = 30_000  # finds dead peers behind NAT; the links' own heartbeats are quicker
 
@@ -50,7 +42,7 @@ def grpc_server(*, authorise: Authorise | None = None, quiet: frozenset[str] = f
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 3),
     ]
-    return grpc.aio.server(interceptors=[_Manners(authorise, quiet)], options=options)
+    return grpc.aio.server(interceptors=[Manners(authorise, quiet)], options=options)
 
 
 def listen(
@@ -65,7 +57,7 @@ def listen(
     """Binds `unix:/path` or `host:port` (port 0: one of the kernel's choice); returns the address bound.
 
     mutual: ask every client for a certificate. insecure: plaintext beyond loopback was asked for by `insecure_flag`.
-    Raises: Precondition(ADDRESS_IN_USE) naming the holder, Precondition(INSECURE_ADDRESS).
+    Raises: Precondition(ADDRESS_IN_USE) naming the holder, Precondition(INSECURE_ADDRESS | BAD_ADDRESS).
     """
     if address.startswith("unix:"):
         return _listen_unix(server, Path(address.removeprefix("unix:")))
@@ -84,15 +76,43 @@ def listen(
 
 
 def _listen_unix(server: grpc.aio.Server, path: Path) -> str:
-    """A socket file that nobody else may open; one left behind by a dead process is replaced."""
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()
+    """A socket file that nobody else may open."""
+    free_socket(path)
     try:
         server.add_insecure_port(f"unix:{path}")
-    except RuntimeError as error:  # too long a path (108 bytes), a missing directory
-        raise Precondition("BAD_ADDRESS", f"cannot listen on unix:{path}", "use a shorter path that exists") from error
+    except RuntimeError as error:  # grpc does not say why
+        raise _bad_socket(path, "it cannot be made", "use a directory that this process may write to") from error
     path.chmod(0o600)
     return f"unix:{path}"
+
+
+def free_socket(path: Path) -> None:
+    """Makes way for a server at `unix:<path>`: what a dead process left there is removed.
+
+    Raises: Precondition(ADDRESS_IN_USE) where somebody listens there; Precondition(BAD_ADDRESS) where nobody could.
+    """
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        raise _bad_socket(path, f"the path is longer than {SOCKET_PATH_BYTES_MAX} bytes", "use a shorter one")
+    if _is_served(path):
+        raise _in_use(f"unix:{path}", None)
+    try:
+        if not path.parent.is_dir():
+            raise _bad_socket(path, "its directory does not exist", "make it, or use another one")
+        if path.exists() and not path.is_socket():
+            raise _bad_socket(path, "something that is no socket has this name", "use another one")
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _bad_socket(path, str(error), "use a directory that this process may write to") from error
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)  # EAGAIN: there is a server, and it is busy
+
+
+def _bad_socket(path: Path, why: str, hint: str) -> Precondition:
+    return Precondition("BAD_ADDRESS", f"cannot listen on unix:{path}: {why}", hint)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -123,13 +143,20 @@ def refuse_insecure(address: str, *, insecure: bool, insecure_flag: str) -> None
 
 
 def refuse_taken(host: str, port: int) -> None:
-    """Raises: Precondition(ADDRESS_IN_USE) that names the process which holds the port."""
+    """Raises: Precondition(ADDRESS_IN_USE) that names the process which holds the port; Precondition(BAD_ADDRESS)
+    where the port cannot be had for another reason.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                message = f"cannot listen on {host}:{port}: {error.strerror or error}"
+                raise Precondition(
+                    "BAD_ADDRESS", message, "use an address of this machine and a port above 1023"
+                ) from error
             raise _in_use(f"{host}:{port}", holder_of(port)) from error
 
 
@@ -149,7 +176,7 @@ def holder_of(port: int) -> str | None:
 
 def _in_use(address: str, holder: str | None) -> Precondition:
     by = f" by {holder}" if holder else ""
-    return Precondition("ADDRESS_IN_USE", f"{address} is taken{by}", "stop it, or choose another port (see --help)")
+    return Precondition("ADDRESS_IN_USE", f"{address} is taken{by}", "stop it, or choose another one (see --help)")
 
 
 def run(component: str, main: Callable[[asyncio.Event], Awaitable[None]], *, log_level: str = "info") -> int:
@@ -194,95 +221,3 @@ def _leaves(group: BaseExceptionGroup[MeshError]) -> list[MeshError]:
     for error in group.exceptions:
         found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
     return found
-
-
-@dataclass(slots=True)
-class _Call:
-    """What the one log line of a call says."""
-
-    method: str
-    started: float
-    code: str = "OK"
-    reason: str = ""
-
-
-class _Manners(grpc.aio.ServerInterceptor):
-    """Authorises, translates errors, logs.
-
-    A behaviour that is a coroutine answers once, or writes its stream through the context; grpc tells by itself.
-    """
-
-    def __init__(self, authorise: Authorise | None, quiet: frozenset[str]) -> None:
-        self._authorise = authorise
-        self._quiet = quiet
-
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        method = handler_call_details.method
-        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        wrap = self._streaming if inspect.isasyncgenfunction(behaviour) else self._single
-        kind = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        return kind(wrap(method, behaviour), handler.request_deserializer, handler.response_serializer)
-
-    def _single(self, method: str, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> Any:
-            record = _Call(method, time.monotonic())
-            try:
-                if self._authorise is not None:
-                    await self._authorise(method, context)
-                return await behaviour(request, context)
-            except Exception as error:  # the life of a call ends here
-                await _abort(context, error, record)
-            except asyncio.CancelledError:
-                record.code = "CANCELLED"
-                raise
-            finally:
-                self._log(record)
-
-        return call
-
-    def _streaming(self, method: str, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            record = _Call(method, time.monotonic())
-            try:
-                if self._authorise is not None:
-                    await self._authorise(method, context)
-                async for response in behaviour(request, context):
-                    yield response
-            except Exception as error:  # the life of a call ends here
-                await _abort(context, error, record)
-            except (asyncio.CancelledError, GeneratorExit):
-                record.code = "CANCELLED"
-                raise
-            finally:
-                self._log(record)
-
-        return call
-
-    def _log(self, record: _Call) -> None:
-        write = log.debug if record.code in ("OK", "CANCELLED") and record.method in self._quiet else log.info
-        took_ms = round((time.monotonic() - record.started) * 1000, 1)
-        write("rpc", method=record.method, code=record.code, reason=record.reason or None, took_ms=took_ms)
-
-
-async def _abort(context: Any, error: Exception, record: _Call) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        record.code = "ABORTED_BY_SERVICE"
-        raise error
-    if isinstance(error, grpc.RpcError):
-        error = from_rpc_error(error)
-    if not isinstance(error, MeshError):
-        request_id = os.urandom(6).hex()
-        log.error("rpc_failed", method=record.method, request_id=request_id, exc_info=error)
-        hint = "its traceback stands in the server's log"
-        error = Internal("INTERNAL", f"internal error, request {request_id}", hint, request=request_id)
-    record.code, record.reason = error.code.name, error.reason
-    status = to_status(error)
-    await context.abort(error.code, status.message, ((DETAILS_KEY, status.SerializeToString()),))

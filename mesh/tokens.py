@@ -38,6 +38,15 @@ HEADER_CHARS_MAX = 4096  # ours have about 500; longer ones are not worth decodi
 MEMO_MAX = 4096  # remembered headers; 1 KB each. More callers at one host just pay for the signature again
 KEYS_MAX = 16  # in one key set; two are in use during a change of keys
 
+_CHECKED: Any = {
+    "require": ["iss", "aud", "sub", "iat", "exp"],
+    "strict_aud": True,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+"""What PyJWT looks at: everything but times, for which it would read the wall clock itself."""
+
 _REGISTER = "register with an application token at xapp.v1 AccessService.Register (POST /v1/register)"
 _NO_TOKEN_HINT = f"send `authorization: Bearer ACCESS_TOKEN`; to get one, {_REGISTER}"
 _NEW_TOKEN_HINT = f"renew it before it expires, or {_REGISTER}"
@@ -133,7 +142,7 @@ class Verifier:
         return claims
 
     def _check(self, token: str) -> Claims:
-        """Everything but the time: PyJWT would read the wall clock itself."""
+        """Everything but the time."""
         import jwt
 
         key = self._key_of(token)
@@ -144,13 +153,7 @@ class Verifier:
                 algorithms=[ALGORITHM],
                 audience=self._audience,
                 issuer=ISSUER,
-                options={
-                    "require": ["iss", "aud", "sub", "iat", "exp"],
-                    "strict_aud": True,
-                    "verify_exp": False,
-                    "verify_iat": False,
-                    "verify_nbf": False,
-                },
+                options=_CHECKED,
             )
             return Claims(
                 audience=self._audience,

@@ -9,7 +9,7 @@ adopted, what runs otherwise is replaced, what does not run is started, and each
     components    what is started, with which arguments
     ports         who holds a port that we need
     raising       from nothing to ready: processes, context, edge server, subscription
-    supervision   starts again what dies, with back-off; all that a detached `up` leaves behind
+    supervision   starts again what dies, at once but not for ever; all that a detached `up` leaves behind
     stopping      from anything to nothing
     alone         one `up` per data directory
 """

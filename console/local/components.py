@@ -7,7 +7,11 @@ from pathlib import Path
 from console.local.choices import HOST, Choices
 from mesh.processes import Process
 
-SUPERVISOR = "supervisor"
+TRAINING, CONTROL_PLANE, AGENT, SUPERVISOR = "training", "control-plane", "agent", "supervisor"
+"""Names of processes and of their directories."""
+
+TITLES = {TRAINING: "training platform", CONTROL_PLANE: "control plane", AGENT: "edge agent"}
+"""What people call the components, in the order in which they are started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +73,19 @@ def components(layout: Layout, choices: Choices) -> tuple[Component, ...]:
     return (
         _component(
             layout,
-            "training",
-            "training platform",
+            TRAINING,
             *("training_platform", "serve", str(layout.training(choices))),
             *("--listen", f"{HOST}:{ports.training}", "--name", choices.context),
         ),
         _component(
             layout,
-            "control-plane",
-            "control plane",
+            CONTROL_PLANE,
             *("control_plane", "--data-dir", str(layout.control_plane)),
             *("--listen", f"{HOST}:{ports.api}", "--link-listen", f"{HOST}:{ports.link}"),
         ),
         _component(
             layout,
-            "agent",
-            "edge agent",
+            AGENT,
             *("edge_agent", "run", "--data-dir", str(layout.edge), "--edge-server", choices.edge_server),
             *("--control-plane", f"{HOST}:{ports.link}", "--api", f"{HOST}:{ports.api}"),
             *("--join-token", str(layout.join_token)),
@@ -93,5 +94,5 @@ def components(layout: Layout, choices: Choices) -> tuple[Component, ...]:
     )
 
 
-def _component(layout: Layout, name: str, title: str, module: str, *arguments: str) -> Component:
-    return Component(name, title, (sys.executable, "-m", module, *arguments), layout.process(name))
+def _component(layout: Layout, name: str, module: str, *arguments: str) -> Component:
+    return Component(name, TITLES[name], (sys.executable, "-m", module, *arguments), layout.process(name))

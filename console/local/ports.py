@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.local.choices import HOST, Ports
+from console.local.components import AGENT, CONTROL_PLANE, TRAINING
 from waypost.errors import Precondition
 
 COMMAND_CHARACTERS_MAX = 160  # of the holder's command line, enough to recognise it
@@ -34,10 +35,10 @@ class Holder:
 def needs(ports: Ports) -> tuple[Need, ...]:
     """The ports that must be free, unless the component that wants them runs already."""
     return (
-        Need(ports.training, "training platform", "--training-port", "training"),
-        Need(ports.api, "control plane's API", "--api-port", "control-plane"),
-        Need(ports.link, "control plane's link to agents", "--link-port", "control-plane"),
-        Need(ports.gateway, "gateway", "--gateway-port", "agent"),
+        Need(ports.training, "training platform", "--training-port", TRAINING),
+        Need(ports.api, "control plane's API", "--api-port", CONTROL_PLANE),
+        Need(ports.link, "control plane's link to agents", "--link-port", CONTROL_PLANE),
+        Need(ports.gateway, "gateway", "--gateway-port", AGENT),
     )
 
 

@@ -11,17 +11,13 @@ import sys
 from collections.abc import Callable
 
 from console.local.alone import holder
-from console.local.components import SUPERVISOR, Layout
-from console.local.supervision import NAMES
+from console.local.components import AGENT, SUPERVISOR, TITLES, Layout
 from waypost.errors import Precondition
 
 GRACE_S = 10.0  # of one component, before it is killed
 EDGE_GRACE_S = 60.0  # of everything at positions: hosts finish what is in flight
 FOREGROUND_S = 90.0  # of an `up` that does all of this itself
 LOOK_S = 0.1
-
-AGENT = "agent"
-TITLES = {"training": "training platform", "control-plane": "control plane", AGENT: "edge agent"}
 
 Tell = Callable[[str], None]
 
@@ -38,7 +34,7 @@ async def stop_everything(layout: Layout, tell: Tell) -> bool:
 async def stop_processes(layout: Layout, tell: Tell) -> bool:
     """Stops every process of the platform; says whether any ran. Raises: Precondition(CANNOT_STOP)."""
     supervised = await _stop(layout, SUPERVISOR, "supervisor", tell)
-    rest = [_stop(layout, name, TITLES[name], tell) for name in NAMES if name != AGENT]
+    rest = [_stop(layout, name, TITLES[name], tell) for name in TITLES if name != AGENT]
     outcomes = await asyncio.gather(_stop_agent_and_edge(layout, tell), *rest, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):

@@ -2,7 +2,8 @@
 
     python -m console.local.supervision DATA_DIR
 
-What to start is what was last started: each process directory keeps its own command line.
+What to start is what was last started: each process directory keeps its own command line. When to start it is for
+mesh/restarts.py to say: at once, but not for ever.
 """
 
 import asyncio
@@ -13,41 +14,34 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from console.local.components import TITLES, Layout
 from mesh.processes import Process
-
-NAMES = ("training", "control-plane", "agent")
-"""Directories of the processes that are kept alive, in the order of starting."""
+from mesh.restarts import Ends
+from waypost.errors import Precondition
 
 LOOK_S = 0.25  # a control plane that was killed is back within a second, most of which is its own start
-PAUSE_FIRST_S = 0.2
-PAUSE_MAX_S = 15.0  # what cannot start is not tried more often than this
-HEALTHY_S = 30.0  # a process that ran this long has recovered: its next death is the first one again
+PAUSE_MIN_S = 0.2  # so that what ends as soon as it starts does not fill its log in a moment
 BOUND_LOGS_S = 60.0
 
 Tell = Callable[[str, str], None]
 """Called with a process's name and what happened to it."""
 
 
-def pause_s(deaths: int) -> float:
-    """How long to wait before a start, after so many deaths in a row."""
-    return min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** max(0, deaths - 1))
-
-
 async def keep(name: str, process: Process, tell: Tell) -> None:
     """Runs until cancelled: whenever the process has died, starts it again after a pause."""
-    loop = asyncio.get_running_loop()
-    deaths = 0
+    ends = Ends()
     while True:
-        started = loop.time()
         await _until_dead(process)
-        deaths = 1 if loop.time() - started >= HEALTHY_S else deaths + 1
+        ends = ends.another(asyncio.get_running_loop().time())
+        pause_s = max(PAUSE_MIN_S, ends.pause_s)
         code = process.exit_code()
-        tell(name, f"ended{f' with code {code}' if code is not None else ''}; starts again in {pause_s(deaths):g} s")
-        await asyncio.sleep(pause_s(deaths))
+        how = "" if code is None else f" with code {code}"
+        tell(name, f"ended{how}; starts again in {pause_s:.1f} s")
+        await asyncio.sleep(pause_s)
         try:
             process.spawn(process.command())
             tell(name, "started again")
-        except OSError as error:  # a full disk, no processes left: the next pause is longer
+        except (OSError, Precondition) as error:  # a full disk, no processes left; or somebody was faster
             tell(name, f"cannot be started: {error}")
 
 
@@ -72,7 +66,7 @@ async def keep_all(processes: dict[str, Process], tell: Tell) -> None:
 
 
 async def _supervise(data_dir: Path) -> None:
-    found = {name: Process(data_dir / "processes" / name) for name in NAMES}
+    found = {name: Layout(data_dir).process(name) for name in TITLES}
     processes = {name: process for name, process in found.items() if process.command()}
     task = asyncio.current_task()
     assert task is not None

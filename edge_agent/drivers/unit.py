@@ -60,6 +60,9 @@ class Unit:
         self._changed = changed
         self._failure: Failure | None = None
         self._ended_s = 0.0
+        self._pid = 0
+        """Of the process that runs; 0 until it has written it down."""
+        self._draining_until_s = self._read_draining_until_s()
         self._watching: int | None = None
         self._timers: set[asyncio.TimerHandle] = set()
         self.about = self._read_about()
@@ -79,11 +82,6 @@ class Unit:
     def draining(self) -> bool:
         return self._draining_until_s is not None
 
-    @property
-    def command(self) -> list[str]:
-        """What was last started here."""
-        return self._process.command()
-
     def start(self, about: About, argv: list[str], settings: str, env: Mapping[str, str]) -> None:
         """Starts the process once more; `about` is completed. A start that fails is observed as ended.
 
@@ -97,7 +95,7 @@ class Unit:
             self._remove_sockets()
             write_atomically(self.directory / "settings.toml", settings.encode())
             write_atomically(self.directory / "unit.json", json.dumps(asdict(self.about)).encode())
-        self._failure, self._ended_s = None, 0.0
+        self._failure, self._ended_s, self._pid = None, 0.0, 0
         try:
             self._process.spawn(argv, env)
         except (OSError, MeshError) as error:
@@ -111,8 +109,10 @@ class Unit:
         """Asks the process to end; after the grace it is killed. Nothing where that is under way already."""
         if self.draining:
             return
+        until_s = clock.now() + grace_s
         with storage_errors(self.directory):
-            write_atomically(self.directory / "draining", str(clock.now() + grace_s).encode())
+            write_atomically(self.directory / "draining", str(until_s).encode())
+        self._draining_until_s = until_s
         self._signal_when_known(signal.SIGTERM)
         self._later(grace_s, self._kill)
 
@@ -132,7 +132,7 @@ class Unit:
             starts=self.about.starts,
             started_s=self.about.started_s,
             ended_s=0.0 if running else self._ended_s,
-            pid=(self._process.pid() or 0) if running else 0,
+            pid=self._pid if running else 0,
             grpc_address=self.about.grpc_address,
             http_address=self.about.http_address,
             failure=None if running else self._failure,
@@ -165,6 +165,7 @@ class Unit:
         if pid is None:
             self._later(PID_POLL_S, self._watch if self._process.alive() else self._on_end)
             return
+        self._pid = pid
         try:
             self._watching = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -228,8 +229,7 @@ class Unit:
 
     # -- its files
 
-    @property
-    def _draining_until_s(self) -> float | None:
+    def _read_draining_until_s(self) -> float | None:
         try:
             return float((self.directory / "draining").read_text())
         except FileNotFoundError:

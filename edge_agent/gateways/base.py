@@ -58,5 +58,8 @@ class Gateway(Protocol):
     async def current(self) -> str | None:
         """Hash of the table that is live; None where that is not known or the gateway does not run."""
 
-    async def stop(self, *, grace_s: float) -> None:
-        """Takes no new calls, lets those in flight end within `grace_s` seconds, ends the gateway."""
+    async def stop(self, *, grace_s: float) -> bool:
+        """Takes no new calls, lets those in flight end within `grace_s` seconds, ends the gateway.
+
+        Returns whether there was one to end.
+        """

@@ -48,8 +48,10 @@ class FakeGateway:
     async def current(self) -> str | None:
         return self.table.hash if self.table else None
 
-    async def stop(self, *, grace_s: float) -> None:
+    async def stop(self, *, grace_s: float) -> bool:
+        ran = self._running
         self.die()
+        return ran
 
     def die(self) -> None:
         """As by kill -9."""

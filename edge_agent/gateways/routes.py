@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from mesh.files import SOCKET_PATH_BYTES_MAX
+
 ALL = 100  # weights are hundredths of the calls
-SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un on Linux
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ class Caller:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            details = dict(error.trailing_metadata() or ()).get(DETAILS_KEY, b"")
+            details = dict(tuple(error.trailing_metadata() or ())).get(DETAILS_KEY, b"")
             return Answer(error.code().name, error.details(), details=details)
         return Answer("OK", json.loads(answer) if answer.startswith(b"{") else answer)
 

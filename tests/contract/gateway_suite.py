@@ -166,8 +166,9 @@ async def starting_again_changes_nothing(bench: Bench) -> None:
 async def nothing_is_live_after_stop(bench: Bench) -> None:
     gateway = bench.gateway()
     await gateway.apply(table(route()))
-    await gateway.stop(grace_s=1)
+    assert await gateway.stop(grace_s=1)
     assert await gateway.current() is None
+    assert not await gateway.stop(grace_s=1)
     assert (await gateway.apply(table(route()))).changed
 
 

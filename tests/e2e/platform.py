@@ -1,7 +1,9 @@
 """A whole platform of real processes for one test module, on ports of its own."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -77,7 +79,7 @@ class Platform:
         assert victims, f"nothing matches {words}"
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
-        psutil.wait_procs(victims, timeout=5)
+        self.until(lambda: not any(map(_lives, victims)), f"{words} end")
 
     def until(self, true: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
         """Waits for a state; tells what everybody logged where it does not come."""
@@ -97,11 +99,22 @@ class Platform:
 
 
 def free_port_base() -> int:
-    """A base whose ports are all free now: 200 of them in a row, below the kernel's ephemeral range."""
-    for base in range(20000, 32000, 200):
+    """A base whose ports are all free now: 200 of them in a row, below the kernel's ephemeral range.
+
+    A random one: another run on this machine may look at the same moment.
+    """
+    bases = range(20000, 32000, 200)
+    for base in random.sample(bases, len(bases)):
         if all(_free(base + offset) for offset in (0, 1, 10, 80, 100, 101)):
             return base
     raise AssertionError("no free ports")
+
+
+def _lives(process: psutil.Process) -> bool:
+    """A zombie, for which its parent has yet to wait, does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _free(port: int) -> bool:

@@ -204,12 +204,6 @@ class AgentProcess:
         while not self._process.signal(number):  # noqa: ASYNC110  it has not written its pid yet
             await asyncio.sleep(0.005)
         assert await self._process.ended(within_s=10)
-        await self.reaped()
-
-    async def reaped(self) -> None:
-        """Nobody else waits for our child, and one that nobody waits for is warned about."""
-        while self._process.exit_code() is None:  # noqa: ASYNC110  the lock is free a moment before
-            await asyncio.sleep(0.001)
 
     @property
     def alive(self) -> bool:
@@ -254,7 +248,6 @@ async def world(directory: Path, *options: str) -> AsyncIterator[tuple[ControlPl
         if agent.alive:
             await agent.end(signal.SIGTERM)
         stopped = await asyncio.to_thread(agent.stop_all)
-        await agent.reaped()
         await plane.stop()
         assert stopped.returncode == 0, stopped.stderr
 

@@ -1,10 +1,12 @@
 """Real child processes: found again, never doubled, gone when told."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,17 @@ def test_a_process_outlives_its_parent_and_is_found_again(tmp_path: Path) -> Non
     asyncio.run(found.stop(grace_s=5))
     assert not found.alive()
     assert found.pid() is None
+
+
+def test_whoever_drops_a_running_process_hears_no_warning(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.spawn(SLEEPER)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        del process
+        gc.collect()
+    assert warned == []
+    asyncio.run(Process(tmp_path).stop(grace_s=5))
 
 
 def test_one_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:

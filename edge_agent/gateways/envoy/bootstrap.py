@@ -36,27 +36,27 @@ def bootstrap(settings: EnvoySettings, software: str) -> Json:
         "stats_config": {
             "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": "|".join(STATISTICS)}}]}}
         },
-        "overload_manager": {
-            "resource_monitors": [
-                extension(
-                    "resource_monitors.fixed_heap",
-                    "extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
-                    max_heap_size_bytes=HEAP_BYTES_MAX,
-                ),
-                extension(
-                    "resource_monitors.global_downstream_max_connections",
-                    "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                    max_active_downstream_connections=CONNECTIONS_MAX,
-                ),
-            ],
-            "actions": [
-                {
-                    "name": "envoy.overload_actions.stop_accepting_requests",
-                    "triggers": [{"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": HEAP_FULL}}],
-                }
-            ],
-        },
+        "overload_manager": _overload_manager(),
     }
+
+
+def _overload_manager() -> Json:
+    """New calls and connections are refused before memory runs out."""
+    heap = extension(
+        "resource_monitors.fixed_heap",
+        "extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+        max_heap_size_bytes=HEAP_BYTES_MAX,
+    )
+    connections = extension(
+        "resource_monitors.global_downstream_max_connections",
+        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        max_active_downstream_connections=CONNECTIONS_MAX,
+    )
+    refuse = {
+        "name": "envoy.overload_actions.stop_accepting_requests",
+        "triggers": [{"name": heap["name"], "threshold": {"value": HEAP_FULL}}],
+    }
+    return {"resource_monitors": [heap, connections], "actions": [refuse]}
 
 
 def watched(path: Path) -> Json:

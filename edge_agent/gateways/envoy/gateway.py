@@ -80,10 +80,10 @@ class EnvoyGateway:
             log.info("routes_live", positions=len(table.routes), took_ms=round((time.monotonic() - started) * 1000, 1))
             return Applied(table.hash, changed=True)
 
-    async def stop(self, *, grace_s: float) -> None:
+    async def stop(self, *, grace_s: float) -> bool:
         async with self._one_by_one:
             self._live = None
-            await self._process.end(grace_s)
+            return await self._process.end(grace_s)
 
     async def _run(self) -> None:
         if await self._process.run():

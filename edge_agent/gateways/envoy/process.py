@@ -27,7 +27,7 @@ from waypost.errors import Precondition, Unavailable
 log = structlog.get_logger()
 
 START_WITHIN_S = 20.0  # usually 0.1; with five hundred positions on disk 1.3
-LOOK_AGAIN_S = (0.001, 0.05)  # between two looks, growing from the one to the other
+LOOK_AGAIN_FIRST_S, LOOK_AGAIN_MAX_S = 0.001, 0.05  # between two looks, growing from the one to the other
 EXIT_GRACE_S = 2.0  # for Envoy to exit once nothing is under way
 DRAIN_S = 30  # for calls on a dedicated port that was closed
 WORDS_MAX = 5  # lines of Envoy's log that go into an error
@@ -71,10 +71,10 @@ class EnvoyProcess:
             log.info("gateway_starting", listen=settings.listen, resumed=fresh is None)
             self._process.spawn(argv, {"PATH": os.defpath})
 
-    async def end(self, grace_s: float) -> None:
-        """Takes no new calls, waits for those under way, ends Envoy."""
+    async def end(self, grace_s: float) -> bool:
+        """Takes no new calls, waits for those under way, ends Envoy. False where it did not run."""
         if not self.alive():
-            return
+            return False
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._admin.close_listeners()
@@ -83,6 +83,7 @@ class EnvoyProcess:
                         break
                     await asyncio.sleep(wait_s)
         await self._process.stop(EXIT_GRACE_S)
+        return True
 
     async def until(self, condition: Callable[[], Awaitable[bool]], within_s: float, what: str) -> None:
         """Looks until the condition holds. Raises: Unavailable(GATEWAY_FAILED, GATEWAY_SILENT)."""
@@ -140,7 +141,7 @@ def _command(binary: Path, settings: EnvoySettings) -> list[str]:
 
 def _waits_s() -> Iterator[float]:
     """Between looks: short at first, then longer; for ever."""
-    wait_s, longest_s = LOOK_AGAIN_S
+    wait_s = LOOK_AGAIN_FIRST_S
     while True:
         yield wait_s
-        wait_s = min(wait_s * 1.5, longest_s)
+        wait_s = min(wait_s * 1.5, LOOK_AGAIN_MAX_S)

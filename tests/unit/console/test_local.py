@@ -122,12 +122,6 @@ def test_every_component_is_told_where_the_others_are(tmp_path: Path) -> None:
     assert {"127.0.0.1:9001", "127.0.0.1:9080", "9100-9199", "edge-9"} <= set(agent.argv)
 
 
-def test_pauses_between_starts_grow_and_are_bounded() -> None:
-    pauses = [supervision.pause_s(deaths) for deaths in range(1, 12)]
-    assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (supervision.PAUSE_FIRST_S, supervision.PAUSE_MAX_S)
-
-
 def test_what_dies_is_started_again_also_when_somebody_else_started_it(tmp_path: Path) -> None:
     starter = Process(tmp_path / "p")
     starter.spawn(["sleep", "60"])

@@ -152,8 +152,11 @@ class FakeReports:
         self.states: list[str] = []
         """Of all positions, as they changed."""
         self.events: list[tuple[str, str]] = []
+        self.told = 0
+        """How often anything was said of a position, the same or not."""
 
     def report(self, position: str, report: PositionReport, generation: int) -> None:
+        self.told += 1
         before = self.reports.get(position)
         if before is None or before.status.state != report.status.state:
             self.states.append(PositionState.Name(report.status.state).removeprefix("POSITION_STATE_"))

@@ -183,7 +183,9 @@ def test_the_sweep_leaves_what_is_kept_and_nothing_else(tmp_path: Path) -> None:
     rig, two = Rig(tmp_path), version(model=MODEL)
     one = rig.ensure(ONE)
     kept = rig.ensure(two)
-    rig.artifacts.sweep([two])
+    kept.with_name("left.gone").mkdir()  # by an agent that was killed while it swept
+    run(rig.artifacts.sweep([two]))
     assert not one.exists()
+    assert list(kept.parent.iterdir()) == [kept]
     assert (kept / "model").read_bytes() == MODEL
     assert {path.name for path in rig.blobs._directory.iterdir()} == {digest_of(MODEL).removeprefix("sha256:")}

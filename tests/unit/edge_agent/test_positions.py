@@ -49,6 +49,11 @@ def state(seen: Picture) -> str:
     return pb.PositionState.Name(status_of(seen, None, 0).state).removeprefix("POSITION_STATE_")
 
 
+def condition(seen: Picture, kind: str) -> str:
+    """The reason, or TRUE."""
+    return next(c.reason or "TRUE" for c in status_of(seen, None, 0).conditions if c.type == kind)
+
+
 def first(**more: object) -> Picture:
     """A first deployment of which nothing is here yet."""
     nothing: dict[str, object] = {
@@ -122,6 +127,13 @@ def test_in_service_is_only_said_of_what_was_proved(seen: Picture) -> None:
 
 
 @given(pictures)
+def test_a_route_is_only_ready_when_calls_can_reach_nobody_who_does_not_answer(seen: Picture) -> None:
+    if condition(seen, "RouteReady") == "TRUE":
+        assert seen.acknowledged
+        assert {view.replica.id for view in seen.hosts if view.ready} >= seen.live.replicas != frozenset()
+
+
+@given(pictures)
 def test_what_does_not_answer_is_never_said_to_serve(seen: Picture) -> None:
     if not seen.answers and not seen.wanted.deleting:
         assert state(seen) in ("OUT_OF_SERVICE", "DEPLOYING")
@@ -188,6 +200,16 @@ def test_the_death_of_a_host_degrades_and_the_death_of_all_ends_the_service() ->
     assert state(picture(hosts=(dead, alive), live=route(alive))) == "IN_SERVICE"
     assert state(replace(picture(hosts=(dead, alive), live=route(alive)), wanted=two)) == "DEGRADED"
     assert state(picture(hosts=(dead,), live=Route())) == "OUT_OF_SERVICE"
+
+
+def test_a_host_that_hangs_is_in_the_route_until_the_gateway_says_otherwise() -> None:
+    hung, alive = host("r-a", phase=Phase.SILENT), host("r-b")
+    degraded = picture(hosts=(hung, alive), live=route(hung, alive))
+    assert condition(degraded, "RouteReady") == "ROUTE_CHANGING"
+    assert condition(replace(degraded, acknowledged=False), "RouteReady") == "ROUTE_CHANGING"
+    assert condition(replace(degraded, live=route(alive), acknowledged=False), "RouteReady") == "ROUTE_CHANGING"
+    assert condition(replace(degraded, live=route(alive)), "RouteReady") == "TRUE"
+    assert condition(replace(degraded, hosts=(hung,), live=route(hung)), "RouteReady") == "NO_HOSTS"
 
 
 def test_a_monitor_that_restarts_is_not_missed_and_one_that_stays_away_is() -> None:

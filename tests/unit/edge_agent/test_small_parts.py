@@ -15,10 +15,12 @@ from edge_agent.drivers import cgroups
 from edge_agent.drivers.base import Limits
 from edge_agent.enrol import _api_address, _token, pin_of
 from edge_agent.keys import ensure_keys
-from edge_agent.layout import SOCKET_PATH_MAX, Layout, layout_of
+from edge_agent.layout import Layout, layout_of
 from edge_agent.lock import holder, take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings
 from edge_agent.stop import stop_all
+from mesh.files import SOCKET_PATH_BYTES_MAX
+from mesh.restarts import AT_ONCE, EVERY_S
 from mesh.settings import load
 from mesh.tokens import Verifier, mint
 from waypost.errors import Invalid, Precondition
@@ -28,16 +30,17 @@ def test_waits_double_up_to_a_minute() -> None:
     assert [delay_s(n) for n in range(9)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
-@given(st.lists(st.floats(0, 200), max_size=30))
-def test_the_wait_after_an_end_is_bounded_and_forgotten_after_a_healthy_minute(lives: list[float]) -> None:
+@given(st.lists(st.booleans(), max_size=40))
+def test_starts_that_come_to_nothing_wait_ever_longer_and_what_was_well_is_back_soon(well: list[bool]) -> None:
     restarts, now_s = Restarts(), 0.0
-    for number, lived_s in enumerate(lives, start=1):
-        restarts = restarts.after_end(number, lived_s=lived_s, now_s=now_s)
-        assert restarts.after_end(number, lived_s=0, now_s=now_s + 5) is restarts
-        assert 0 <= restarts.due_s - now_s <= LONGEST_S
-        if lived_s >= 60:
-            assert restarts.due_s == now_s
-        now_s += lived_s
+    for number, was_well in enumerate(well, start=1):
+        restarts = restarts.after_end(number, was_well=was_well, now_s=now_s)
+        assert restarts.after_end(number, was_well=False, now_s=now_s + 5) is restarts
+        assert delay_s(restarts.failures) <= restarts.due_s - now_s <= LONGEST_S
+        if was_well:
+            assert restarts.due_s - now_s <= EVERY_S + 0.001
+            assert number > AT_ONCE or restarts.due_s == now_s
+        now_s = restarts.due_s
 
 
 @pytest.mark.parametrize("depth", [1, 30])
@@ -46,7 +49,7 @@ def test_sockets_are_short_enough_wherever_the_data_is(tmp_path: Path, depth: in
     layout = layout_of(data_dir, None)
     paths = layout.position("7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001", "7f4c2c1e")
     for address in (paths.grpc_address("r-abcdef"), paths.http_address("r-abcdef"), paths.monitor_address):
-        assert len(os.fsencode(address.removeprefix("unix:"))) <= SOCKET_PATH_MAX
+        assert len(os.fsencode(address.removeprefix("unix:"))) <= SOCKET_PATH_BYTES_MAX
     assert layout == layout_of(data_dir, None)
 
 

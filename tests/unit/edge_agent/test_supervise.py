@@ -64,8 +64,9 @@ def test_nothing_serves_before_the_probe_has_succeeded(rig: Rig) -> None:
             rig.assign(assignment())
             await rig.until(lambda: rig.condition("HostsReady") == "TRUE" if rig.status().conditions else False)
             assert rig.state() == "DEPLOYING"
-            assert rig.condition("RouteReady") == "NO_HOSTS"
+            assert rig.condition("RouteReady") == "ROUTE_CHANGING"
             await rig.until_state("IN_SERVICE")
+            assert rig.condition("RouteReady") == "TRUE"
 
     run(scenario())
 
@@ -208,18 +209,30 @@ def test_a_crashing_host_is_started_again_ever_more_slowly(rig: Rig) -> None:
     run(scenario())
 
 
-def test_a_host_that_is_killed_after_a_healthy_minute_is_back_at_once(rig: Rig) -> None:
+def test_a_host_that_loads_for_long_and_then_crashes_is_not_taken_for_a_healthy_one(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.machine.ready_delay_s, rig.machine.crash_after_s = 100.0, 70.0
+            rig.assign(assignment())
+            await asyncio.sleep(3000)
+            (replica,) = rig.status().replicas
+            assert replica.starts <= 3000 / (70 + 60) + 6
+
+    run(scenario())
+
+
+def test_a_host_that_is_killed_a_few_times_after_it_served_is_back_at_once(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.agent():
             rig.assign(assignment(replicas=2))
             await rig.until_state("IN_SERVICE")
-            await asyncio.sleep(90)
             victim = min(rig.running())
-            rig.machine.end(UID, victim)
-            await rig.until(lambda: victim not in rig.routed(), within_s=0.1)
-            await rig.until_state("DEGRADED", within_s=0.1)
-            await rig.until_state("IN_SERVICE", within_s=1.0)
-            assert next(r.starts for r in rig.status().replicas if r.id == victim) == 2
+            for starts in (2, 3, 4):
+                rig.machine.end(UID, victim)
+                await rig.until(lambda: victim not in rig.routed(), within_s=0.1)
+                await rig.until_state("DEGRADED", within_s=0.1)
+                await rig.until_state("IN_SERVICE", within_s=1.0)
+                assert next(r.starts for r in rig.status().replicas if r.id == victim) == starts
 
     run(scenario())
 
@@ -237,6 +250,24 @@ def test_a_host_that_hangs_is_un_routed_and_then_started_again(rig: Rig) -> None
             took_s = await rig.until_state("IN_SERVICE", within_s=60)
             assert took_s > 25
             assert len(rig.routed()) == 2
+
+    run(scenario())
+
+
+def test_calls_are_said_to_reach_a_host_that_hangs_until_the_gateway_has_confirmed_otherwise(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            victim = min(rig.running())
+            rig.gateway.ack_delay_s = 3.0
+            rig.machine.of(UID)[victim].answers_from_s = float("inf")
+            await rig.until_state("DEGRADED")
+            assert rig.condition("RouteReady") == "ROUTE_CHANGING"
+            assert victim in rig.routed()
+            await rig.until(lambda: rig.condition("RouteReady") == "TRUE")
+            assert rig.state() == "DEGRADED"
+            assert victim not in rig.routed()
 
     run(scenario())
 
@@ -418,6 +449,26 @@ def test_versions_that_nobody_needs_are_removed_after_a_while(rig: Rig) -> None:
     run(scenario())
 
 
+def test_a_version_that_was_removed_is_fetched_again_before_it_is_started_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            for generation, version in enumerate("12", start=1):
+                rig.assign(assignment(version, generation=generation))
+                await rig.until(lambda g=generation: rig.status().observed_generation == g)  # type: ignore[misc]
+                await rig.until_state("IN_SERVICE")
+            await asyncio.sleep(700)
+            (left,) = rig.layout.versions.iterdir()
+            rig.source.away = True
+            rig.assign(assignment("1", generation=3))
+            await rig.until(lambda: rig.condition("ArtifactReady") == "SOURCE_UNREACHABLE")
+            assert list(rig.running().values()) == ["2"]
+            rig.source.away = False
+            await rig.until_state("IN_SERVICE")
+            assert len({left, *rig.layout.versions.iterdir()}) == 2
+
+    run(scenario())
+
+
 def test_room_is_made_for_a_new_version_by_what_nobody_needs(rig: Rig) -> None:
     async def scenario() -> None:
         rig.artifact_bytes_max = 2 * len("model 1")
@@ -503,6 +554,34 @@ def test_a_dead_monitor_changes_nothing_but_what_is_said_of_it(rig: Rig) -> None
             assert len(rig.routed()) == 1
             rig.machine.fail_start.clear()
             await rig.until_state("IN_SERVICE", within_s=90)
+
+    run(scenario())
+
+
+def test_a_monitor_that_dies_after_a_quiet_while_is_given_the_same_time_to_come_back(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            for quiet_s in (9.8, 29.8, 200.0):
+                await asyncio.sleep(quiet_s)
+                rig.machine.end(UID, "monitor")
+                await rig.until(lambda: rig.condition("MonitorConnected") != "TRUE")
+                await rig.until(lambda: rig.condition("MonitorConnected") == "TRUE")
+            assert rig.reports.states == ["DEPLOYING", "IN_SERVICE"]
+
+    run(scenario())
+
+
+def test_a_quiet_position_is_looked_at_rarely(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            await asyncio.sleep(30)
+            told = rig.reports.told
+            await asyncio.sleep(300)
+            assert rig.reports.told - told in (10, 11)
 
     run(scenario())
 

@@ -1,0 +1,118 @@
+"""What every server of the mesh does around a call: authorise, translate errors, log one line.
+
+A MeshError becomes `google.rpc.Status` with its reason, message and hint; anything else is logged with its traceback
+and answered with INTERNAL and the id of the request, nothing more.
+"""
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+
+from waypost.errors import Internal, MeshError
+from waypost.rpc import from_rpc_error, to_status
+from waypost.rpc.status import DETAILS_KEY
+
+log = structlog.get_logger()
+
+Authorise = Callable[[str, Any], Awaitable[None]]
+"""Called with the method's path and the call's context before anything else; raises MeshError to refuse."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """What the one log line of a call says."""
+
+    method: str
+    started: float
+    code: str = "OK"
+    reason: str = ""
+
+
+class Manners(grpc.aio.ServerInterceptor):
+    """Authorises, translates errors, logs.
+
+    A behaviour that is a coroutine answers once, or writes its stream through the context; grpc tells by itself.
+    """
+
+    def __init__(self, authorise: Authorise | None, quiet: frozenset[str]) -> None:
+        self._authorise = authorise
+        self._quiet = quiet
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        wrap = self._streaming if inspect.isasyncgenfunction(behaviour) else self._single
+        kind = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        return kind(wrap(method, behaviour), handler.request_deserializer, handler.response_serializer)
+
+    def _single(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            record = _Call(method, time.monotonic())
+            try:
+                if self._authorise is not None:
+                    await self._authorise(method, context)
+                return await behaviour(request, context)
+            except Exception as error:  # the life of a call ends here
+                await _abort(context, error, record)
+            except asyncio.CancelledError:
+                record.code = "CANCELLED"
+                raise
+            finally:
+                self._log(record)
+
+        return call
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            record = _Call(method, time.monotonic())
+            try:
+                if self._authorise is not None:
+                    await self._authorise(method, context)
+                async for response in behaviour(request, context):
+                    yield response
+            except Exception as error:  # the life of a call ends here
+                await _abort(context, error, record)
+            except (asyncio.CancelledError, GeneratorExit):
+                record.code = "CANCELLED"
+                raise
+            finally:
+                self._log(record)
+
+        return call
+
+    def _log(self, record: _Call) -> None:
+        write = log.debug if record.code in ("OK", "CANCELLED") and record.method in self._quiet else log.info
+        took_ms = round((time.monotonic() - record.started) * 1000, 1)
+        write("rpc", method=record.method, code=record.code, reason=record.reason or None, took_ms=took_ms)
+
+
+async def _abort(context: Any, error: Exception, record: _Call) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        record.code = "ABORTED_BY_SERVICE"
+        raise error
+    if isinstance(error, grpc.RpcError):
+        error = from_rpc_error(error)
+    if not isinstance(error, MeshError):
+        request_id = os.urandom(6).hex()
+        log.error("rpc_failed", method=record.method, request_id=request_id, exc_info=error)
+        hint = "its traceback stands in the server's log"
+        error = Internal("INTERNAL", f"internal error, request {request_id}", hint, request=request_id)
+    record.code, record.reason = error.code.name, error.reason
+    status = to_status(error)
+    await context.abort(error.code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
