@@ -43,6 +43,9 @@ class Figures:
     queue_depth: int
     latency: Percentiles
     closed_loop: Percentiles
+    loops_failed_per_s: float
+    """Closed loops without an action; `closed_loop` does not hold them."""
+    loops_late_per_s: float
     cpu: float
     """CPUs in use: 0.25 is a quarter of one."""
     cpu_share: float
@@ -60,6 +63,8 @@ class Figures:
             queue_depth=metrics.queue_depth,
             latency=Percentiles.of(metrics.latency),
             closed_loop=Percentiles.of(metrics.closed_loop),
+            loops_failed_per_s=metrics.loops_failed / window_s,
+            loops_late_per_s=metrics.loops_late / window_s,
             cpu=metrics.cpu,
             cpu_share=metrics.cpu_share,
             memory_bytes=metrics.memory_bytes,
@@ -125,6 +130,7 @@ def _middle(metrics: PositionMetrics | None, history: Sequence[float], width: in
         f"             {f.errors_per_s:.1f}/s errors, {f.deadline_misses_per_s:.1f}/s late, {f.queue_depth} waiting",
         f"latency      {f.latency}",
         f"closed loop  {f.closed_loop}",
+        f"             {f.loops_failed_per_s:.1f}/s failed, {f.loops_late_per_s:.1f}/s late",
         f"cpu          {f.cpu:.2f} ({text.share(f.cpu_share)} of the server)",
         f"memory       {text.size(f.memory_bytes)} ({text.share(f.memory_share)} of the server)",
     ]

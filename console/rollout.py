@@ -21,7 +21,6 @@ SPEC_CONDITION = "VersionAvailable"
 NEEDS_A_PERSON = frozenset(
     {
         "ARTIFACT_MISSING",
-        "BAD_ASSIGNMENT",
         "BAD_PATH",
         "BAD_SAMPLES",
         "DIGEST_MISMATCH",

@@ -79,42 +79,41 @@ class ControlPlane:
 
     def __init__(self, settings: ControlPlaneSettings, data_dir: Path, stores: Stores, *, rng: random.Random) -> None:
         """Raises MeshError: a port that is taken, an identity that is not whole."""
-        now, ids = clock.now, clock.RandomIds()
+        ids = clock.RandomIds()
         self._version = importlib.metadata.version("waypost-platform")
         self._stores = stores
-        self._kit = make_kit(stores, now=now, ids=ids)
-        self._secrets = Secrets(stores, now)
+        self._kit = make_kit(stores, now=clock.now, ids=ids)
+        self._secrets = Secrets(stores, clock.now)
         self._artifacts = ArtifactStore(data_dir / "artifacts").open()
         self._admin_token = data_dir / "admin.token"
         self._is_store_shared = bool(settings.database_url)
-
-        self._authority = Authority.open(
-            data_dir / "identity", now=now(), certificate=settings.ca_certificate, key=settings.ca_key
-        )
-        own = self._authority.identity(certificate_names(settings), now=now())
-        shown = api_identity(settings, own)
-        self._root = root_of(shown.certificate)
-        write_atomically(data_dir / "ca.pem", pem(self._root), mode=0o644)
-
-        self._link = serve.grpc_server(authorise=LinkAccess(self._kit.resources), quiet=QUIET)
-        self._link_bound = serve.listen(self._link, settings.link_listen, own, mutual=True)
-        self._link_address = advertised_address(settings, self._link_bound)
-        self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, quiet=QUIET)
-        self._api_bound = serve.listen(self._api, settings.listen, shown)
-
+        self._listen(settings, data_dir)
         timing = Timing(lease=settings.lease_s, heartbeat=settings.heartbeat_s)
         self._fleet = Fleet(stores, timing=timing, software_version=self._version, link_address=self._link_address)
-        sources, packages = private_directory(data_dir / "sources"), data_dir / "packages"
-        check = PackageCheck(settings.check_timeout_s)
-        registry = Registry(
-            stores, self._artifacts, partial(GrpcSource, directory=sources), check, packages, ids=ids, rng=rng
-        )
+        open_source = partial(GrpcSource, directory=private_directory(data_dir / "sources"))
+        check, packages = PackageCheck(settings.check_timeout_s), data_dir / "packages"
+        registry = Registry(stores, self._artifacts, open_source, check, packages, ids=ids, rng=rng)
         self.tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "store": stores.follow,
             "reconcile": Reconciler(stores).run,
             "fleet": self._fleet.run,
             "registry": registry.run,
         }
+
+    def _listen(self, settings: ControlPlaneSettings, data_dir: Path) -> None:
+        """Takes both ports, each with its certificate; the link always shows one of our own."""
+        self._authority = Authority.open(
+            data_dir / "identity", now=clock.now(), certificate=settings.ca_certificate, key=settings.ca_key
+        )
+        own = self._authority.identity(certificate_names(settings), now=clock.now())
+        shown = api_identity(settings, own)
+        self._root = root_of(shown.certificate)
+        write_atomically(data_dir / "ca.pem", pem(self._root), mode=0o644)
+        self._link = serve.grpc_server(authorise=LinkAccess(self._kit.resources), quiet=QUIET)
+        self._link_bound = serve.listen(self._link, settings.link_listen, own, mutual=True)
+        self._link_address = advertised_address(settings, self._link_bound)
+        self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, quiet=QUIET)
+        self._api_bound = serve.listen(self._api, settings.listen, shown)
 
     async def start(self) -> None:
         """Serves, once everything that calls lean on is there."""

@@ -199,9 +199,9 @@ def _to_specs(specs: Iterable[TensorSpec]) -> list[model_pb2.TensorSpec]:
 
 
 def version_digest(artifacts: Sequence[tuple[str, str]]) -> str:
-    """`sha256:<hex>` over the sorted (path, digest) of a version's artifacts, as the registry has it."""
-    lines = "".join(f"{path} {digest}\n" for path, digest in sorted(artifacts))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+    """The digest of a version with these artifacts, (path, digest) each: see ModelVersion.digest in model.proto."""
+    lines = sorted(f"{path} {digest}\n" for path, digest in artifacts)
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def file_digest(path: Path) -> str:

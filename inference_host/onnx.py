@@ -52,7 +52,7 @@ _REFUSALS: Sequence[tuple[str, str, str]] = (
         "export the model again for an older opset, or update the host",
     ),
     (
-        r"External data path|File doesn't exist",
+        r"External data path|File doesn't exist|cannot get file size",
         "MISSING_FILE",
         "publish the model with its external data files, or export it as one file",
     ),
@@ -62,7 +62,7 @@ _REFUSALS: Sequence[tuple[str, str, str]] = (
         "give the replica more memory (spec.resources.memory_bytes) or shrink the model",
     ),
     (
-        r"Protobuf parsing failed|No graph was found in the protobuf",
+        r"Protobuf parsing failed|No graph was found in the protobuf|ModelProto does not have a graph",
         "CORRUPT_MODEL",
         "the file is no ONNX model, or only a part of one: publish it again",
     ),

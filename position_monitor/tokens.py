@@ -19,9 +19,7 @@ from waypost.api.link.v1.monitor_link_pb2 import OrderedToken
 from waypost.errors import Exhausted, Unauthenticated
 
 TOKEN_CHARS_MAX = 256  # ours have about 50
-WRONG_TOKENS_FREE = (
-    10  # in a row, before answers to further ones are slow: a redeploy of several xApps with an old token
-)
+WRONG_TOKENS_FREE = 10  # in a row; answers to further ones are slow. A redeploy of several xApps with an old token
 FORGET_PER_S = 1.0  # wrong tokens forgotten per second
 SLOW_ANSWER_S = 1.0
 SLOW_ANSWERS_MAX = 64  # under way at a time; beyond that the answer is quick and says to come back later

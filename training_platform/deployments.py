@@ -30,11 +30,11 @@ class Deployments:
             write_atomically(self._path, json.dumps(reports, indent=1).encode())
             self._reports = reports
 
-    def positions(self) -> dict[Key, list[str]]:
-        """Positions by the version that they serve."""
-        found: dict[Key, list[str]] = {}
+    def positions(self) -> dict[Key, set[str]]:
+        """Positions by the version that they serve, whoever reported them."""
+        found: dict[Key, set[str]] = {}
         for report in self._reports.values():
             request = json_format.ParseDict(report, training_pb2.ReportDeploymentRequest())
             for deployed in request.versions:
-                found.setdefault(key_of(deployed.version), []).extend(deployed.positions)
+                found.setdefault(key_of(deployed.version), set()).update(deployed.positions)
         return found

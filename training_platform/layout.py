@@ -23,8 +23,7 @@ from waypost.errors import DataLoss, Invalid, MeshError, NotFound
 OURS = ".waypost"
 APPLICATION = "application.json"
 MODEL = "model.json"
-MANIFEST_BYTES_MAX = 1 << 20  # a thousand files with their digests are 150 KB
-HASH_BYTES = 1 << 20
+MANIFEST_BYTES_MAX = 1 << 20  # 256 files with their digests are 150 KB where all paths are as long as may be
 
 M = TypeVar("M", bound=Message)
 Stamp = tuple[int, int, int, int]

@@ -10,8 +10,8 @@ from waypost.errors import Invalid
 
 MANIFEST = "manifest.json"
 WITHDRAWN = "withdrawn"  # a file of this name beside the manifest takes the version back
-FILES_MAX = 1000  # a package is a model and its code, not a data set
-PATH_CHARACTERS_MAX = 200
+FILES_MAX = 256  # a package is a model and its code, not a data set; the contract has the same limits
+PATH_CHARACTERS_MAX = 255
 
 _INTEGERS = (f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 DATATYPES = frozenset(("BOOL", "BYTES", "FP16", "BF16", "FP32", "FP64", *_INTEGERS))
@@ -58,8 +58,9 @@ def check(version: training_pb2.PublishedVersion) -> None:
 def check_path(path: str) -> None:
     """A file's path inside its package. Raises: Invalid(BAD_MANIFEST)."""
     parts = PurePosixPath(path).parts
-    plain = path == "/".join(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path
-    if not path or not plain or len(path) > PATH_CHARACTERS_MAX or path in (MANIFEST, WITHDRAWN):
+    is_plain = path == "/".join(parts) and not path.startswith("/") and ".." not in parts
+    is_text = path.isprintable() and "\\" not in path and 0 < len(path) <= PATH_CHARACTERS_MAX
+    if not is_plain or not is_text or path in (MANIFEST, WITHDRAWN):
         raise _bad(f"{path!r} cannot be the path of a file inside a package")
 
 

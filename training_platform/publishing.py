@@ -65,17 +65,7 @@ def publish(
     manifest.publish_time.FromNanoseconds(int((clock.now() if now is None else now) * 1e9))
     manifest.files.extend(_file(path, source) for path, source in sorted(files.items()))
     check(manifest)
-    place = version_directory(directory, key_of(manifest))
-    if place.exists():
-        return _again(place, manifest)
-    _describe(directory, manifest, ids)
-    try:
-        _assemble(place, manifest, files, ids)
-    except OSError:
-        if place.exists():  # somebody else published it meanwhile
-            return _again(place, manifest)
-        raise
-    return manifest
+    return _put(directory, manifest, files, ids)
 
 
 def withdraw(directory: Path, application: str, model: str, version: str) -> None:
@@ -89,6 +79,23 @@ def withdraw(directory: Path, application: str, model: str, version: str) -> Non
     if not (place / MANIFEST).exists():
         raise NotFound("NO_SUCH_VERSION", f"{'/'.join(key)} is not published in {directory}")
     write_atomically(place / WITHDRAWN, b"", READABLE)
+
+
+def _put(
+    directory: Path, manifest: training_pb2.PublishedVersion, files: Mapping[str, Path], ids: Ids
+) -> training_pb2.PublishedVersion:
+    """The manifest as it stands in the directory now."""
+    place = version_directory(directory, key_of(manifest))
+    if place.exists():
+        return _again(place, manifest)
+    _describe(directory, manifest, ids)
+    try:
+        _assemble(place, manifest, files, ids)
+    except OSError:
+        if place.exists():  # somebody else published it meanwhile
+            return _again(place, manifest)
+        raise
+    return manifest
 
 
 def _idempotency(idempotent: bool | None) -> training_pb2.Idempotency.ValueType:

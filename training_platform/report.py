@@ -17,11 +17,11 @@ def describe(root: Path) -> str:
     _, refused = changes(told, found)
     serving = Deployments(root).positions()
     keys = sorted({*found.versions, *told.versions, *told.withdrawn})
-    lines = [_line(key, told, serving.get(key, [])) for key in keys]
+    lines = [_line(key, told, serving.get(key, set())) for key in keys]
     return "\n".join([*(lines or ["nothing is published"]), *_problems([*found.problems, *refused])]) + "\n"
 
 
-def _line(key: Key, told: Catalogue, positions: list[str]) -> str:
+def _line(key: Key, told: Catalogue, positions: set[str]) -> str:
     state = "published" if key in told.versions else "withdrawn" if key in told.withdrawn else "new"
     where = "serves at " + ", ".join(sorted(positions)) if positions else ""
     return f"{'/'.join(key):<40} {state:<10} {where}".rstrip()

@@ -16,7 +16,7 @@ COMPONENTS = {
     "host": "inference_host",
     "training": "training_platform",
 }
-"""Word on the command line -> package with `app.main(argv) -> exit code`."""
+"""Word on the command line, and extra of the distribution -> package with `app.main(argv) -> exit code`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in COMPONENTS:
         return run_component(arguments[0], arguments[1:])
-    from console.cli.root import run
-
+    try:
+        from console.cli.root import run
+    except ModuleNotFoundError as error:
+        return _not_installed("waypost", "console", error)
     return run(arguments)
 
 
@@ -34,10 +36,14 @@ def run_component(word: str, arguments: Sequence[str]) -> int:
     try:
         app = importlib.import_module(f"{COMPONENTS[word]}.app")
     except ModuleNotFoundError as error:
-        print(
-            f"error: this installation cannot run `waypost {word}`: {error}\n\n"
-            f"hint: install what it needs: pip install 'waypost-platform[{word}]'",
-            file=sys.stderr,
-        )
-        return 1
+        return _not_installed(f"waypost {word}", word, error)
     return int(app.main(list(arguments)))
+
+
+def _not_installed(command: str, extra: str, error: ModuleNotFoundError) -> int:
+    print(
+        f"error: this installation cannot run `{command}`: {error}\n\n"
+        f"hint: install what it needs: pip install 'waypost-platform[{extra}]'",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,5 +1,6 @@
 """`waypost deploy`: a position gets a model version, and whoever waits hears how it goes."""
 
+import itertools
 import time
 from typing import Annotated, Any
 
@@ -14,10 +15,10 @@ from console.cli.options import (
     MemoryOption,
     ReplicasOption,
     ServeAsOption,
+    wishes,
 )
 from console.cli.session import Session, command, group
 from console.kinds import EDGE_SERVER, POSITION, VERSION
-from console.placement import Wishes
 from console.rollout import Outcome, Verdict
 from waypost import names
 from waypost.api.control.v1.position_pb2 import Position
@@ -56,11 +57,9 @@ def deploy(
     name = placement.position_name(position, model_version)
     if wait:
         _wait_for_version(session, VERSION.parse(model_version), timeout)
-    limit = placement.memory_bytes(memory) if memory else None
     place = edge_server or _only_edge_server(session, name)
-    wishes = Wishes(model_version, place, replicas, max_replicas, dedicated_port, serve_as, cpu, limit)
-    wanted, paths = placement.position_with(name, wishes)
-    accepted = session.resources.update(POSITION, wanted, paths, allow_missing=True)
+    wanted = wishes(model_version, place, replicas, max_replicas, dedicated_port, serve_as, cpu, memory)
+    accepted = session.resources.update(POSITION, *placement.position_with(name, wanted), allow_missing=True)
     _say_accepted(session, accepted)
     if wait:
         _wait(session, accepted, started, timeout)
@@ -85,9 +84,9 @@ def _only_edge_server(session: Session, position: str) -> str | None:
 
 def _wait_for_version(session: Session, name: str, timeout_s: float) -> None:
     """Until the platform has checked it: it may have been published a moment ago."""
-    _wait_to_be_known(session, name, min(PUBLISHED_S, timeout_s))
+    first = _first_known(session, name, min(PUBLISHED_S, timeout_s))
     said = False
-    for version in following.forms(session.client, name, within_s=timeout_s):
+    for version in itertools.chain((first,), following.forms(session.client, name, within_s=timeout_s)):
         if version is None:
             raise _unknown_version(name)
         verdict = rollout.judge_version(version)
@@ -101,10 +100,12 @@ def _wait_for_version(session: Session, name: str, timeout_s: float) -> None:
     raise DeadlineExceeded("STILL_IMPORTING", f"{names.short(name)} is still being imported after {timeout_s:g} s")
 
 
-def _wait_to_be_known(session: Session, name: str, within_s: float) -> None:
-    """Raises: NotFound."""
-    if not any(version is not None for version in following.forms(session.client, name, within_s=within_s)):
-        raise _unknown_version(name)
+def _first_known(session: Session, name: str, within_s: float) -> Any:
+    """The first form of the version that the platform shows. Raises: NotFound."""
+    for version in following.forms(session.client, name, within_s=within_s):
+        if version is not None:
+            return version
+    raise _unknown_version(name)
 
 
 def _unknown_version(name: str) -> NotFound:

@@ -14,14 +14,14 @@ from console.cli.options import (
     MemoryOption,
     ReplicasOption,
     ServeAsOption,
+    wishes,
 )
 from console.cli.session import Session, command, group
 from console.cli.verbs import DescriptionOption, LabelOption, RemoveLabelOption
 from console.kinds import POSITION, VERSION
-from console.placement import Wishes
 from waypost import names
 from waypost.api.control.v1.position_pb2 import ClearRejectionRequest
-from waypost.errors import DeadlineExceeded, Invalid
+from waypost.errors import DeadlineExceeded
 
 app = group("Positions: inference services, each at one place.")
 
@@ -48,9 +48,8 @@ def create(
     label: LabelOption = None,
 ) -> None:
     """Create a position; `waypost deploy` does it in one step, and waits."""
-    limit = placement.memory_bytes(memory) if memory else None
-    wishes = Wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, limit)
-    position, _ = placement.position_with(POSITION.parse(name), wishes)
+    wanted = wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory)
+    position, _ = placement.position_with(POSITION.parse(name), wanted)
     position.description = description or ""
     position.labels.update(verbs.parse_labels(label))
     verbs.done(session, POSITION, session.resources.create(POSITION, position), "created")
@@ -85,21 +84,12 @@ def update(
     remove_label: RemoveLabelOption = None,
 ) -> None:
     """Change what is given, and nothing else."""
-    limit = placement.memory_bytes(memory) if memory else None
-    wishes = Wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, limit)
-    position, paths = placement.position_with(POSITION.parse(name), wishes)
+    wanted = wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory)
+    position, paths = placement.position_with(POSITION.parse(name), wanted)
     if description is not None:
         position.description = description
         paths.append("description")
-    if label or remove_label:
-        current = session.resources.get(POSITION, position.name)
-        verbs.merge_labels(current, label, remove_label)
-        position.labels.update(current.labels)
-        position.etag = current.etag
-        paths.append("labels")
-    if not paths:
-        raise Invalid("NOTHING_TO_CHANGE", "nothing was given to change", "`--help` lists what can be changed")
-    verbs.done(session, POSITION, session.resources.update(POSITION, position, paths), "updated")
+    verbs.update_paths(session, POSITION, position, paths, label, remove_label)
 
 
 @command(app, "delete")

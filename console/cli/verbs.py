@@ -60,18 +60,33 @@ def update(
     labels: Iterable[str] | None,
     removed: Iterable[str] | None,
 ) -> None:
-    """Changes those of the fields that are not None, and single labels.
+    """Changes those of the fields that are not None, and single labels."""
+    resource = kind.new(kind.parse(name))
+    update_paths(session, kind, resource, _set(resource, fields), labels, removed)
 
-    The etag that was read is sent along: Conflict where somebody else wrote in between.
+
+def update_paths(
+    session: Session,
+    kind: Kind,
+    resource: Any,
+    paths: Iterable[str],
+    labels: Iterable[str] | None,
+    removed: Iterable[str] | None,
+) -> None:
+    """Changes what `paths` name of a resource to what it says, and single labels.
+
+    Labels can only be written all together: the etag that they were read with is sent along, and Conflict is raised
+    where somebody else wrote in between.
     """
-    resource = session.resources.get(kind, kind.parse(name))
-    paths = _set(resource, fields)
+    named = [*paths]
     if labels or removed:
-        merge_labels(resource, labels, removed)
-        paths.append("labels")
-    if not paths:
+        current = session.resources.get(kind, resource.name)
+        resource.labels.update(_merged(current.labels, labels, removed))
+        resource.etag = current.etag
+        named.append("labels")
+    if not named:
         raise Invalid("NOTHING_TO_CHANGE", "nothing was given to change", "`--help` lists what can be changed")
-    done(session, kind, session.resources.update(kind, resource, paths), "updated")
+    done(session, kind, session.resources.update(kind, resource, named), "updated")
 
 
 def done(session: Session, kind: Kind, resource: Any, what: str) -> None:
@@ -108,11 +123,10 @@ def parse_labels(pairs: Iterable[str] | None) -> dict[str, str]:
     return labels
 
 
-def merge_labels(resource: Any, labels: Iterable[str] | None, removed: Iterable[str] | None) -> None:
-    """Sets and removes single labels, and leaves the others."""
-    resource.labels.update(parse_labels(labels))
-    for key in removed or ():
-        resource.labels.pop(key, None)
+def _merged(labels: Mapping[str, str], given: Iterable[str] | None, removed: Iterable[str] | None) -> Mapping[str, str]:
+    """`labels` with single ones set and removed."""
+    gone = frozenset(removed or ())
+    return {key: value for key, value in {**labels, **parse_labels(given)}.items() if key not in gone}
 
 
 def _set(resource: Any, fields: Mapping[str, Any]) -> list[str]:

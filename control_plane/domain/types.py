@@ -133,6 +133,3 @@ class Plan:
     held: Mapping[str, Held]
     finished: frozenset[str]
     """Positions in deletion that no edge server holds any more: their records may go."""
-
-
-EMPTY: Desired = {}

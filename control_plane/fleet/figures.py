@@ -14,7 +14,7 @@ from waypost.api.control.v1.position_pb2 import PositionMetrics
 
 PACE_S = 1.0  # of positions that somebody watches
 
-_SUMS = ("window_ms", "requests", "errors", "deadline_misses")
+_SUMS = ("window_ms", "requests", "errors", "deadline_misses", "loops_failed", "loops_late")
 _MEANS = ("cpu", "memory_bytes", "cpu_share", "memory_share")
 
 

@@ -43,11 +43,12 @@ class Fleet:
         self._lease_began = asyncio.Event()
 
     async def open(self) -> None:
-        """Takes up what the process before knew. Its agents have a lease from now on to come back."""
+        """Takes up what the process before knew. Agents that it was connected with have a lease to come back."""
         for row in await self.stores.observed.scan(rows.EDGE_SERVER):
-            self._status[row.name] = EdgeServerStatus.FromString(row.body)
-            if self._status[row.name].state == EDGE_SERVER_STATE_CONNECTED:
+            self._status[row.name] = before = EdgeServerStatus.FromString(row.body)
+            if before.state == EDGE_SERVER_STATE_CONNECTED:
                 self._begin_lease(row.name)
+                await self.judge(row.name, status_of.restarted(before, now=clock.now()))
 
     async def run(self) -> None:
         """Pokes sessions, ends leases, writes figures; for ever. May be run again after it raised."""

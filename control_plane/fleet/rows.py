@@ -1,7 +1,8 @@
 """Observed rows on their way to the store: changes at once, mere figures at a measured pace.
 
 A row is given with its *essence*, the part of it whose change somebody waits for. Another essence is written before
-`put` returns; the same essence with other figures is kept, the newest only, and written by `run` within PACE_S.
+`put` returns; the same essence with other figures is kept, the newest only, and written by `run` within PACE_S. So is
+what the store could not take at once.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ class Rows:
 
     async def put(self, observations: Iterable[Observation]) -> None:
         """Newest wins. Raises what the store raises."""
-        now: list[ObservedRow] = []
+        now: dict[tuple[str, str], ObservedRow] = {}
         for observation in observations:
             key = (observation.row.kind, observation.row.name)
             digest = hashlib.sha256(observation.essence).digest()
@@ -43,7 +44,7 @@ class Rows:
             else:
                 self._waiting.pop(key, None)
                 self._written[key] = digest
-                now.append(observation.row)
+                now[key] = observation.row
         if now:
             await self._write(now)
 
@@ -61,15 +62,15 @@ class Rows:
             await self.flush()
 
     async def flush(self) -> None:
-        """Raises what the store raises; what was not written still waits then."""
+        """Writes what waits now. Raises what the store raises."""
         waiting, self._waiting = self._waiting, {}
-        try:
-            if waiting:
-                await self._write(list(waiting.values()))
-        except MeshError:
-            self._waiting = waiting | self._waiting
-            raise
+        if waiting:
+            await self._write(waiting)
 
-    async def _write(self, rows: list[ObservedRow]) -> None:
-        async with self._order:
-            await self._observed.put(rows)
+    async def _write(self, rows: dict[tuple[str, str], ObservedRow]) -> None:
+        try:
+            async with self._order:
+                await self._observed.put(list(rows.values()))
+        except MeshError:
+            self._waiting = rows | self._waiting
+            raise

@@ -1,7 +1,8 @@
 """What an edge server's status says, step by step. Pure: the status before, what happened, the time; the status after.
 
 Its state is about the link alone. A connection that breaks is no news yet: agents come back within moments, and only
-when the lease has run out is the edge server DISCONNECTED. What it serves it serves on, and the message says so.
+when the lease has run out is the edge server DISCONNECTED. What it serves it serves on, and the message says so. After
+a restart of ours nobody is connected until he has called: what the process before knew is no longer so.
 """
 
 from collections.abc import Iterable, Sequence
@@ -86,6 +87,18 @@ def link_lost(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
         message="the connection to its agent broke; it usually comes back within seconds",
     )
     return _with(_copy(before), lost)
+
+
+def restarted(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """This process has just begun; nobody has called yet."""
+    after = _copy(before)
+    after.state = EDGE_SERVER_STATE_DISCONNECTED
+    after.message = (
+        "the control plane has restarted, its agent usually calls within seconds; what it serves it serves on"
+    )
+    after.hint = ""
+    lost = condition(AGENT_CONNECTED, False, before.conditions, now=now, reason="LINK_LOST", message=after.message)
+    return _with(after, lost)
 
 
 def lease_over(before: EdgeServerStatus, link_address: str, *, now: float) -> EdgeServerStatus:

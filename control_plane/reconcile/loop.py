@@ -20,7 +20,7 @@ from control_plane.domain.assignments import Outcome, Resources, plan_resources
 from control_plane.domain.types import Held
 from control_plane.events import Recorder
 from control_plane.mirror import Mirror
-from control_plane.reconcile.reports import Reports
+from control_plane.reports import Change, Reports
 from control_plane.store import Delete, Put, RevisionConflict, Stores
 from control_plane.store.base import COMMIT_CHANGES_MAX
 from control_plane.store.resources import (
@@ -34,10 +34,11 @@ from control_plane.store.resources import (
 )
 from mesh import clock
 from waypost import names
+from waypost.api.link.v1.agent_link_pb2 import PositionReport
 
 log = structlog.get_logger()
 
-IDLE_S = 60.0  # how late the expiry of a token, which nothing announces, may reach the desired state
+REPLAN_S = 60.0  # how late the expiry of a token, which nothing announces, may reach the desired state
 
 
 class Reconciler:
@@ -52,24 +53,25 @@ class Reconciler:
 
     async def run(self) -> None:
         """For ever; cancel it to end. Raises what the store raises."""
-        is_due = True
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
         while True:
-            await self._look(is_due=is_due)
-            is_due = not await self._news_within(IDLE_S)
+            if await self._has_news() or loop.time() >= due_s:
+                await self._plan()
+                due_s = loop.time() + REPLAN_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due_s):
+                    await self._stores.news(self._mirror.revision, self._reports.sequence)
 
-    async def _news_within(self, timeout_s: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._stores.news(self._mirror.revision, self._reports.sequence)
-                return True
-        return False
-
-    async def _look(self, *, is_due: bool) -> None:
-        """Plans where anything that planning looks at has changed, or `is_due`."""
+    async def _has_news(self) -> bool:
+        """Catches up; True where something that planning looks at has changed."""
         changed = await self._mirror.refresh(self._stores.known_revision)
-        is_due |= any(not name.startswith(desired_name("")) for name in changed)
-        is_due |= await self._reports.refresh()
-        while is_due:
+        reported = await self._reports.refresh()
+        return any(not name.startswith(desired_name("")) for name in changed) or any(map(_matters, reported))
+
+    async def _plan(self) -> None:
+        """Plans and commits, anew where somebody else wrote in between."""
+        while True:
             outcome = plan_resources(self._resources(), now_s=clock.now())
             try:
                 await self._commit(outcome)
@@ -77,8 +79,7 @@ class Reconciler:
                 log.info("plan_conflict", name=conflict.name, expected=conflict.expected, actual=conflict.actual)
                 await self._mirror.refresh(await self._stores.records.revision())  # theirs may not be known here yet
             else:
-                await self._tell(outcome.held)
-                is_due = False
+                return await self._tell(outcome.held)
 
     def _resources(self) -> Resources:
         return Resources(
@@ -88,7 +89,7 @@ class Reconciler:
             credentials=[each.message for each in self._mirror.of(CREDENTIAL).values()],
             edge_servers=frozenset(self._mirror.of(EDGE_SERVER)),
             desired={_server(name): each.message.upserts for name, each in self._mirror.of(DESIRED).items()},
-            reports=self._reports.all(),
+            reports=[(server, report) for server, _, report in self._reports.all()],
         )
 
     async def _commit(self, outcome: Outcome) -> None:
@@ -118,6 +119,17 @@ class Reconciler:
                 keeps = f"it keeps {names.short(why.keeps)}" if why.keeps else "it has no version to serve"
                 await self._recorder.record(position, why.reason, f"the spec cannot be followed yet: {keeps}")
         self._held = held
+
+
+def _matters(change: Change) -> bool:
+    """Whether planning looks at what changed: most reports only bring figures."""
+    return _planned_from(change.before) != _planned_from(change.after)
+
+
+def _planned_from(report: PositionReport | None) -> tuple[str, bool, frozenset[str]]:
+    if report is None:
+        return "", False, frozenset()
+    return report.uid, report.gone, frozenset(rejection.digest for rejection in report.status.rejected)
 
 
 def _server(name: str) -> str:

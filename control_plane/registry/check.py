@@ -37,22 +37,11 @@ class PackageCheck:
 
         Raises Invalid with the host's reason, or CHECK_TIMED_OUT, CHECK_CRASHED; Unavailable (CHECK_NOT_STARTED).
         """
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "inference_host", "check", str(package)),
-                cwd=package.parent,  # `-m` looks there for modules first: never into the package itself
-                env={},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Unavailable("CHECK_NOT_STARTED", f"the check could not be started: {error}") from error
+        child = await _start(package)
+        assert child.stdout is not None
+        assert child.stderr is not None
         try:
             async with asyncio.timeout(self._timeout_s):
-                assert child.stdout is not None
-                assert child.stderr is not None
                 printed, complained = await asyncio.gather(_head(child.stdout), _tail(child.stderr))
                 code = await child.wait()
         except TimeoutError as error:
@@ -81,6 +70,22 @@ def read_verdict(printed: bytes, code: int, complained: str = "") -> Signature:
             f"the check of the model ended {how} and without a verdict{last}",
             "try it with `waypost host check`: a model that crashes its check would crash its host",
         ) from error
+
+
+async def _start(package: Path) -> asyncio.subprocess.Process:
+    """Raises Unavailable (CHECK_NOT_STARTED)."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "inference_host", "check", str(package)),
+            cwd=package.parent,  # `-m` looks there for modules first: never into the package itself
+            env={},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Unavailable("CHECK_NOT_STARTED", f"the check could not be started: {error}") from error
 
 
 async def _head(stream: asyncio.StreamReader) -> bytes:

@@ -88,9 +88,9 @@ class Importer:
         mirror = Mirror(self._stores.records, MODEL_VERSION)
         async with asyncio.TaskGroup() as tasks:
             async for revision in self._stores.records.watch(0):
-                await mirror.refresh(revision)
-                for name, stored in mirror.of(MODEL_VERSION).items():
-                    if _is_importing(stored.message):
+                for name in await mirror.refresh(revision):
+                    stored = mirror.of(MODEL_VERSION).get(name)
+                    if stored is not None and _is_importing(stored.message):
                         self._start(name, tasks)
 
     def _start(self, name: str, tasks: asyncio.TaskGroup) -> None:

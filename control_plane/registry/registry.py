@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from control_plane.store.observed_rows import SUBSCRIPTION as STATUS
 from control_plane.store.resources import SUBSCRIPTION, Stored
 from mesh.clock import Ids
 from waypost.api.control.v1.subscription_pb2 import Subscription
+from waypost.errors import MeshError
 
 log = structlog.get_logger()
 
@@ -75,7 +77,7 @@ class Registry:
         """Follows what is wanted, and nothing else. Made anew under its old name, a subscription is another one."""
         for name, followed in list(self._followed.items()):
             if name not in wanted or wanted[name].message.uid != followed.uid:
-                await self._stop(name)
+                await self._stop(name, tasks)
         for name, stored in wanted.items():
             if name not in self._followed:
                 self._start(name, stored.message, tasks)
@@ -87,11 +89,11 @@ class Registry:
         task = tasks.create_task(follower.run(), name=f"follow-{name}")
         self._followed[name] = _Followed(subscription.uid, source, task)
 
-    async def _stop(self, name: str) -> None:
+    async def _stop(self, name: str, tasks: asyncio.TaskGroup) -> None:
         followed = self._followed.pop(name)
         followed.task.cancel()
         await asyncio.wait([followed.task])
-        await followed.source.forget()
+        tasks.create_task(_let_go(followed.source), name=f"let-go-{name}")  # a platform that hangs holds up nobody
         await self._stores.observed.delete(STATUS, [name])
         log.info("source_no_longer_followed", subscription=name)
 
@@ -102,3 +104,12 @@ class Registry:
         gone = [Delete(record.name) for record in page.records if record.name not in kept]
         if gone:
             await self._stores.records.commit(gone)
+
+
+async def _let_go(source: ModelSource) -> None:
+    """Takes back what was reported, where the platform is there to hear it: nobody would ever correct it."""
+    try:
+        with suppress(MeshError):
+            await source.report([])
+    finally:
+        await source.forget()

@@ -1,14 +1,15 @@
 """Tells a training platform where its versions serve: the loop back to training.
 
-A report is the whole truth, and one is only sent where it differs from the last one that arrived.
+A report is the whole truth, and one is only sent where it differs from the last one that arrived. Observed rows change
+every second wherever an agent is connected, so what positions report is kept in memory.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from control_plane.reports import Reports
 from control_plane.sources.base import ModelSource
 from control_plane.store import Stores
-from control_plane.store.observed_rows import all_reports
 from control_plane.store.resources import MODEL_VERSION, Resources
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
@@ -24,13 +25,13 @@ class Reporter:
         self._stores = stores
         self._subscription = subscription
         self._source = source
+        self._reports = Reports(stores.observed)
         self._told: list[DeployedVersion] | None = None
 
     async def run(self) -> None:
         """Reports whenever what serves has changed; for ever. Raises what the source raises."""
-        sequence = await self._stores.observed.sequence()
         await self.report()
-        async for _ in self._stores.observed.watch(sequence):
+        async for _ in self._stores.observed.watch(self._reports.sequence):
             await self.report()
             await asyncio.sleep(PACE_S)
 
@@ -42,8 +43,8 @@ class Reporter:
             self._told = deployed
 
     async def _deployed(self) -> list[DeployedVersion]:
-        reports = await all_reports(self._stores.observed)
-        serving = serving_positions((position, report) for _, position, report in reports)
+        await self._reports.refresh()
+        serving = serving_positions((position, report) for _, position, report in self._reports.all())
         versions = await Resources(self._stores.records).find_many(MODEL_VERSION, serving.keys())
         return deployed_versions(serving, versions, self._subscription)
 

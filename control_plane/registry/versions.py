@@ -18,7 +18,7 @@ PATH_CHARACTERS_MAX = 255  # below what file systems take, with room for the dir
 
 
 def version_digest(artifacts: Iterable[Artifact]) -> str:
-    """`sha256:<hex>` over the sorted lines "path digest": what replies name a version's bytes by."""
+    """The digest of a version with these artifacts: see ModelVersion.digest in model.proto."""
     lines = sorted(f"{artifact.path} {artifact.digest}\n" for artifact in artifacts)
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 

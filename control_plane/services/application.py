@@ -1,13 +1,14 @@
 # ruff: noqa: N802  methods are named by the proto
 """control.v1.ApplicationService."""
 
+from functools import partial
 from typing import Any
 
 from control_plane.domain.check import check_id, full_name
 from control_plane.services.families import APPLICATIONS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import list_page, listing
-from control_plane.services.writing import create, delete, first_below, names_below, update
+from control_plane.services.writing import create, delete, first_below, names_below, update_or_create
 from control_plane.store.resources import APPLICATION, CREDENTIAL, MODEL, POSITION, PROJECT
 from waypost.api.control.v1 import application_pb2 as pb
 from waypost.api.control.v1 import application_pb2_grpc as rpc
@@ -23,9 +24,7 @@ class ApplicationService(rpc.ApplicationServiceServicer):
 
     async def ListApplications(self, request: pb.ListApplicationsRequest, context: Any) -> pb.ListApplicationsResponse:
         wanted = listing(request.parent, "projects", "applications")
-        found, token = await list_page(
-            self._kit, APPLICATION, wanted, size=request.page_size, token=request.page_token, parent_kind=PROJECT
-        )
+        found, token = await list_page(self._kit, APPLICATION, wanted, request, parent_kind=PROJECT)
         return pb.ListApplicationsResponse(applications=found, next_page_token=token)
 
     async def CreateApplication(
@@ -33,17 +32,15 @@ class ApplicationService(rpc.ApplicationServiceServicer):
     ) -> pb.CreateApplicationResponse:
         parent = full_name(request.parent, "projects", "parent")
         check_id(request.application_id, "applications", "application_id")
-        application = await self._create(request.application, f"{parent}/applications/{request.application_id}")
+        name = f"{parent}/applications/{request.application_id}"
+        application = await create(self._kit, APPLICATIONS, request.application, name)
         return pb.CreateApplicationResponse(application=application)
 
     async def UpdateApplication(
         self, request: pb.UpdateApplicationRequest, context: Any
     ) -> pb.UpdateApplicationResponse:
-        asked = request.application
-        name = full_name(asked.name, "applications", "application.name")
-        if request.allow_missing and await self._kit.resources.find(APPLICATION, name) is None:
-            return pb.UpdateApplicationResponse(application=await self._create(asked, name))
-        application = await update(self._kit, APPLICATIONS, asked, request.update_mask.paths)
+        full_name(request.application.name, "applications", "application.name")
+        application = await update_or_create(self._kit, APPLICATIONS, request.application, request)
         return pb.UpdateApplicationResponse(application=application)
 
     async def DeleteApplication(
@@ -55,10 +52,7 @@ class ApplicationService(rpc.ApplicationServiceServicer):
             APPLICATIONS,
             name,
             request.etag,
-            blockers=lambda: first_below(self._kit, name, POSITION, MODEL),
-            along=lambda: names_below(self._kit, name, CREDENTIAL),
+            blockers=partial(first_below, self._kit, name, POSITION, MODEL),
+            along=partial(names_below, self._kit, name, CREDENTIAL),
         )
         return pb.DeleteApplicationResponse()
-
-    async def _create(self, asked: pb.Application, name: str) -> pb.Application:
-        return await create(self._kit, APPLICATIONS, asked, name)

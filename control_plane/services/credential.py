@@ -68,14 +68,8 @@ class CredentialService(rpc.CredentialServiceServicer):
 
     async def ListCredentials(self, request: pb.ListCredentialsRequest, context: Any) -> pb.ListCredentialsResponse:
         owner = _parent(request.parent)
-        found, token = await list_page(
-            self._kit,
-            CREDENTIAL,
-            Listing(owner.name, "credentials"),
-            size=request.page_size,
-            token=request.page_token,
-            parent_kind=owner.owner,
-        )
+        wanted = Listing(owner.name, "credentials")
+        found, token = await list_page(self._kit, CREDENTIAL, wanted, request, parent_kind=owner.owner)
         return pb.ListCredentialsResponse(credentials=found, next_page_token=token)
 
     async def DeleteCredential(self, request: pb.DeleteCredentialRequest, context: Any) -> pb.DeleteCredentialResponse:

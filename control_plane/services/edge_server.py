@@ -1,6 +1,7 @@
 # ruff: noqa: N802  methods are named by the proto
 """control.v1.EdgeServerService."""
 
+from functools import partial
 from typing import Any
 
 from control_plane.domain.check import check_id, full_name
@@ -8,7 +9,7 @@ from control_plane.services.families import EDGE_SERVERS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page
 from control_plane.services.statuses import with_edge_server_status
-from control_plane.services.writing import create, delete, names_below, update
+from control_plane.services.writing import create, delete, names_below, update_or_create
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, POSITION
 from waypost.api.control.v1 import edge_server_pb2 as pb
 from waypost.api.control.v1 import edge_server_pb2_grpc as rpc
@@ -24,21 +25,18 @@ class EdgeServerService(rpc.EdgeServerServiceServicer):
 
     async def ListEdgeServers(self, request: pb.ListEdgeServersRequest, context: Any) -> pb.ListEdgeServersResponse:
         wanted = Listing("", "edgeServers")
-        found, token = await list_page(self._kit, EDGE_SERVER, wanted, size=request.page_size, token=request.page_token)
+        found, token = await list_page(self._kit, EDGE_SERVER, wanted, request)
         shown = await with_edge_server_status(self._kit, found)
         return pb.ListEdgeServersResponse(edge_servers=shown, next_page_token=token)
 
     async def CreateEdgeServer(self, request: pb.CreateEdgeServerRequest, context: Any) -> pb.CreateEdgeServerResponse:
         check_id(request.edge_server_id, "edgeServers", "edge_server_id")
-        created = await self._create(request.edge_server, f"edgeServers/{request.edge_server_id}")
-        return pb.CreateEdgeServerResponse(edge_server=created)
+        created = await create(self._kit, EDGE_SERVERS, request.edge_server, f"edgeServers/{request.edge_server_id}")
+        return pb.CreateEdgeServerResponse(edge_server=await self._shown(created))
 
     async def UpdateEdgeServer(self, request: pb.UpdateEdgeServerRequest, context: Any) -> pb.UpdateEdgeServerResponse:
-        asked = request.edge_server
-        name = full_name(asked.name, "edgeServers", "edge_server.name")
-        if request.allow_missing and await self._kit.resources.find(EDGE_SERVER, name) is None:
-            return pb.UpdateEdgeServerResponse(edge_server=await self._create(asked, name))
-        updated = await update(self._kit, EDGE_SERVERS, asked, request.update_mask.paths)
+        full_name(request.edge_server.name, "edgeServers", "edge_server.name")
+        updated = await update_or_create(self._kit, EDGE_SERVERS, request.edge_server, request)
         return pb.UpdateEdgeServerResponse(edge_server=await self._shown(updated))
 
     async def DeleteEdgeServer(self, request: pb.DeleteEdgeServerRequest, context: Any) -> pb.DeleteEdgeServerResponse:
@@ -48,13 +46,10 @@ class EdgeServerService(rpc.EdgeServerServiceServicer):
             EDGE_SERVERS,
             name,
             request.etag,
-            blockers=lambda: self._position_on(name),
-            along=lambda: names_below(self._kit, name, CREDENTIAL),
+            blockers=partial(self._position_on, name),
+            along=partial(names_below, self._kit, name, CREDENTIAL),
         )
         return pb.DeleteEdgeServerResponse()
-
-    async def _create(self, asked: pb.EdgeServer, name: str) -> pb.EdgeServer:
-        return await self._shown(await create(self._kit, EDGE_SERVERS, asked, name))
 
     async def _shown(self, edge_server: pb.EdgeServer) -> pb.EdgeServer:
         return (await with_edge_server_status(self._kit, [edge_server]))[0]

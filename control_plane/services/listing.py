@@ -5,7 +5,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -56,15 +56,26 @@ def listing(parent: str, parent_collection: str, collection: str) -> Listing:
     return Listing(parent, collection)
 
 
+class PageRequest(Protocol):
+    """What every request for a list has."""
+
+    @property
+    def page_size(self) -> int: ...
+
+    @property
+    def page_token(self) -> str: ...
+
+
 async def list_page(
-    kit: Kit, kind: Kind[M], wanted: Listing, *, size: int, token: str, parent_kind: Kind[Any] | None = None
+    kit: Kit, kind: Kind[M], wanted: Listing, request: PageRequest, *, parent_kind: Kind[Any] | None = None
 ) -> tuple[list[M], str]:
     """(resources by rising name, token of the next page).
 
     Raises: Invalid(BAD_PAGE_TOKEN | INVALID_FIELD), NotFound where the one parent that is meant does not exist.
     """
     query = f"{kind.kind}\n{wanted.parent}"
-    found, after = await _collect(kit, kind, wanted, page_size(size), kit.pages.open(query, token))
+    after = kit.pages.open(query, request.page_token)
+    found, after = await _collect(kit, kind, wanted, page_size(request.page_size), after)
     if not found and parent_kind is not None and wanted.is_exact:
         await kit.resources.get(parent_kind, wanted.parent)
     return found, kit.pages.seal(query, after)

@@ -1,6 +1,7 @@
 # ruff: noqa: N802  methods are named by the proto
 """control.v1.ModelService: models and their versions."""
 
+from functools import partial
 from typing import Any, Protocol
 
 from control_plane.domain.check import check_id, full_name
@@ -8,7 +9,7 @@ from control_plane.registry.versions import check_files, version_digest
 from control_plane.services.families import MODEL_VERSIONS, MODELS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import list_page, listing
-from control_plane.services.writing import Guards, create, delete, first_below, is_owned, update
+from control_plane.services.writing import Guards, create, delete, first_below, is_owned, update, update_or_create
 from control_plane.store.resources import APPLICATION, MODEL, MODEL_VERSION, POSITION
 from waypost import names
 from waypost.api.control.v1 import model_pb2 as pb
@@ -35,33 +36,24 @@ class ModelService(rpc.ModelServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         wanted = listing(request.parent, "applications", "models")
-        found, token = await list_page(
-            self._kit, MODEL, wanted, size=request.page_size, token=request.page_token, parent_kind=APPLICATION
-        )
+        found, token = await list_page(self._kit, MODEL, wanted, request, parent_kind=APPLICATION)
         return pb.ListModelsResponse(models=found, next_page_token=token)
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Any) -> pb.CreateModelResponse:
         parent = full_name(request.parent, "applications", "parent")
         check_id(request.model_id, "models", "model_id")
-        model = await self._create(request.model, f"{parent}/models/{request.model_id}")
+        model = await create(self._kit, MODELS, request.model, f"{parent}/models/{request.model_id}")
         return pb.CreateModelResponse(model=model)
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Any) -> pb.UpdateModelResponse:
-        name = full_name(request.model.name, "models", "model.name")
-        if request.allow_missing and await self._kit.resources.find(MODEL, name) is None:
-            return pb.UpdateModelResponse(model=await self._create(request.model, name))
-        model = await update(self._kit, MODELS, request.model, request.update_mask.paths)
+        full_name(request.model.name, "models", "model.name")
+        model = await update_or_create(self._kit, MODELS, request.model, request)
         return pb.UpdateModelResponse(model=model)
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Any) -> pb.DeleteModelResponse:
         name = full_name(request.name, "models", "name")
-        await delete(
-            self._kit,
-            MODELS,
-            name,
-            request.etag,
-            blockers=lambda: first_below(self._kit, name, MODEL_VERSION),
-        )
+        below = partial(first_below, self._kit, name, MODEL_VERSION)
+        await delete(self._kit, MODELS, name, request.etag, blockers=below)
         return pb.DeleteModelResponse()
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Any) -> pb.GetModelVersionResponse:
@@ -72,9 +64,7 @@ class ModelService(rpc.ModelServiceServicer):
         self, request: pb.ListModelVersionsRequest, context: Any
     ) -> pb.ListModelVersionsResponse:
         wanted = listing(request.parent, "models", "versions")
-        found, token = await list_page(
-            self._kit, MODEL_VERSION, wanted, size=request.page_size, token=request.page_token, parent_kind=MODEL
-        )
+        found, token = await list_page(self._kit, MODEL_VERSION, wanted, request, parent_kind=MODEL)
         return pb.ListModelVersionsResponse(model_versions=found, next_page_token=token)
 
     async def CreateModelVersion(
@@ -93,24 +83,15 @@ class ModelService(rpc.ModelServiceServicer):
         self, request: pb.UpdateModelVersionRequest, context: Any
     ) -> pb.UpdateModelVersionResponse:
         full_name(request.model_version.name, "versions", "model_version.name")
-        version = await update(self._kit, MODEL_VERSIONS, request.model_version, request.update_mask.paths)
+        _, version = await update(self._kit, MODEL_VERSIONS, request.model_version, request.update_mask.paths)
         return pb.UpdateModelVersionResponse(model_version=version)
 
     async def DeleteModelVersion(
         self, request: pb.DeleteModelVersionRequest, context: Any
     ) -> pb.DeleteModelVersionResponse:
         name = full_name(request.name, "versions", "name")
-        await delete(
-            self._kit,
-            MODEL_VERSIONS,
-            name,
-            request.etag,
-            blockers=lambda: self._position_with(name),
-        )
+        await delete(self._kit, MODEL_VERSIONS, name, request.etag, blockers=partial(self._position_with, name))
         return pb.DeleteModelVersionResponse()
-
-    async def _create(self, asked: pb.Model, name: str) -> pb.Model:
-        return await create(self._kit, MODELS, asked, name)
 
     def _begin_import(self, version: pb.ModelVersion) -> None:
         version.state = pb.MODEL_VERSION_STATE_IMPORTING

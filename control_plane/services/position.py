@@ -14,12 +14,11 @@ from control_plane.domain.check import check_id, full_name
 from control_plane.domain.placement import deployable
 from control_plane.domain.status import explain
 from control_plane.services.families import POSITIONS
-from control_plane.services.fleet_port import Fleet
-from control_plane.services.kit import Kit, check_etag, retried
+from control_plane.services.kit import check_etag, retried
 from control_plane.services.listing import list_page, listing
 from control_plane.services.position_live import LivePositions
 from control_plane.services.statuses import with_position_status
-from control_plane.services.writing import Guards, create, update
+from control_plane.services.writing import NO_GUARDS, Guards, create, update
 from control_plane.store.resources import APPLICATION, EDGE_SERVER, MODEL_VERSION, POSITION
 from waypost import names
 from waypost.api.control.v1 import position_pb2 as pb
@@ -27,17 +26,12 @@ from waypost.errors import Precondition
 
 
 class PositionService(LivePositions):
-    def __init__(self, kit: Kit, fleet: Fleet) -> None:
-        super().__init__(kit, fleet)
-
     async def GetPosition(self, request: pb.GetPositionRequest, context: Any) -> pb.GetPositionResponse:
         return pb.GetPositionResponse(position=await self.position(request.name))
 
     async def ListPositions(self, request: pb.ListPositionsRequest, context: Any) -> pb.ListPositionsResponse:
         wanted = listing(request.parent, "applications", "positions")
-        found, token = await list_page(
-            self._kit, POSITION, wanted, size=request.page_size, token=request.page_token, parent_kind=APPLICATION
-        )
+        found, token = await list_page(self._kit, POSITION, wanted, request, parent_kind=APPLICATION)
         shown = await with_position_status(self._kit, found)
         return pb.ListPositionsResponse(positions=shown, next_page_token=token)
 
@@ -49,36 +43,12 @@ class PositionService(LivePositions):
         return pb.CreatePositionResponse(position=created)
 
     async def UpdatePosition(self, request: pb.UpdatePositionRequest, context: Any) -> pb.UpdatePositionResponse:
-        asked = request.position
-        name = full_name(asked.name, "positions", "position.name")
+        name = full_name(request.position.name, "positions", "position.name")
         if request.allow_missing and await self._kit.resources.find(POSITION, name) is None:
-            created = await self._create(asked, name, validate_only=request.validate_only)
-            return pb.UpdatePositionResponse(position=created)
-        changes: list[int] = []
-
-        def touch(before: pb.Position, after: pb.Position) -> None:
-            """Numbers the spec anew where it changed."""
-            _refuse_deleting(before)
-            changes.clear()
-            if after.spec != before.spec:
-                after.generation = before.generation + 1
-                changes.append(after.generation)
-
-        async def guard(after: pb.Position) -> Guards:
-            return await self._guard(after) if changes else {}
-
-        updated = await update(
-            self._kit,
-            POSITIONS,
-            asked,
-            request.update_mask.paths,
-            touch=touch,
-            guard=guard,
-            validate_only=request.validate_only,
-        )
-        if changes and not request.validate_only:
-            await self._tell(updated, events.SPEC_CHANGED, f"generation {updated.generation}: {_summary(updated.spec)}")
-        return pb.UpdatePositionResponse(position=await self._shown(updated))
+            changed = await self._create(request.position, name, validate_only=request.validate_only)
+        else:
+            changed = await self._update(request)
+        return pb.UpdatePositionResponse(position=changed)
 
     async def DeletePosition(self, request: pb.DeletePositionRequest, context: Any) -> pb.DeletePositionResponse:
         """Marks it; the planner takes it from its edge server and then removes the record."""
@@ -106,6 +76,24 @@ class PositionService(LivePositions):
             await self._tell(created, events.CREATED, f"generation 1: {_summary(created.spec)}")
         return await self._shown(created)
 
+    async def _update(self, request: pb.UpdatePositionRequest) -> pb.Position:
+        before, after = await update(
+            self._kit,
+            POSITIONS,
+            request.position,
+            request.update_mask.paths,
+            touch=_renumber,
+            guard=self._guard_change,
+            validate_only=request.validate_only,
+        )
+        if after.generation > before.generation and not request.validate_only:
+            await self._tell(after, events.SPEC_CHANGED, f"generation {after.generation}: {_summary(after.spec)}")
+        return await self._shown(after)
+
+    async def _guard_change(self, before: pb.Position, after: pb.Position) -> Guards:
+        """A spec that stays may name what may not be deployed any more: it is served on."""
+        return await self._guard(after) if after.generation > before.generation else NO_GUARDS
+
     async def _guard(self, position: pb.Position) -> Guards:
         """The edge server exists, and the version may be deployed. Raises: Precondition, with the reason and a hint."""
         spec = position.spec
@@ -131,14 +119,17 @@ def _number(position: pb.Position) -> None:
     position.generation = 1
 
 
-def _refuse_deleting(position: pb.Position) -> None:
-    if position.HasField("delete_time"):
+def _renumber(before: pb.Position, after: pb.Position) -> None:
+    """A spec that changes gets the next generation. Raises: Precondition(POSITION_DELETING)."""
+    if before.HasField("delete_time"):
         raise Precondition(
             "POSITION_DELETING",
-            f"position {names.short(position.name)!r} is being deleted",
+            f"position {names.short(before.name)!r} is being deleted",
             "wait until it is gone, then create it anew",
-            name=position.name,
+            name=before.name,
         )
+    if after.spec != before.spec:
+        after.generation = before.generation + 1
 
 
 def _summary(spec: pb.PositionSpec) -> str:

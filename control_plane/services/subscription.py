@@ -27,9 +27,7 @@ class SubscriptionService(rpc.SubscriptionServiceServicer):
         self, request: pb.ListSubscriptionsRequest, context: Any
     ) -> pb.ListSubscriptionsResponse:
         wanted = Listing("", "subscriptions")
-        found, token = await list_page(
-            self._kit, SUBSCRIPTION, wanted, size=request.page_size, token=request.page_token
-        )
+        found, token = await list_page(self._kit, SUBSCRIPTION, wanted, request)
         shown = await with_subscription_status(self._kit, found)
         return pb.ListSubscriptionsResponse(subscriptions=shown, next_page_token=token)
 

@@ -6,8 +6,9 @@ is not, it begins anew (`retried`). Nothing else than the store's revisions guar
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from control_plane.domain.check import check_known
@@ -30,7 +31,6 @@ class Family(Generic[M]):
     """What writing needs to know of a kind of resource."""
 
     kind: Kind[M]
-    collection: str
     check: Callable[[M], None]
     """Raises Invalid."""
     writable: tuple[str, ...]
@@ -44,7 +44,7 @@ class Family(Generic[M]):
         return self.kind.kind.replace("_", " ")
 
 
-async def no_guards(resource: Message) -> Guards:
+async def no_guards(*_: Message) -> Guards:
     return NO_GUARDS
 
 
@@ -93,32 +93,51 @@ async def update(
     paths: Sequence[str],
     *,
     touch: Callable[[M, M], None] = lambda before, after: None,
-    guard: Callable[[M], Awaitable[Guards]] = no_guards,
+    guard: Callable[[M, M], Awaitable[Guards]] = no_guards,
     validate_only: bool = False,
-) -> M:
+) -> tuple[M, M]:
     """Changes the resource `request.name` by what `paths` name; writes nothing where nothing changes.
 
-    touch: called with what was and what will be, to set what follows from the change.
+    touch: called with what was and what will be, to set what follows from the change. guard: further checks against
+    other resources; returns what they read.
+    Returns what was and what is.
     Raises: NotFound, Invalid, Conflict(ETAG_MISMATCH), Precondition(OWNED_BY_SUBSCRIPTION), and what `guard` raises.
     """
-
     check_known(request, family.kind.kind)
 
-    async def attempt() -> M:
-        before = await kit.resources.get(family.kind, request.name)
-        check_etag(request.etag, before.message.etag, request.name)
-        after = merged(
-            before.message, request, await _paths(kit, family, before.message, request, paths), family.writable
-        )
-        if after == before.message:
-            return after
-        await _refuse_owned(kit, family, before.message, after)
-        touch(before.message, after)
+    async def attempt() -> tuple[M, M]:
+        stored = await kit.resources.get(family.kind, request.name)
+        before = stored.message
+        check_etag(request.etag, before.etag, request.name)
+        after = merged(before, request, await _paths(kit, family, before, request, paths), family.writable)
+        if after == before:
+            return before, after
+        await _refuse_owned(kit, family, before, after)
+        touch(before, after)
         after.update_time.CopyFrom(kit.timestamp())
         family.check(after)
-        return await _put(kit, family, after, {after.name: before.revision, **await guard(after)}, validate_only)
+        expect = {after.name: stored.revision, **await guard(before, after)}
+        return before, await _put(kit, family, after, expect, validate_only)
 
     return await retried(attempt)
+
+
+class UpdateRequest(Protocol):
+    """What a request for an update has besides the resource."""
+
+    @property
+    def update_mask(self) -> FieldMask: ...
+
+    @property
+    def allow_missing(self) -> bool: ...
+
+
+async def update_or_create(kit: Kit, family: Family[M], asked: M, request: UpdateRequest) -> M:
+    """`update`, or where there is nothing to update and the request allows it, `create` (AIP-134)."""
+    if request.allow_missing and await kit.resources.find(family.kind, asked.name) is None:
+        return await create(kit, family, asked, asked.name)
+    _, updated = await update(kit, family, asked, request.update_mask.paths)
+    return updated
 
 
 async def _paths(kit: Kit, family: Family[M], before: M, request: M, paths: Sequence[str]) -> Sequence[str]:

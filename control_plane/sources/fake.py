@@ -49,6 +49,8 @@ class FakePlatform:
         self.withheld: set[str] = set()
         self.garbled: set[str] = set()
         self.reports: list[list[DeployedVersion]] = []
+        self.subscribers: set[str] = set()
+        """Names under which somebody has activated over gRPC."""
         self.fetched: list[tuple[str, int]] = []
         """(digest, offset) of every fetch."""
         self.revoked = False
@@ -221,6 +223,7 @@ class FakeTrainingService(training_pb2_grpc.TrainingServiceServicer):
 
     async def Activate(self, request: ActivateRequest, context: Any) -> ActivateResponse:  # noqa: N802
         token = self._platform.activate(request.activation_token)
+        self._platform.subscribers.add(request.subscriber)
         return ActivateResponse(access_token=token, source=self._platform.name)
 
     async def Subscribe(self, request: SubscribeRequest, context: Any) -> AsyncIterator[SubscribeResponse]:  # noqa: N802

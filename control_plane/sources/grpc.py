@@ -122,6 +122,6 @@ def _tls(endpoint: str, ca_pem: str) -> Tls | None:
         raise Precondition(
             "INSECURE_ADDRESS",
             f"training platform {endpoint} is on another machine and the subscription names no roots to trust",
-            "create the subscription with ca_pem (`--ca FILE`)",
+            "create the subscription with ca_pem (`--ca-file FILE`)",
         )
     return None

@@ -145,7 +145,11 @@ def _try_sqlite(path: str) -> None:
 
 def _postgres_engine(url: URL) -> AsyncEngine:
     """A connection is tried before it is used: a server that was started anew is not noticed otherwise."""
-    return create_async_engine(url, pool_size=CONNECTIONS_MAX, max_overflow=0, pool_pre_ping=True)
+    try:
+        return create_async_engine(url, pool_size=CONNECTIONS_MAX, max_overflow=0, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        hint = "pip install 'waypost-platform[postgresql]'"
+        raise Invalid("BAD_STORE_URL", f"this installation cannot use PostgreSQL: {error}", hint) from error
 
 
 def _sqlite_engine(url: URL, connections: int) -> AsyncEngine:
@@ -201,10 +205,8 @@ def translate(cause: BaseException | None, error: BaseException) -> MeshError:
         return DataLoss("STORE_DAMAGED", f"the store is damaged: {cause}", "restore it from a backup")
     if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return _unreachable(cause or error)
-    lost = (
-        isinstance(error, InternalError) and not state
-    )  # asyncpg, whose connection broke in the middle of a statement
-    if lost or state[:2] in ("08", "28", "3D", "53", "57"):
+    cut_off = isinstance(error, InternalError) and not state  # asyncpg, in the middle of a statement
+    if cut_off or state[:2] in ("08", "28", "3D", "53", "57"):
         return _unreachable(cause or error)
     raise error  # a statement of ours is wrong: a fault, not a state of the world
 

@@ -13,8 +13,6 @@ from control_plane.store.statements import batches, upsert, within
 from control_plane.store.wake import Wake
 
 CHANGES_MAX = 1000  # rows per `changes`; a put of more rows than this is split, so that each call gets further
-
-
 TOMBSTONES_MAX = 10_000  # watchers are moments behind, not hours
 _EXISTS = observed.c.body.is_not(None)
 

@@ -1,19 +1,17 @@
 """Observed rows: which exist, who writes them, what their bytes are.
 
-| kind            | name                          | body                        | written by          |
-|-----------------|-------------------------------|-----------------------------|---------------------|
-| POSITION_REPORT | edge server + "/" + position  | link.v1.PositionReport      | fleet, from status  |
-| EDGE_SERVER     | `edgeServers/{edge_server}`   | control.v1.EdgeServerStatus | fleet               |
-| SUBSCRIPTION    | `subscriptions/{..}`          | control.v1.SubscriptionStatus | sources           |
-| SESSION         | `edgeServers/{edge_server}`   | fleet's own                 | fleet               |
-| SOURCE          | `subscriptions/{..}`          | sources' own                | sources             |
+| kind            | name                            | body                          | written by         |
+|-----------------|---------------------------------|-------------------------------|--------------------|
+| POSITION_REPORT | edge server + "/" + position    | link.v1.PositionReport        | fleet, from status |
+| EDGE_SERVER     | `edgeServers/{edge_server}`     | control.v1.EdgeServerStatus   | fleet              |
+| SUBSCRIPTION    | `subscriptions/{subscription}`  | control.v1.SubscriptionStatus | registry           |
 
 A position's report is kept per edge server, because after a move two servers speak of it for a while; what counts is
 the report of the server that the spec names, with the uid of the position as it is now. The whole report is kept, not
 its status alone: the planner needs `gone`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from control_plane.store.base import ObservedRow, ObservedStore
 from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
@@ -23,8 +21,6 @@ from waypost.api.link.v1.agent_link_pb2 import PositionReport
 POSITION_REPORT = "position_report"
 EDGE_SERVER = "edge_server"
 SUBSCRIPTION = "subscription"
-SESSION = "session"
-SOURCE = "source"
 
 
 def report_name(edge_server: str, position: str) -> str:
@@ -56,12 +52,6 @@ async def read_reports(observed: ObservedStore, pairs: Iterable[tuple[str, str]]
     wanted = {report_name(*pair): pair[1] for pair in pairs}
     rows = await observed.read(POSITION_REPORT, wanted)
     return {wanted[name]: PositionReport.FromString(body) for name, body in rows.items()}
-
-
-async def all_reports(observed: ObservedStore, edge_server: str = "") -> Sequence[tuple[str, str, PositionReport]]:
-    """(edge server, position, report) of one edge server, or of all."""
-    rows = await observed.scan(POSITION_REPORT, f"{edge_server}/" if edge_server else "")
-    return [(*split_report_name(row.name), PositionReport.FromString(row.body)) for row in rows]
 
 
 async def read_edge_servers(observed: ObservedStore, wanted: Iterable[str]) -> dict[str, EdgeServerStatus]:

@@ -1,24 +1,17 @@
-"""Every store against the same suite.
-
-PostgreSQL needs a server: WAYPOST_TEST_POSTGRES=postgresql://user@host/database, where the user may create databases.
-"""
+"""Every store against the same suite. PostgreSQL needs a server: `make test-postgres` starts one."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from control_plane.store import Stores, open_stores
 from control_plane.store import open as open_module
+from control_plane.store import open_stores
+from tests import postgres
 from tests.contract.store_suite import DurableStoreSuite, Open, StoreSuite, put, scenario
 from waypost.errors import Unavailable
-
-POSTGRES = os.environ.get("WAYPOST_TEST_POSTGRES", "")
 
 
 class TestMemory(StoreSuite):
@@ -33,20 +26,13 @@ class TestSqliteFile(DurableStoreSuite):
         return lambda: open_stores(f"sqlite:///{tmp_path}/store.db")
 
 
-if POSTGRES:
+if postgres.SERVER:
 
     class TestPostgres(DurableStoreSuite):
         @pytest.fixture
         def opened(self) -> Iterator[Open]:
-            name = f"waypost_{uuid4().hex}"
-            asyncio.run(_on_server(f"CREATE DATABASE {name}"))
-            url = f"{POSTGRES.rpartition('/')[0]}/{name}"
-
-            def connect() -> AbstractAsyncContextManager[Stores]:
-                return open_stores(url)
-
-            yield connect
-            asyncio.run(_on_server(f"DROP DATABASE {name} WITH (FORCE)"))
+            with postgres.database() as url:
+                yield lambda: open_stores(url)
 
         @scenario
         async def test_a_notification_wakes_before_the_next_poll(
@@ -65,7 +51,7 @@ if POSTGRES:
 else:
 
     def test_postgres_keeps_the_same_promises() -> None:
-        pytest.skip("WAYPOST_TEST_POSTGRES does not name a PostgreSQL server")
+        pytest.skip("no PostgreSQL server is named; `make test-postgres` starts one")
 
 
 @scenario
@@ -76,13 +62,3 @@ async def test_a_server_that_is_not_there_is_named_unreachable() -> None:
             async with open_stores(f"postgresql://waypost@127.0.0.1:{held.getsockname()[1]}/waypost"):
                 pass
     assert refused.value.reason == "STORE_UNREACHABLE"
-
-
-async def _on_server(statement: str) -> None:
-    import asyncpg
-
-    connection = await asyncpg.connect(POSTGRES)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from grpc_status import rpc_status
 
 from console.contexts import Context
 from console.kinds import KINDS, POSITION, VERSION, Kind
@@ -33,7 +32,7 @@ from waypost.api.control.v1 import (
     watch_pb2,
 )
 from waypost.errors import AlreadyExists, MeshError, NotFound, Unauthenticated
-from waypost.rpc import to_status
+from waypost.rpc.status import DETAILS_KEY, to_status
 
 TOKEN = "wp1_test"
 PAGE = 2  # small, so that every list of a test has several pages
@@ -141,14 +140,14 @@ class FakePlatform:
                 self._check_token(context)
                 return self._answer(method, request)
             except MeshError as error:
-                context.abort_with_status(rpc_status.to_status(to_status(error)))
+                _abort(context, error)
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             try:
                 self._check_token(context)
                 yield from self._answer(method, request)
             except MeshError as error:
-                context.abort_with_status(rpc_status.to_status(to_status(error)))
+                _abort(context, error)
 
         return stream if streams else answer
 
@@ -257,6 +256,11 @@ class FakePlatform:
                 if news:
                     self._changed.notify_all()
                 self._changed.wait(timeout=0.2)
+
+
+def _abort(context: grpc.ServicerContext, error: MeshError) -> None:
+    context.set_trailing_metadata(((DETAILS_KEY, to_status(error).SerializeToString()),))
+    context.abort(error.code, error.message)
 
 
 def _matches(name: str, wanted: list[str]) -> bool:

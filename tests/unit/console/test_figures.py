@@ -28,7 +28,7 @@ def metrics() -> PositionMetrics:
     latency.add(0.010, 5)
     shown = PositionMetrics(
         window_ms=2000, requests=100, errors=2, queue_depth=3, cpu=0.5, cpu_share=0.25, memory_bytes=120 << 20,
-        memory_share=0.01, latency=latency.to_proto(),
+        memory_share=0.01, latency=latency.to_proto(), loops_failed=3, loops_late=1,
     )  # fmt: skip
     shown.replicas.add(id="r-aaaaaa", requests=100, cpu=0.4, memory_bytes=60 << 20, latency=latency.to_proto())
     return shown
@@ -43,6 +43,7 @@ requests        50.0/s  ▁▅█
              1.0/s errors, 0.0/s late, 3 waiting
 latency      p50   981 µs   p95   981 µs   p99  10.2 ms
 closed loop  nothing measured
+             1.5/s failed, 0.5/s late
 cpu          0.50 (25.0 % of the server)
 memory       120 MiB (1.0 % of the server)
 
@@ -67,7 +68,8 @@ def test_a_line_for_programs_has_null_where_nothing_was_measured() -> None:
     line = figures.record(position(), None, 1_700_000_000.25)
     assert line["time"] == "2023-11-14T22:13:20.250Z"
     assert (line["state"], line["replicas_ready"], line["figures"]) == ("IN_SERVICE", 2, None)
-    assert figures.record(position(), metrics(), 0.0)["figures"]["latency"]["count"] == 100
+    shown = figures.record(position(), metrics(), 0.0)["figures"]
+    assert (shown["latency"]["count"], shown["loops_failed_per_s"], shown["loops_late_per_s"]) == (100, 1.5, 0.5)
 
 
 def test_bars_show_the_newest_values_scaled_to_the_largest() -> None:

@@ -98,3 +98,19 @@ def test_wrong_usage_says_what_is_wrong_and_where_to_read(
 def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.strip().count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "extra"),
+    [(["status"], "console.cli.root", "console"), (["agent", "--help"], "edge_agent.app", "agent")],
+)
+def test_an_installation_without_what_a_command_needs_says_how_to_get_it(
+    arguments: list[str],
+    missing: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert cli.main(arguments) == 1
+    assert f"hint: install what it needs: pip install 'waypost-platform[{extra}]'" in capsys.readouterr().err

@@ -77,8 +77,11 @@ def test_the_last_report_of_a_subscriber_counts(tmp_path):
     deployments = Deployments(tmp_path)
     deployments.report("edge", training_pb2.ReportDeploymentRequest(versions=[deployed]))
     deployments.report("other", training_pb2.ReportDeploymentRequest(versions=[deployed]))
+    assert deployments.positions() == {("a", "m", "1"): {"p1", "p2"}}
     deployments.report("other", training_pb2.ReportDeploymentRequest())
-    assert Deployments(tmp_path).positions() == {("a", "m", "1"): ["p1", "p2"]}
+    assert Deployments(tmp_path).positions() == {("a", "m", "1"): {"p1", "p2"}}
+    deployments.report("edge", training_pb2.ReportDeploymentRequest())
+    assert Deployments(tmp_path).positions() == {}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from control_plane.domain.plan import plan
 from control_plane.domain.types import (
-    EMPTY,
     Desired,
     Held,
     HeldReason,
@@ -77,7 +76,8 @@ histories = st.lists(st.tuples(policies, inventories), min_size=1, max_size=3)
 
 def run(history: Sequence[tuple[Policy, Inventory]]) -> list[tuple[Policy, Desired, Inventory, Plan]]:
     """(policy, parent, inventory, plan) of each step; each plan is committed one revision after it was made."""
-    steps, parent = [], EMPTY
+    steps: list[tuple[Policy, Desired, Inventory, Plan]] = []
+    parent: Desired = {}
     for revision, (policy, inventory) in enumerate(history, 1):
         policy = replace(policy, revision=revision)
         result = plan(policy, parent, inventory, now_s=NOW)
@@ -221,7 +221,7 @@ NOTHING = Inventory({}, frozenset())
 
 
 def test_a_withdrawn_version_that_serves_serves_on_even_when_its_position_moves() -> None:
-    first = plan(world(), EMPTY, NOTHING, now_s=NOW)
+    first = plan(world(), {}, NOTHING, now_s=NOW)
     withdrawn = plan(world(state=VersionState.WITHDRAWN), first.desired, NOTHING, now_s=NOW)
     assert withdrawn.desired == first.desired
     moved = plan(world(state=VersionState.WITHDRAWN, edge_server=SERVERS[1]), first.desired, NOTHING, now_s=NOW)
@@ -230,7 +230,7 @@ def test_a_withdrawn_version_that_serves_serves_on_even_when_its_position_moves(
 
 
 def test_a_version_that_was_refused_is_not_proposed_again_until_the_refusal_is_cleared() -> None:
-    first = plan(world(), EMPTY, NOTHING, now_s=NOW)
+    first = plan(world(), {}, NOTHING, now_s=NOW)
     refused = Inventory({"uid": frozenset({"digest-1"})}, frozenset())
     wanted = world(model_version=VERSIONS[1], generation=2)
     held = plan(wanted, first.desired, refused, now_s=NOW)
@@ -242,18 +242,18 @@ def test_a_version_that_was_refused_is_not_proposed_again_until_the_refusal_is_c
 
 
 def test_a_position_in_deletion_whose_edge_server_is_no_more_is_finished() -> None:
-    first = plan(world(), EMPTY, NOTHING, now_s=NOW)
+    first = plan(world(), {}, NOTHING, now_s=NOW)
     without = replace(world(deleting=True), edge_servers=frozenset(SERVERS[1:2]))
     assert plan(without, first.desired, NOTHING, now_s=NOW).finished == {POSITIONS[0]}
 
 
 def test_a_new_generation_is_the_revision_after_the_one_planned_from() -> None:
-    first = plan(world(), EMPTY, NOTHING, now_s=NOW)
+    first = plan(world(), {}, NOTHING, now_s=NOW)
     assert first.desired[SERVERS[0]][POSITIONS[0]].generation == 8
 
 
 def test_a_position_made_anew_under_an_old_name_inherits_nothing() -> None:
-    first = plan(world(), EMPTY, NOTHING, now_s=NOW)
+    first = plan(world(), {}, NOTHING, now_s=NOW)
     anew = world(state=VersionState.WITHDRAWN, uid="another")
     second = plan(anew, first.desired, NOTHING, now_s=NOW)
     assert second.desired[SERVERS[0]] == {}
@@ -261,7 +261,7 @@ def test_a_position_made_anew_under_an_old_name_inherits_nothing() -> None:
 
 
 def test_a_version_made_anew_under_an_old_name_is_another_version() -> None:
-    first = plan(world(), EMPTY, NOTHING, now_s=NOW)
+    first = plan(world(), {}, NOTHING, now_s=NOW)
     policy = world(state=VersionState.IMPORTING)
     remade = Version(VersionContent(VERSIONS[0], "digest-remade", b"r"), VersionState.IMPORTING)
     second = plan(replace(policy, versions={VERSIONS[0]: remade}), first.desired, NOTHING, now_s=NOW)
@@ -270,7 +270,7 @@ def test_a_version_made_anew_under_an_old_name_is_another_version() -> None:
 
 
 def test_of_two_servers_that_were_told_of_a_position_the_one_in_its_spec_counts_and_else_the_first_by_name() -> None:
-    item = plan(world(), EMPTY, NOTHING, now_s=NOW).desired[SERVERS[0]][POSITIONS[0]]
+    item = plan(world(), {}, NOTHING, now_s=NOW).desired[SERVERS[0]][POSITIONS[0]]
     on_both = {SERVERS[1]: {POSITIONS[0]: item}, SERVERS[0]: {POSITIONS[0]: item}}
     for named, holder in ((SERVERS[1], SERVERS[1]), (SERVERS[2], SERVERS[0])):
         leaving = plan(world(edge_server=named, deleting=True), on_both, NOTHING, now_s=NOW)

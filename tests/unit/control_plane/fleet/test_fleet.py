@@ -8,7 +8,11 @@ from control_plane.store import Delete
 from control_plane.store.observed_rows import POSITION_REPORT, report_name
 from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
 from tests.unit.control_plane.scenario import scenario, until
-from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EDGE_SERVER_STATE_DISCONNECTED
+from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_CONNECTED,
+    EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServerStatus,
+)
 from waypost.api.control.v1.position_pb2 import POSITION_STATE_IN_SERVICE, PositionMetrics, PositionStatus
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
@@ -170,20 +174,31 @@ async def test_a_lost_agent_is_given_up_when_its_lease_is_over_and_not_before() 
 
 
 @scenario
-async def test_after_a_restart_an_agent_that_does_not_come_back_is_given_up() -> None:
+async def test_after_a_restart_nobody_is_connected_and_who_stays_away_is_given_up() -> None:
     async with world() as here:
         await here.edge_server()
-        async with here.agent() as agent:
-            await until(lambda: agent.epoch == 1)
+        async with here.agent():
+
+            async def is_connected() -> bool:
+                return (await here.status()).state == EDGE_SERVER_STATE_CONNECTED
+
+            await until(is_connected)
             successor = new_fleet(here.stores)  # as the next process would be, with the row as it was
             await successor.open()
+            assert _why_away(await here.status()) == "LINK_LOST"
             task = here.tasks.create_task(successor.run())
 
             async def is_given_up() -> bool:
-                return (await here.status()).state == EDGE_SERVER_STATE_DISCONNECTED
+                return _why_away(await here.status()) == "AGENT_LOST"
 
             await until(is_given_up)
             task.cancel()
+
+
+def _why_away(status: EdgeServerStatus) -> str:
+    """Reason why the agent is not connected."""
+    assert status.state == EDGE_SERVER_STATE_DISCONNECTED
+    return next(judged.reason for judged in status.conditions if judged.type == "AgentConnected")
 
 
 @scenario

@@ -1,12 +1,17 @@
 """Metrics added up, and edge servers' statuses step by step."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.fleet import status
 from control_plane.fleet.figures import Figures, merged
 from control_plane.fleet.rows import Observation, Rows
-from control_plane.store import ObservedRow, open_stores
+from control_plane.store import ObservedRow, database, open_stores
 from mesh.metrics import Histogram
 from tests.unit.control_plane.scenario import scenario
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE, Condition
@@ -18,6 +23,7 @@ from waypost.api.control.v1.edge_server_pb2 import (
 )
 from waypost.api.control.v1.position_pb2 import PositionMetrics
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
+from waypost.errors import Unavailable
 
 
 @st.composite
@@ -30,6 +36,9 @@ def windows(draw: st.DrawFn) -> PositionMetrics:
         window_ms=draw(st.integers(1, 10_000)),
         requests=draw(st.integers(0, 1000)),
         errors=draw(st.integers(0, 1000)),
+        deadline_misses=draw(st.integers(0, 1000)),
+        loops_failed=draw(st.integers(0, 1000)),
+        loops_late=draw(st.integers(0, 1000)),
         cpu=draw(st.floats(0, 64)),
         memory_bytes=draw(st.integers(0, 1 << 40)),
         queue_depth=draw(st.integers(0, 100)),
@@ -40,8 +49,8 @@ def windows(draw: st.DrawFn) -> PositionMetrics:
 @given(st.lists(windows(), min_size=1, max_size=6))
 def test_a_minute_is_the_sum_of_its_windows(parts: list[PositionMetrics]) -> None:
     whole = merged(parts)
-    assert whole.requests == sum(part.requests for part in parts)
-    assert whole.window_ms == sum(part.window_ms for part in parts)
+    for field in ("window_ms", "requests", "errors", "deadline_misses", "loops_failed", "loops_late"):
+        assert getattr(whole, field) == sum(getattr(part, field) for part in parts)
     assert sum(whole.latency.counts) == sum(sum(part.latency.counts) for part in parts)
     assert whole.queue_depth == max(part.queue_depth for part in parts)
     low, high = min(part.cpu for part in parts), max(part.cpu for part in parts)
@@ -56,6 +65,19 @@ def test_adding_up_step_by_step_is_adding_up_at_once(
     assert stepwise.latency == at_once.latency
     assert (stepwise.requests, stepwise.window_ms) == (at_once.requests, at_once.window_ms)
     assert abs(stepwise.cpu - at_once.cpu) < 1e-6
+
+
+def test_a_sum_leaves_out_nothing_but_single_replicas() -> None:
+    measured = Histogram()
+    measured.add(0.5)
+    counts = {"requests": 9, "errors": 8, "deadline_misses": 7, "queue_depth": 6, "loops_failed": 5, "loops_late": 4}
+    loads = {"cpu": 0.5, "memory_bytes": 3, "cpu_share": 0.25, "memory_share": 0.125}
+    window = PositionMetrics(name="p", window_ms=1024, **counts, **loads)
+    window.time.FromSeconds(60)
+    for histogram in (window.latency, window.closed_loop):
+        histogram.CopyFrom(measured.to_proto())
+    assert {field.name for field, _ in window.ListFields()} == set(window.DESCRIPTOR.fields_by_name) - {"replicas"}
+    assert merged([window]) == window
 
 
 def test_a_minute_is_told_once_when_it_is_over() -> None:
@@ -91,6 +113,25 @@ async def test_a_change_is_written_at_once_and_figures_wait_for_the_next_beat() 
         assert await seen("b 1", "b") == b"b 1"
         await rows.flush()
         assert await stores.observed.read("kind", ["name"]) == {"name": b"b 1"}
+
+
+def test_what_the_store_could_not_take_is_written_with_the_next_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.01)
+
+    @scenario
+    async def run() -> None:
+        async with open_stores(f"sqlite:///{tmp_path}/store.db") as stores:
+            rows = Rows(stores.observed)
+            with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as somebody_else:
+                somebody_else.execute("BEGIN IMMEDIATE")
+                with pytest.raises(Unavailable):
+                    await rows.put([Observation(row("a 1"), b"a")])
+            await rows.flush()
+            assert await stores.observed.read("kind", ["name"]) == {"name": b"a 1"}
+
+    run()
 
 
 @scenario
@@ -134,6 +175,18 @@ def test_the_agent_has_no_say_in_conditions_about_its_link() -> None:
         ("AgentConnected", "LINK_LOST"),
         ("GatewayReady", ""),
     ]
+
+
+def test_after_a_restart_nobody_is_connected_who_has_not_called() -> None:
+    before = status.connected(EdgeServerStatus(), now=100)
+    after = status.restarted(before, now=200)
+    assert after.state == EDGE_SERVER_STATE_DISCONNECTED
+    assert "restarted" in after.message
+    (lost,) = after.conditions
+    assert (lost.type, lost.reason, lost.since.seconds) == ("AgentConnected", "LINK_LOST", 200)
+    assert status.lease_over(after, "cp:7601", now=230).conditions[0].since.seconds == 200
+    back = status.connected(after, now=201)
+    assert (back.state, back.connected_since_time.seconds) == (EDGE_SERVER_STATE_CONNECTED, 201)
 
 
 def test_being_heard_is_no_change_worth_telling() -> None:

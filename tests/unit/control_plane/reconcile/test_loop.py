@@ -3,11 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pytest
+
+from control_plane.reconcile import loop
 from control_plane.reconcile.loop import Reconciler
 from control_plane.store import Delete, Stores, open_stores
-from control_plane.store.observed_rows import POSITION_REPORT, report_row
+from control_plane.store.observed_rows import POSITION_REPORT, report_name, report_row
 from control_plane.store.resources import (
+    CREDENTIAL,
     DESIRED,
     EDGE_SERVER,
     MODEL_VERSION,
@@ -15,14 +20,16 @@ from control_plane.store.resources import (
     Resources,
     desired_name,
 )
+from mesh import clock
 from tests.unit.control_plane.scenario import scenario, until
+from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_APPLICATION, Credential
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.control.v1.model_pb2 import (
     MODEL_VERSION_STATE_AVAILABLE,
     MODEL_VERSION_STATE_IMPORTING,
     ModelVersion,
 )
-from waypost.api.control.v1.position_pb2 import Position, PositionSpec, PositionStatus
+from waypost.api.control.v1.position_pb2 import Position, PositionSpec, PositionStatus, RejectedVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment, PositionReport
 
 TOWER = "edgeServers/tower"
@@ -39,8 +46,8 @@ class World:
         kinds = {EdgeServer: EDGE_SERVER, ModelVersion: MODEL_VERSION, Position: POSITION}
         await self.stores.records.commit([kinds[type(each)].encode(each.name, each) for each in messages])
 
-    async def report(self, **fields: object) -> None:
-        report = PositionReport(uid="u1", status=PositionStatus(), **fields)
+    async def report(self, **fields: Any) -> None:
+        report = PositionReport(uid="u1", **fields)
         await self.stores.observed.put([report_row(TOWER, CELL, report)])
 
     async def told(self, edge_server: str = TOWER) -> dict[str, PositionAssignment]:
@@ -172,6 +179,46 @@ async def test_reports_that_say_nothing_new_change_no_plan() -> None:
             return await here.stores.records.revision() == settled + 2
 
         await until(is_settled)
+
+
+@scenario
+async def test_a_rejection_that_its_edge_server_takes_back_is_planned_upon() -> None:
+    async with world() as here:
+        await here.put(edge_server(), version(V1), version(V2), position())
+        await until(lambda: becomes(here, V1))
+        refused = PositionStatus(rejected=[RejectedVersion(model_version=V2, digest=version(V2).digest)])
+        await here.report(status=refused)
+        await here.put(position(V2, generation=2))
+
+        async def is_told_of(generation: int) -> bool:
+            return (await here.told())[CELL].generation == generation
+
+        await until(lambda: is_told_of(2))
+        assert await here.version_told() == V1
+        await here.stores.observed.delete(POSITION_REPORT, [report_name(TOWER, CELL)])
+        await until(lambda: becomes(here, V2))
+
+
+@scenario
+async def test_a_token_that_expires_leaves_the_desired_state_however_much_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "REPLAN_S", 0.05)
+    async with world() as here:
+        credential = Credential(name=f"{APPLICATION}/credentials/x", kind=CREDENTIAL_KIND_APPLICATION)
+        credential.expire_time.FromSeconds(int(clock.now()) + 2)
+        await here.stores.records.commit([CREDENTIAL.encode(credential.name, credential)])
+        await here.put(edge_server(), version(V1), position())
+
+        async def tokens() -> int:
+            await here.report(status=PositionStatus(message=str(clock.now())))  # there is always news
+            return len((await here.told())[CELL].tokens) if await here.told() else -1
+
+        async def is_told(count: int) -> bool:
+            return await tokens() == count
+
+        await until(lambda: is_told(1))
+        await until(lambda: is_told(0))
 
 
 @scenario

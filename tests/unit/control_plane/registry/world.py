@@ -12,15 +12,20 @@ from control_plane.artifacts import ArtifactStore
 from control_plane.registry.registry import Registry
 from control_plane.sources.fake import FakePlatform, FakeSource
 from control_plane.store import Stores, open_stores
+from control_plane.store.observed_rows import report_row
 from control_plane.store.resources import MODEL_VERSION, SUBSCRIPTION, Resources
 from mesh.clock import RandomIds
+from tests.unit.control_plane.scenario import until
 from waypost.api.control.v1.model_pb2 import ModelVersion, ModelVersionState, Signature, TensorSpec
+from waypost.api.control.v1.position_pb2 import PositionStatus, ServingVersion
 from waypost.api.control.v1.subscription_pb2 import Subscription, SubscriptionSpec, SubscriptionStatus
+from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.errors import Invalid, MeshError
 
 PROJECT_NAME = "projects/uav"
 LAB = "subscriptions/lab"
-MODEL = f"{PROJECT_NAME}/applications/path/models/tcn"
+APPLICATION_NAME = f"{PROJECT_NAME}/applications/path"
+MODEL = f"{APPLICATION_NAME}/models/tcn"
 SIGNATURE = Signature(inputs=[TensorSpec(name="x", datatype="FP32", shape=[-1, 4])])
 
 
@@ -79,6 +84,30 @@ class World:
     async def sequence(self, name: str = LAB) -> int:
         return (await self.status(name)).sequence
 
+    async def becomes(self, version: str, state: str) -> None:
+        """Waits until a version has a state."""
+
+        async def is_so() -> bool:
+            return await self.state(version) == state
+
+        await until(is_so)
+
+    async def heard(self, sequence: int, name: str = LAB) -> None:
+        """Waits until a subscription has come as far as a sequence of its source."""
+
+        async def is_so() -> bool:
+            return await self.sequence(name) == sequence
+
+        await until(is_so)
+
+    async def serves(self, version: str) -> str:
+        """An edge server reports that a version serves; returns the position."""
+        serving = ServingVersion(model_version=version_name(version), weight=100, replicas_ready=1)
+        report = PositionReport(uid="u", status=PositionStatus(serving=[serving]))
+        position = f"{APPLICATION_NAME}/positions/tower"
+        await self.stores.observed.put([report_row("edgeServers/e", position, report)])
+        return position
+
     async def reasons(self) -> list[str]:
         """Of all events, oldest first."""
         return [event.reason for event in reversed(await self.stores.events.newest(limit=1000))]
@@ -109,3 +138,11 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with open_stores("sqlite://") as stores:
         yield World(stores, ArtifactStore(tmp_path / "artifacts").open(), tmp_path / "packages")
+
+
+@asynccontextmanager
+async def subscribed(tmp_path: Path, platform: FakePlatform) -> AsyncIterator[World]:
+    """A world with a subscription to the platform, and nobody at work yet."""
+    async with world(tmp_path) as here:
+        await here.subscribe(platform)
+        yield here

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def test_an_address_that_names_no_store_is_refused(url: str) -> None:
     with pytest.raises(Invalid) as refused:
         database.connect(url)
     assert refused.value.reason == "BAD_STORE_URL"
+
+
+def test_an_installation_without_a_driver_for_postgresql_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(Invalid) as refused:
+        database.connect("postgresql://waypost@localhost/waypost")
+    assert "[postgresql]" in refused.value.hint
 
 
 def test_a_refused_address_never_shows_its_password() -> None:
