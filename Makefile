@@ -4,12 +4,13 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3))
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST := $(VENV)/lowest
 
 # Every process of the platform imports the same modules: without bytecode each start costs a second.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance docs-test lint format types imports protos gen clean
+.PHONY: help demo stop test unit contract sim integration conformance docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +32,7 @@ demo: $(INSTALLED)  ## The platform up, a real model at a position, an xApp call
 stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
-test: $(INSTALLED)  ## Everything below but lint: unit, contract, sim, integration, conformance, docs
+test: $(INSTALLED)  ## Unit, contract, sim, integration, conformance, e2e, docs
 	@$(BIN)/python -m pytest --quiet
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
@@ -52,6 +53,22 @@ conformance: $(INSTALLED)  ## Stock clients against our hosts
 
 docs-test: $(INSTALLED)  ## Every example of the docs
 	@$(BIN)/python -m pytest --quiet tests/docs
+
+test-postgres: $(INSTALLED)  ## The store and the control plane on a real PostgreSQL (apt-get install postgresql)
+	@$(BIN)/python tools/with_postgres.py $(BIN)/python -m pytest --quiet -k postgres \
+		tests/contract/test_stores.py tests/integration/test_control_plane.py
+
+# Without a cache, so that `pytest --last-failed` still means the tests of the environment that people use.
+lowest: $(LOWEST)/.installed  ## Unit, contract and one whole platform on the oldest versions that we allow
+	@$(LOWEST)/bin/python -m pytest --quiet -p no:cacheprovider tests/unit tests/contract \
+		tests/integration/test_cli.py::test_a_platform_from_nothing_to_an_answer_and_to_nothing_again
+
+$(LOWEST)/.installed: $(INSTALLED)
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --only-binary :all: \
+		--editable sdk/python --editable ".[all,postgresql,demo,test]"
+	@touch $@
 
 lint: $(INSTALLED) protos imports types  ## Format, lint, types, import contracts, protos
 	@$(BIN)/ruff format --check .

@@ -183,7 +183,7 @@ def _stays_finite(plain: Array, datatype: str) -> bool:
     return bool(finite.size == 0 or np.max(np.abs(finite.astype("f8"))) <= limit)
 
 
-def _whole_and_inside(plain: Array, limits: np.iinfo[Any]) -> bool:
+def _whole_and_inside(plain: Array, limits: "np.iinfo[Any]") -> bool:
     if plain.size == 0:
         return True
     if plain.dtype.kind == "f":
