@@ -22,9 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from waypost.api.inference.v1 import model_config_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2
+from waypost.api.inference.v1 import repository_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2
+from waypost.api.inference.v1 import settings_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2
+from waypost.api.inference.v1 import shared_memory_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2
+from waypost.api.inference.v1 import statistics_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(waypost/api/inference/v1/inference.proto\x12\x18waypost.api.inference.v1\"\x13\n\x11ServerLiveRequest\"\"\n\x12ServerLiveResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\"\x14\n\x12ServerReadyRequest\"$\n\x13ServerReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"2\n\x11ModelReadyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"#\n\x12ModelReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"\x17\n\x15ServerMetadataRequest\"K\n\x16ServerMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nextensions\x18\x03 \x03(\t\"5\n\x14ModelMetadataRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xc6\x02\n\x15ModelMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x38\n\x06inputs\x18\x04 \x03(\x0b\x32(.waypost.api.inference.v1.TensorMetadata\x12\x39\n\x07outputs\x18\x05 \x03(\x0b\x32(.waypost.api.inference.v1.TensorMetadata\x12S\n\nproperties\x18\x06 \x03(\x0b\x32?.waypost.api.inference.v1.ModelMetadataResponse.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x0eTensorMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\x97\x03\n\x11ModelInferRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12O\n\nparameters\x18\x04 \x03(\x0b\x32;.waypost.api.inference.v1.ModelInferRequest.ParametersEntry\x12:\n\x06inputs\x18\x05 \x03(\x0b\x32*.waypost.api.inference.v1.InferInputTensor\x12\x45\n\x07outputs\x18\x06 \x03(\x0b\x32\x34.waypost.api.inference.v1.InferRequestedOutputTensor\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xaf\x02\n\x10InferInputTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12N\n\nparameters\x18\x04 \x03(\x0b\x32:.waypost.api.inference.v1.InferInputTensor.ParametersEntry\x12?\n\x08\x63ontents\x18\x05 \x01(\x0b\x32-.waypost.api.inference.v1.InferTensorContents\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xe1\x01\n\x1aInferRequestedOutputTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12X\n\nparameters\x18\x02 \x03(\x0b\x32\x44.waypost.api.inference.v1.InferRequestedOutputTensor.ParametersEntry\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xd5\x02\n\x12ModelInferResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12P\n\nparameters\x18\x04 \x03(\x0b\x32<.waypost.api.inference.v1.ModelInferResponse.ParametersEntry\x12<\n\x07outputs\x18\x05 \x03(\x0b\x32+.waypost.api.inference.v1.InferOutputTensor\x12\x1b\n\x13raw_output_contents\x18\x06 \x03(\x0c\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xb1\x02\n\x11InferOutputTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12O\n\nparameters\x18\x04 \x03(\x0b\x32;.waypost.api.inference.v1.InferOutputTensor.ParametersEntry\x12?\n\x08\x63ontents\x18\x05 \x01(\x0b\x32-.waypost.api.inference.v1.InferTensorContents\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\x99\x01\n\x0eInferParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x12\x16\n\x0c\x64ouble_param\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cuint64_param\x18\x05 \x01(\x04H\x00\x42\x12\n\x10parameter_choice\"\xd0\x01\n\x13InferTensorContents\x12\x15\n\rbool_contents\x18\x01 \x03(\x08\x12\x14\n\x0cint_contents\x18\x02 \x03(\x05\x12\x16\n\x0eint64_contents\x18\x03 \x03(\x03\x12\x15\n\ruint_contents\x18\x04 \x03(\r\x12\x17\n\x0fuint64_contents\x18\x05 \x03(\x04\x12\x15\n\rfp32_contents\x18\x06 \x03(\x02\x12\x15\n\rfp64_contents\x18\x07 \x03(\x01\x12\x16\n\x0e\x62ytes_contents\x18\x08 \x03(\x0c\"w\n\x18ModelStreamInferResponse\x12\x15\n\rerror_message\x18\x01 \x01(\t\x12\x44\n\x0einfer_response\x18\x02 \x01(\x0b\x32,.waypost.api.inference.v1.ModelInferResponse\"@\n\x16RepositoryIndexRequest\x12\x17\n\x0frepository_name\x18\x01 \x01(\t\x12\r\n\x05ready\x18\x02 \x01(\x08\"O\n\x17RepositoryIndexResponse\x12\x34\n\x06models\x18\x01 \x03(\x0b\x32$.waypost.api.inference.v1.ModelIndex\"J\n\nModelIndex\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x8a\x02\n\x1aRepositoryModelLoadRequest\x12\x17\n\x0frepository_name\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12X\n\nparameters\x18\x03 \x03(\x0b\x32\x44.waypost.api.inference.v1.RepositoryModelLoadRequest.ParametersEntry\x1a\x65\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x41\n\x05value\x18\x02 \x01(\x0b\x32\x32.waypost.api.inference.v1.ModelRepositoryParameter:\x02\x38\x01\"D\n\x1bRepositoryModelLoadResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x11\n\tis_loaded\x18\x02 \x01(\x08\"\x8e\x02\n\x1cRepositoryModelUnloadRequest\x12\x17\n\x0frepository_name\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12Z\n\nparameters\x18\x03 \x03(\x0b\x32\x46.waypost.api.inference.v1.RepositoryModelUnloadRequest.ParametersEntry\x1a\x65\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x41\n\x05value\x18\x02 \x01(\x0b\x32\x32.waypost.api.inference.v1.ModelRepositoryParameter:\x02\x38\x01\"H\n\x1dRepositoryModelUnloadResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x13\n\x0bis_unloaded\x18\x02 \x01(\x08\"\x8a\x01\n\x18ModelRepositoryParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_param\x18\x04 \x01(\x0cH\x00\x42\x12\n\x10parameter_choice2\xa5\t\n\x14GRPCInferenceService\x12g\n\nServerLive\x12+.waypost.api.inference.v1.ServerLiveRequest\x1a,.waypost.api.inference.v1.ServerLiveResponse\x12j\n\x0bServerReady\x12,.waypost.api.inference.v1.ServerReadyRequest\x1a-.waypost.api.inference.v1.ServerReadyResponse\x12g\n\nModelReady\x12+.waypost.api.inference.v1.ModelReadyRequest\x1a,.waypost.api.inference.v1.ModelReadyResponse\x12s\n\x0eServerMetadata\x12/.waypost.api.inference.v1.ServerMetadataRequest\x1a\x30.waypost.api.inference.v1.ServerMetadataResponse\x12p\n\rModelMetadata\x12..waypost.api.inference.v1.ModelMetadataRequest\x1a/.waypost.api.inference.v1.ModelMetadataResponse\x12g\n\nModelInfer\x12+.waypost.api.inference.v1.ModelInferRequest\x1a,.waypost.api.inference.v1.ModelInferResponse\x12w\n\x10ModelStreamInfer\x12+.waypost.api.inference.v1.ModelInferRequest\x1a\x32.waypost.api.inference.v1.ModelStreamInferResponse(\x01\x30\x01\x12v\n\x0fRepositoryIndex\x12\x30.waypost.api.inference.v1.RepositoryIndexRequest\x1a\x31.waypost.api.inference.v1.RepositoryIndexResponse\x12\x82\x01\n\x13RepositoryModelLoad\x12\x34.waypost.api.inference.v1.RepositoryModelLoadRequest\x1a\x35.waypost.api.inference.v1.RepositoryModelLoadResponse\x12\x88\x01\n\x15RepositoryModelUnload\x12\x36.waypost.api.inference.v1.RepositoryModelUnloadRequest\x1a\x37.waypost.api.inference.v1.RepositoryModelUnloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(waypost/api/inference/v1/inference.proto\x12\x18waypost.api.inference.v1\x1a+waypost/api/inference/v1/model_config.proto\x1a)waypost/api/inference/v1/repository.proto\x1a\'waypost/api/inference/v1/settings.proto\x1a,waypost/api/inference/v1/shared_memory.proto\x1a)waypost/api/inference/v1/statistics.proto\"\x13\n\x11ServerLiveRequest\"\"\n\x12ServerLiveResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\"\x14\n\x12ServerReadyRequest\"$\n\x13ServerReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"2\n\x11ModelReadyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"#\n\x12ModelReadyResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\"\x17\n\x15ServerMetadataRequest\"K\n\x16ServerMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nextensions\x18\x03 \x03(\t\"5\n\x14ModelMetadataRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xc6\x02\n\x15ModelMetadataResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x38\n\x06inputs\x18\x04 \x03(\x0b\x32(.waypost.api.inference.v1.TensorMetadata\x12\x39\n\x07outputs\x18\x05 \x03(\x0b\x32(.waypost.api.inference.v1.TensorMetadata\x12S\n\nproperties\x18\x06 \x03(\x0b\x32?.waypost.api.inference.v1.ModelMetadataResponse.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"?\n\x0eTensorMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\x97\x03\n\x11ModelInferRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12O\n\nparameters\x18\x04 \x03(\x0b\x32;.waypost.api.inference.v1.ModelInferRequest.ParametersEntry\x12:\n\x06inputs\x18\x05 \x03(\x0b\x32*.waypost.api.inference.v1.InferInputTensor\x12\x45\n\x07outputs\x18\x06 \x03(\x0b\x32\x34.waypost.api.inference.v1.InferRequestedOutputTensor\x12\x1a\n\x12raw_input_contents\x18\x07 \x03(\x0c\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xaf\x02\n\x10InferInputTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12N\n\nparameters\x18\x04 \x03(\x0b\x32:.waypost.api.inference.v1.InferInputTensor.ParametersEntry\x12?\n\x08\x63ontents\x18\x05 \x01(\x0b\x32-.waypost.api.inference.v1.InferTensorContents\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xe1\x01\n\x1aInferRequestedOutputTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12X\n\nparameters\x18\x02 \x03(\x0b\x32\x44.waypost.api.inference.v1.InferRequestedOutputTensor.ParametersEntry\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xd5\x02\n\x12ModelInferResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12P\n\nparameters\x18\x04 \x03(\x0b\x32<.waypost.api.inference.v1.ModelInferResponse.ParametersEntry\x12<\n\x07outputs\x18\x05 \x03(\x0b\x32+.waypost.api.inference.v1.InferOutputTensor\x12\x1b\n\x13raw_output_contents\x18\x06 \x03(\x0c\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\xb1\x02\n\x11InferOutputTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12O\n\nparameters\x18\x04 \x03(\x0b\x32;.waypost.api.inference.v1.InferOutputTensor.ParametersEntry\x12?\n\x08\x63ontents\x18\x05 \x01(\x0b\x32-.waypost.api.inference.v1.InferTensorContents\x1a[\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x37\n\x05value\x18\x02 \x01(\x0b\x32(.waypost.api.inference.v1.InferParameter:\x02\x38\x01\"\x99\x01\n\x0eInferParameter\x12\x14\n\nbool_param\x18\x01 \x01(\x08H\x00\x12\x15\n\x0bint64_param\x18\x02 \x01(\x03H\x00\x12\x16\n\x0cstring_param\x18\x03 \x01(\tH\x00\x12\x16\n\x0c\x64ouble_param\x18\x04 \x01(\x01H\x00\x12\x16\n\x0cuint64_param\x18\x05 \x01(\x04H\x00\x42\x12\n\x10parameter_choice\"\xd0\x01\n\x13InferTensorContents\x12\x15\n\rbool_contents\x18\x01 \x03(\x08\x12\x14\n\x0cint_contents\x18\x02 \x03(\x05\x12\x16\n\x0eint64_contents\x18\x03 \x03(\x03\x12\x15\n\ruint_contents\x18\x04 \x03(\r\x12\x17\n\x0fuint64_contents\x18\x05 \x03(\x04\x12\x15\n\rfp32_contents\x18\x06 \x03(\x02\x12\x15\n\rfp64_contents\x18\x07 \x03(\x01\x12\x16\n\x0e\x62ytes_contents\x18\x08 \x03(\x0c\"w\n\x18ModelStreamInferResponse\x12\x15\n\rerror_message\x18\x01 \x01(\t\x12\x44\n\x0einfer_response\x18\x02 \x01(\x0b\x32,.waypost.api.inference.v1.ModelInferResponse2\xee\x13\n\x14GRPCInferenceService\x12g\n\nServerLive\x12+.waypost.api.inference.v1.ServerLiveRequest\x1a,.waypost.api.inference.v1.ServerLiveResponse\x12j\n\x0bServerReady\x12,.waypost.api.inference.v1.ServerReadyRequest\x1a-.waypost.api.inference.v1.ServerReadyResponse\x12g\n\nModelReady\x12+.waypost.api.inference.v1.ModelReadyRequest\x1a,.waypost.api.inference.v1.ModelReadyResponse\x12s\n\x0eServerMetadata\x12/.waypost.api.inference.v1.ServerMetadataRequest\x1a\x30.waypost.api.inference.v1.ServerMetadataResponse\x12p\n\rModelMetadata\x12..waypost.api.inference.v1.ModelMetadataRequest\x1a/.waypost.api.inference.v1.ModelMetadataResponse\x12g\n\nModelInfer\x12+.waypost.api.inference.v1.ModelInferRequest\x1a,.waypost.api.inference.v1.ModelInferResponse\x12w\n\x10ModelStreamInfer\x12+.waypost.api.inference.v1.ModelInferRequest\x1a\x32.waypost.api.inference.v1.ModelStreamInferResponse(\x01\x30\x01\x12j\n\x0bModelConfig\x12,.waypost.api.inference.v1.ModelConfigRequest\x1a-.waypost.api.inference.v1.ModelConfigResponse\x12v\n\x0fModelStatistics\x12\x30.waypost.api.inference.v1.ModelStatisticsRequest\x1a\x31.waypost.api.inference.v1.ModelStatisticsResponse\x12v\n\x0fRepositoryIndex\x12\x30.waypost.api.inference.v1.RepositoryIndexRequest\x1a\x31.waypost.api.inference.v1.RepositoryIndexResponse\x12\x82\x01\n\x13RepositoryModelLoad\x12\x34.waypost.api.inference.v1.RepositoryModelLoadRequest\x1a\x35.waypost.api.inference.v1.RepositoryModelLoadResponse\x12\x88\x01\n\x15RepositoryModelUnload\x12\x36.waypost.api.inference.v1.RepositoryModelUnloadRequest\x1a\x37.waypost.api.inference.v1.RepositoryModelUnloadResponse\x12\x91\x01\n\x18SystemSharedMemoryStatus\x12\x39.waypost.api.inference.v1.SystemSharedMemoryStatusRequest\x1a:.waypost.api.inference.v1.SystemSharedMemoryStatusResponse\x12\x97\x01\n\x1aSystemSharedMemoryRegister\x12;.waypost.api.inference.v1.SystemSharedMemoryRegisterRequest\x1a<.waypost.api.inference.v1.SystemSharedMemoryRegisterResponse\x12\x9d\x01\n\x1cSystemSharedMemoryUnregister\x12=.waypost.api.inference.v1.SystemSharedMemoryUnregisterRequest\x1a>.waypost.api.inference.v1.SystemSharedMemoryUnregisterResponse\x12\x8b\x01\n\x16\x43udaSharedMemoryStatus\x12\x37.waypost.api.inference.v1.CudaSharedMemoryStatusRequest\x1a\x38.waypost.api.inference.v1.CudaSharedMemoryStatusResponse\x12\x91\x01\n\x18\x43udaSharedMemoryRegister\x12\x39.waypost.api.inference.v1.CudaSharedMemoryRegisterRequest\x1a:.waypost.api.inference.v1.CudaSharedMemoryRegisterResponse\x12\x97\x01\n\x1a\x43udaSharedMemoryUnregister\x12;.waypost.api.inference.v1.CudaSharedMemoryUnregisterRequest\x1a<.waypost.api.inference.v1.CudaSharedMemoryUnregisterResponse\x12m\n\x0cTraceSetting\x12-.waypost.api.inference.v1.TraceSettingRequest\x1a..waypost.api.inference.v1.TraceSettingResponse\x12j\n\x0bLogSettings\x12,.waypost.api.inference.v1.LogSettingsRequest\x1a-.waypost.api.inference.v1.LogSettingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,80 +48,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_options = b'8\001'
   _globals['_INFEROUTPUTTENSOR_PARAMETERSENTRY']._loaded_options = None
   _globals['_INFEROUTPUTTENSOR_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_REPOSITORYMODELLOADREQUEST_PARAMETERSENTRY']._loaded_options = None
-  _globals['_REPOSITORYMODELLOADREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_REPOSITORYMODELUNLOADREQUEST_PARAMETERSENTRY']._loaded_options = None
-  _globals['_REPOSITORYMODELUNLOADREQUEST_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_SERVERLIVEREQUEST']._serialized_start=70
-  _globals['_SERVERLIVEREQUEST']._serialized_end=89
-  _globals['_SERVERLIVERESPONSE']._serialized_start=91
-  _globals['_SERVERLIVERESPONSE']._serialized_end=125
-  _globals['_SERVERREADYREQUEST']._serialized_start=127
-  _globals['_SERVERREADYREQUEST']._serialized_end=147
-  _globals['_SERVERREADYRESPONSE']._serialized_start=149
-  _globals['_SERVERREADYRESPONSE']._serialized_end=185
-  _globals['_MODELREADYREQUEST']._serialized_start=187
-  _globals['_MODELREADYREQUEST']._serialized_end=237
-  _globals['_MODELREADYRESPONSE']._serialized_start=239
-  _globals['_MODELREADYRESPONSE']._serialized_end=274
-  _globals['_SERVERMETADATAREQUEST']._serialized_start=276
-  _globals['_SERVERMETADATAREQUEST']._serialized_end=299
-  _globals['_SERVERMETADATARESPONSE']._serialized_start=301
-  _globals['_SERVERMETADATARESPONSE']._serialized_end=376
-  _globals['_MODELMETADATAREQUEST']._serialized_start=378
-  _globals['_MODELMETADATAREQUEST']._serialized_end=431
-  _globals['_MODELMETADATARESPONSE']._serialized_start=434
-  _globals['_MODELMETADATARESPONSE']._serialized_end=760
-  _globals['_MODELMETADATARESPONSE_PROPERTIESENTRY']._serialized_start=711
-  _globals['_MODELMETADATARESPONSE_PROPERTIESENTRY']._serialized_end=760
-  _globals['_TENSORMETADATA']._serialized_start=762
-  _globals['_TENSORMETADATA']._serialized_end=825
-  _globals['_MODELINFERREQUEST']._serialized_start=828
-  _globals['_MODELINFERREQUEST']._serialized_end=1235
-  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_start=1144
-  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_end=1235
-  _globals['_INFERINPUTTENSOR']._serialized_start=1238
-  _globals['_INFERINPUTTENSOR']._serialized_end=1541
-  _globals['_INFERINPUTTENSOR_PARAMETERSENTRY']._serialized_start=1144
-  _globals['_INFERINPUTTENSOR_PARAMETERSENTRY']._serialized_end=1235
-  _globals['_INFERREQUESTEDOUTPUTTENSOR']._serialized_start=1544
-  _globals['_INFERREQUESTEDOUTPUTTENSOR']._serialized_end=1769
-  _globals['_INFERREQUESTEDOUTPUTTENSOR_PARAMETERSENTRY']._serialized_start=1144
-  _globals['_INFERREQUESTEDOUTPUTTENSOR_PARAMETERSENTRY']._serialized_end=1235
-  _globals['_MODELINFERRESPONSE']._serialized_start=1772
-  _globals['_MODELINFERRESPONSE']._serialized_end=2113
-  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_start=1144
-  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_end=1235
-  _globals['_INFEROUTPUTTENSOR']._serialized_start=2116
-  _globals['_INFEROUTPUTTENSOR']._serialized_end=2421
-  _globals['_INFEROUTPUTTENSOR_PARAMETERSENTRY']._serialized_start=1144
-  _globals['_INFEROUTPUTTENSOR_PARAMETERSENTRY']._serialized_end=1235
-  _globals['_INFERPARAMETER']._serialized_start=2424
-  _globals['_INFERPARAMETER']._serialized_end=2577
-  _globals['_INFERTENSORCONTENTS']._serialized_start=2580
-  _globals['_INFERTENSORCONTENTS']._serialized_end=2788
-  _globals['_MODELSTREAMINFERRESPONSE']._serialized_start=2790
-  _globals['_MODELSTREAMINFERRESPONSE']._serialized_end=2909
-  _globals['_REPOSITORYINDEXREQUEST']._serialized_start=2911
-  _globals['_REPOSITORYINDEXREQUEST']._serialized_end=2975
-  _globals['_REPOSITORYINDEXRESPONSE']._serialized_start=2977
-  _globals['_REPOSITORYINDEXRESPONSE']._serialized_end=3056
-  _globals['_MODELINDEX']._serialized_start=3058
-  _globals['_MODELINDEX']._serialized_end=3132
-  _globals['_REPOSITORYMODELLOADREQUEST']._serialized_start=3135
-  _globals['_REPOSITORYMODELLOADREQUEST']._serialized_end=3401
-  _globals['_REPOSITORYMODELLOADREQUEST_PARAMETERSENTRY']._serialized_start=3300
-  _globals['_REPOSITORYMODELLOADREQUEST_PARAMETERSENTRY']._serialized_end=3401
-  _globals['_REPOSITORYMODELLOADRESPONSE']._serialized_start=3403
-  _globals['_REPOSITORYMODELLOADRESPONSE']._serialized_end=3471
-  _globals['_REPOSITORYMODELUNLOADREQUEST']._serialized_start=3474
-  _globals['_REPOSITORYMODELUNLOADREQUEST']._serialized_end=3744
-  _globals['_REPOSITORYMODELUNLOADREQUEST_PARAMETERSENTRY']._serialized_start=3300
-  _globals['_REPOSITORYMODELUNLOADREQUEST_PARAMETERSENTRY']._serialized_end=3401
-  _globals['_REPOSITORYMODELUNLOADRESPONSE']._serialized_start=3746
-  _globals['_REPOSITORYMODELUNLOADRESPONSE']._serialized_end=3818
-  _globals['_MODELREPOSITORYPARAMETER']._serialized_start=3821
-  _globals['_MODELREPOSITORYPARAMETER']._serialized_end=3959
-  _globals['_GRPCINFERENCESERVICE']._serialized_start=3962
-  _globals['_GRPCINFERENCESERVICE']._serialized_end=5151
+  _globals['_SERVERLIVEREQUEST']._serialized_start=288
+  _globals['_SERVERLIVEREQUEST']._serialized_end=307
+  _globals['_SERVERLIVERESPONSE']._serialized_start=309
+  _globals['_SERVERLIVERESPONSE']._serialized_end=343
+  _globals['_SERVERREADYREQUEST']._serialized_start=345
+  _globals['_SERVERREADYREQUEST']._serialized_end=365
+  _globals['_SERVERREADYRESPONSE']._serialized_start=367
+  _globals['_SERVERREADYRESPONSE']._serialized_end=403
+  _globals['_MODELREADYREQUEST']._serialized_start=405
+  _globals['_MODELREADYREQUEST']._serialized_end=455
+  _globals['_MODELREADYRESPONSE']._serialized_start=457
+  _globals['_MODELREADYRESPONSE']._serialized_end=492
+  _globals['_SERVERMETADATAREQUEST']._serialized_start=494
+  _globals['_SERVERMETADATAREQUEST']._serialized_end=517
+  _globals['_SERVERMETADATARESPONSE']._serialized_start=519
+  _globals['_SERVERMETADATARESPONSE']._serialized_end=594
+  _globals['_MODELMETADATAREQUEST']._serialized_start=596
+  _globals['_MODELMETADATAREQUEST']._serialized_end=649
+  _globals['_MODELMETADATARESPONSE']._serialized_start=652
+  _globals['_MODELMETADATARESPONSE']._serialized_end=978
+  _globals['_MODELMETADATARESPONSE_PROPERTIESENTRY']._serialized_start=929
+  _globals['_MODELMETADATARESPONSE_PROPERTIESENTRY']._serialized_end=978
+  _globals['_TENSORMETADATA']._serialized_start=980
+  _globals['_TENSORMETADATA']._serialized_end=1043
+  _globals['_MODELINFERREQUEST']._serialized_start=1046
+  _globals['_MODELINFERREQUEST']._serialized_end=1453
+  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_start=1362
+  _globals['_MODELINFERREQUEST_PARAMETERSENTRY']._serialized_end=1453
+  _globals['_INFERINPUTTENSOR']._serialized_start=1456
+  _globals['_INFERINPUTTENSOR']._serialized_end=1759
+  _globals['_INFERINPUTTENSOR_PARAMETERSENTRY']._serialized_start=1362
+  _globals['_INFERINPUTTENSOR_PARAMETERSENTRY']._serialized_end=1453
+  _globals['_INFERREQUESTEDOUTPUTTENSOR']._serialized_start=1762
+  _globals['_INFERREQUESTEDOUTPUTTENSOR']._serialized_end=1987
+  _globals['_INFERREQUESTEDOUTPUTTENSOR_PARAMETERSENTRY']._serialized_start=1362
+  _globals['_INFERREQUESTEDOUTPUTTENSOR_PARAMETERSENTRY']._serialized_end=1453
+  _globals['_MODELINFERRESPONSE']._serialized_start=1990
+  _globals['_MODELINFERRESPONSE']._serialized_end=2331
+  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_start=1362
+  _globals['_MODELINFERRESPONSE_PARAMETERSENTRY']._serialized_end=1453
+  _globals['_INFEROUTPUTTENSOR']._serialized_start=2334
+  _globals['_INFEROUTPUTTENSOR']._serialized_end=2639
+  _globals['_INFEROUTPUTTENSOR_PARAMETERSENTRY']._serialized_start=1362
+  _globals['_INFEROUTPUTTENSOR_PARAMETERSENTRY']._serialized_end=1453
+  _globals['_INFERPARAMETER']._serialized_start=2642
+  _globals['_INFERPARAMETER']._serialized_end=2795
+  _globals['_INFERTENSORCONTENTS']._serialized_start=2798
+  _globals['_INFERTENSORCONTENTS']._serialized_end=3006
+  _globals['_MODELSTREAMINFERRESPONSE']._serialized_start=3008
+  _globals['_MODELSTREAMINFERRESPONSE']._serialized_end=3127
+  _globals['_GRPCINFERENCESERVICE']._serialized_start=3130
+  _globals['_GRPCINFERENCESERVICE']._serialized_end=5672
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,11 @@ import grpc
 import warnings
 
 from waypost.api.inference.v1 import inference_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2
+from waypost.api.inference.v1 import model_config_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2
+from waypost.api.inference.v1 import repository_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2
+from waypost.api.inference.v1 import settings_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2
+from waypost.api.inference.v1 import shared_memory_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2
+from waypost.api.inference.v1 import statistics_pb2 as waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2
 
 GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
@@ -29,9 +34,9 @@ class GRPCInferenceServiceStub(object):
     """The Open Inference Protocol, version 2, with the extensions that stock clients call.
 
     Field numbers are those of the public protocol, so the bytes are the same; the package is ours, because two Python
-    libraries that both define package `inference` cannot live in one process. On the wire the service is
-    `inference.GRPCInferenceService`: inference_host registers it under that name. A client generator for another
-    language should be pointed at the public proto.
+    libraries that both define package `inference` cannot live in one process. On the wire, and for those who ask a host
+    by reflection, the service is `inference.GRPCInferenceService`. A client generator for another language should be
+    pointed at the public proto.
     """
 
     def __init__(self, channel):
@@ -75,20 +80,70 @@ class GRPCInferenceServiceStub(object):
                 request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.ModelInferRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.ModelStreamInferResponse.FromString,
                 _registered_method=True)
+        self.ModelConfig = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/ModelConfig',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2.ModelConfigResponse.FromString,
+                _registered_method=True)
+        self.ModelStatistics = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/ModelStatistics',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2.ModelStatisticsRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2.ModelStatisticsResponse.FromString,
+                _registered_method=True)
         self.RepositoryIndex = channel.unary_unary(
                 '/waypost.api.inference.v1.GRPCInferenceService/RepositoryIndex',
-                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryIndexRequest.SerializeToString,
-                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryIndexResponse.FromString,
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryIndexRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryIndexResponse.FromString,
                 _registered_method=True)
         self.RepositoryModelLoad = channel.unary_unary(
                 '/waypost.api.inference.v1.GRPCInferenceService/RepositoryModelLoad',
-                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelLoadRequest.SerializeToString,
-                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelLoadResponse.FromString,
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelLoadRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelLoadResponse.FromString,
                 _registered_method=True)
         self.RepositoryModelUnload = channel.unary_unary(
                 '/waypost.api.inference.v1.GRPCInferenceService/RepositoryModelUnload',
-                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelUnloadRequest.SerializeToString,
-                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelUnloadResponse.FromString,
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelUnloadRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelUnloadResponse.FromString,
+                _registered_method=True)
+        self.SystemSharedMemoryStatus = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/SystemSharedMemoryStatus',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryStatusRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryStatusResponse.FromString,
+                _registered_method=True)
+        self.SystemSharedMemoryRegister = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/SystemSharedMemoryRegister',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryRegisterRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryRegisterResponse.FromString,
+                _registered_method=True)
+        self.SystemSharedMemoryUnregister = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/SystemSharedMemoryUnregister',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryUnregisterRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryUnregisterResponse.FromString,
+                _registered_method=True)
+        self.CudaSharedMemoryStatus = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/CudaSharedMemoryStatus',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryStatusRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryStatusResponse.FromString,
+                _registered_method=True)
+        self.CudaSharedMemoryRegister = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/CudaSharedMemoryRegister',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryRegisterRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryRegisterResponse.FromString,
+                _registered_method=True)
+        self.CudaSharedMemoryUnregister = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/CudaSharedMemoryUnregister',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryUnregisterRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryUnregisterResponse.FromString,
+                _registered_method=True)
+        self.TraceSetting = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/TraceSetting',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.TraceSettingRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.TraceSettingResponse.FromString,
+                _registered_method=True)
+        self.LogSettings = channel.unary_unary(
+                '/waypost.api.inference.v1.GRPCInferenceService/LogSettings',
+                request_serializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.LogSettingsRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.LogSettingsResponse.FromString,
                 _registered_method=True)
 
 
@@ -96,9 +151,9 @@ class GRPCInferenceServiceServicer(object):
     """The Open Inference Protocol, version 2, with the extensions that stock clients call.
 
     Field numbers are those of the public protocol, so the bytes are the same; the package is ours, because two Python
-    libraries that both define package `inference` cannot live in one process. On the wire the service is
-    `inference.GRPCInferenceService`: inference_host registers it under that name. A client generator for another
-    language should be pointed at the public proto.
+    libraries that both define package `inference` cannot live in one process. On the wire, and for those who ask a host
+    by reflection, the service is `inference.GRPCInferenceService`. A client generator for another language should be
+    pointed at the public proto.
     """
 
     def ServerLive(self, request, context):
@@ -138,6 +193,19 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStreamInfer(self, request_iterator, context):
+        """Answers come in the order of their requests, of which several may be under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelConfig(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelStatistics(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,12 +218,63 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelLoad(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """At a position xApps may not change which models there are: PERMISSION_DENIED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelUnload(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SystemSharedMemoryStatus(self, request, context):
+        """There is no shared memory between a host and its callers: nothing is registered, nothing can be (UNIMPLEMENTED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SystemSharedMemoryRegister(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SystemSharedMemoryUnregister(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CudaSharedMemoryStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CudaSharedMemoryRegister(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CudaSharedMemoryUnregister(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TraceSetting(self, request, context):
+        """Both tell what is set. Only what is set already may be asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogSettings(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,20 +318,70 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.ModelInferRequest.FromString,
                     response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.ModelStreamInferResponse.SerializeToString,
             ),
+            'ModelConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelConfig,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2.ModelConfigRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2.ModelConfigResponse.SerializeToString,
+            ),
+            'ModelStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ModelStatistics,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2.ModelStatisticsRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2.ModelStatisticsResponse.SerializeToString,
+            ),
             'RepositoryIndex': grpc.unary_unary_rpc_method_handler(
                     servicer.RepositoryIndex,
-                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryIndexRequest.FromString,
-                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryIndexResponse.SerializeToString,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryIndexRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryIndexResponse.SerializeToString,
             ),
             'RepositoryModelLoad': grpc.unary_unary_rpc_method_handler(
                     servicer.RepositoryModelLoad,
-                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelLoadRequest.FromString,
-                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelLoadResponse.SerializeToString,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelLoadRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelLoadResponse.SerializeToString,
             ),
             'RepositoryModelUnload': grpc.unary_unary_rpc_method_handler(
                     servicer.RepositoryModelUnload,
-                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelUnloadRequest.FromString,
-                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelUnloadResponse.SerializeToString,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelUnloadRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelUnloadResponse.SerializeToString,
+            ),
+            'SystemSharedMemoryStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.SystemSharedMemoryStatus,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryStatusRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryStatusResponse.SerializeToString,
+            ),
+            'SystemSharedMemoryRegister': grpc.unary_unary_rpc_method_handler(
+                    servicer.SystemSharedMemoryRegister,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryRegisterRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryRegisterResponse.SerializeToString,
+            ),
+            'SystemSharedMemoryUnregister': grpc.unary_unary_rpc_method_handler(
+                    servicer.SystemSharedMemoryUnregister,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryUnregisterRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryUnregisterResponse.SerializeToString,
+            ),
+            'CudaSharedMemoryStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.CudaSharedMemoryStatus,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryStatusRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryStatusResponse.SerializeToString,
+            ),
+            'CudaSharedMemoryRegister': grpc.unary_unary_rpc_method_handler(
+                    servicer.CudaSharedMemoryRegister,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryRegisterRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryRegisterResponse.SerializeToString,
+            ),
+            'CudaSharedMemoryUnregister': grpc.unary_unary_rpc_method_handler(
+                    servicer.CudaSharedMemoryUnregister,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryUnregisterRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryUnregisterResponse.SerializeToString,
+            ),
+            'TraceSetting': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceSetting,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.TraceSettingRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.TraceSettingResponse.SerializeToString,
+            ),
+            'LogSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogSettings,
+                    request_deserializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.LogSettingsRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.LogSettingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,9 +395,9 @@ class GRPCInferenceService(object):
     """The Open Inference Protocol, version 2, with the extensions that stock clients call.
 
     Field numbers are those of the public protocol, so the bytes are the same; the package is ours, because two Python
-    libraries that both define package `inference` cannot live in one process. On the wire the service is
-    `inference.GRPCInferenceService`: inference_host registers it under that name. A client generator for another
-    language should be pointed at the public proto.
+    libraries that both define package `inference` cannot live in one process. On the wire, and for those who ask a host
+    by reflection, the service is `inference.GRPCInferenceService`. A client generator for another language should be
+    pointed at the public proto.
     """
 
     @staticmethod
@@ -421,6 +590,60 @@ class GRPCInferenceService(object):
             _registered_method=True)
 
     @staticmethod
+    def ModelConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/ModelConfig',
+            waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2.ModelConfigRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_model__config__pb2.ModelConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/ModelStatistics',
+            waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2.ModelStatisticsRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_statistics__pb2.ModelStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RepositoryIndex(request,
             target,
             options=(),
@@ -435,8 +658,8 @@ class GRPCInferenceService(object):
             request,
             target,
             '/waypost.api.inference.v1.GRPCInferenceService/RepositoryIndex',
-            waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryIndexRequest.SerializeToString,
-            waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryIndexResponse.FromString,
+            waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryIndexRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -462,8 +685,8 @@ class GRPCInferenceService(object):
             request,
             target,
             '/waypost.api.inference.v1.GRPCInferenceService/RepositoryModelLoad',
-            waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelLoadRequest.SerializeToString,
-            waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelLoadResponse.FromString,
+            waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelLoadRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelLoadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -489,8 +712,224 @@ class GRPCInferenceService(object):
             request,
             target,
             '/waypost.api.inference.v1.GRPCInferenceService/RepositoryModelUnload',
-            waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelUnloadRequest.SerializeToString,
-            waypost_dot_api_dot_inference_dot_v1_dot_inference__pb2.RepositoryModelUnloadResponse.FromString,
+            waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelUnloadRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_repository__pb2.RepositoryModelUnloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SystemSharedMemoryStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/SystemSharedMemoryStatus',
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryStatusRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SystemSharedMemoryRegister(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/SystemSharedMemoryRegister',
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryRegisterRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryRegisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SystemSharedMemoryUnregister(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/SystemSharedMemoryUnregister',
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryUnregisterRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.SystemSharedMemoryUnregisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CudaSharedMemoryStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/CudaSharedMemoryStatus',
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryStatusRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CudaSharedMemoryRegister(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/CudaSharedMemoryRegister',
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryRegisterRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryRegisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CudaSharedMemoryUnregister(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/CudaSharedMemoryUnregister',
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryUnregisterRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_shared__memory__pb2.CudaSharedMemoryUnregisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceSetting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/TraceSetting',
+            waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.TraceSettingRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.TraceSettingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.inference.v1.GRPCInferenceService/LogSettings',
+            waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.LogSettingsRequest.SerializeToString,
+            waypost_dot_api_dot_inference_dot_v1_dot_settings__pb2.LogSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

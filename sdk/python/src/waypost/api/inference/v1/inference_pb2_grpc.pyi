@@ -9,6 +9,11 @@ import grpc
 import grpc.aio
 import typing
 import waypost.api.inference.v1.inference_pb2
+import waypost.api.inference.v1.model_config_pb2
+import waypost.api.inference.v1.repository_pb2
+import waypost.api.inference.v1.settings_pb2
+import waypost.api.inference.v1.shared_memory_pb2
+import waypost.api.inference.v1.statistics_pb2
 
 _T = typing.TypeVar("_T")
 
@@ -21,9 +26,9 @@ class GRPCInferenceServiceStub:
     """The Open Inference Protocol, version 2, with the extensions that stock clients call.
 
     Field numbers are those of the public protocol, so the bytes are the same; the package is ours, because two Python
-    libraries that both define package `inference` cannot live in one process. On the wire the service is
-    `inference.GRPCInferenceService`: inference_host registers it under that name. A client generator for another
-    language should be pointed at the public proto.
+    libraries that both define package `inference` cannot live in one process. On the wire, and for those who ask a host
+    by reflection, the service is `inference.GRPCInferenceService`. A client generator for another language should be
+    pointed at the public proto.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -61,29 +66,83 @@ class GRPCInferenceServiceStub:
         waypost.api.inference.v1.inference_pb2.ModelInferRequest,
         waypost.api.inference.v1.inference_pb2.ModelStreamInferResponse,
     ]
+    """Answers come in the order of their requests, of which several may be under way."""
+
+    ModelConfig: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.model_config_pb2.ModelConfigRequest,
+        waypost.api.inference.v1.model_config_pb2.ModelConfigResponse,
+    ]
+
+    ModelStatistics: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.statistics_pb2.ModelStatisticsRequest,
+        waypost.api.inference.v1.statistics_pb2.ModelStatisticsResponse,
+    ]
 
     RepositoryIndex: grpc.UnaryUnaryMultiCallable[
-        waypost.api.inference.v1.inference_pb2.RepositoryIndexRequest,
-        waypost.api.inference.v1.inference_pb2.RepositoryIndexResponse,
+        waypost.api.inference.v1.repository_pb2.RepositoryIndexRequest,
+        waypost.api.inference.v1.repository_pb2.RepositoryIndexResponse,
     ]
 
     RepositoryModelLoad: grpc.UnaryUnaryMultiCallable[
-        waypost.api.inference.v1.inference_pb2.RepositoryModelLoadRequest,
-        waypost.api.inference.v1.inference_pb2.RepositoryModelLoadResponse,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelLoadRequest,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelLoadResponse,
     ]
+    """At a position xApps may not change which models there are: PERMISSION_DENIED."""
 
     RepositoryModelUnload: grpc.UnaryUnaryMultiCallable[
-        waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadRequest,
-        waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadResponse,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadRequest,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadResponse,
+    ]
+
+    SystemSharedMemoryStatus: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusRequest,
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusResponse,
+    ]
+    """There is no shared memory between a host and its callers: nothing is registered, nothing can be (UNIMPLEMENTED)."""
+
+    SystemSharedMemoryRegister: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterResponse,
+    ]
+
+    SystemSharedMemoryUnregister: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterResponse,
+    ]
+
+    CudaSharedMemoryStatus: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusRequest,
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusResponse,
+    ]
+
+    CudaSharedMemoryRegister: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterResponse,
+    ]
+
+    CudaSharedMemoryUnregister: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterResponse,
+    ]
+
+    TraceSetting: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.settings_pb2.TraceSettingRequest,
+        waypost.api.inference.v1.settings_pb2.TraceSettingResponse,
+    ]
+    """Both tell what is set. Only what is set already may be asked for."""
+
+    LogSettings: grpc.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.settings_pb2.LogSettingsRequest,
+        waypost.api.inference.v1.settings_pb2.LogSettingsResponse,
     ]
 
 class GRPCInferenceServiceAsyncStub:
     """The Open Inference Protocol, version 2, with the extensions that stock clients call.
 
     Field numbers are those of the public protocol, so the bytes are the same; the package is ours, because two Python
-    libraries that both define package `inference` cannot live in one process. On the wire the service is
-    `inference.GRPCInferenceService`: inference_host registers it under that name. A client generator for another
-    language should be pointed at the public proto.
+    libraries that both define package `inference` cannot live in one process. On the wire, and for those who ask a host
+    by reflection, the service is `inference.GRPCInferenceService`. A client generator for another language should be
+    pointed at the public proto.
     """
 
     ServerLive: grpc.aio.UnaryUnaryMultiCallable[
@@ -120,29 +179,83 @@ class GRPCInferenceServiceAsyncStub:
         waypost.api.inference.v1.inference_pb2.ModelInferRequest,
         waypost.api.inference.v1.inference_pb2.ModelStreamInferResponse,
     ]
+    """Answers come in the order of their requests, of which several may be under way."""
+
+    ModelConfig: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.model_config_pb2.ModelConfigRequest,
+        waypost.api.inference.v1.model_config_pb2.ModelConfigResponse,
+    ]
+
+    ModelStatistics: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.statistics_pb2.ModelStatisticsRequest,
+        waypost.api.inference.v1.statistics_pb2.ModelStatisticsResponse,
+    ]
 
     RepositoryIndex: grpc.aio.UnaryUnaryMultiCallable[
-        waypost.api.inference.v1.inference_pb2.RepositoryIndexRequest,
-        waypost.api.inference.v1.inference_pb2.RepositoryIndexResponse,
+        waypost.api.inference.v1.repository_pb2.RepositoryIndexRequest,
+        waypost.api.inference.v1.repository_pb2.RepositoryIndexResponse,
     ]
 
     RepositoryModelLoad: grpc.aio.UnaryUnaryMultiCallable[
-        waypost.api.inference.v1.inference_pb2.RepositoryModelLoadRequest,
-        waypost.api.inference.v1.inference_pb2.RepositoryModelLoadResponse,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelLoadRequest,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelLoadResponse,
     ]
+    """At a position xApps may not change which models there are: PERMISSION_DENIED."""
 
     RepositoryModelUnload: grpc.aio.UnaryUnaryMultiCallable[
-        waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadRequest,
-        waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadResponse,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadRequest,
+        waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadResponse,
+    ]
+
+    SystemSharedMemoryStatus: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusRequest,
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusResponse,
+    ]
+    """There is no shared memory between a host and its callers: nothing is registered, nothing can be (UNIMPLEMENTED)."""
+
+    SystemSharedMemoryRegister: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterResponse,
+    ]
+
+    SystemSharedMemoryUnregister: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterResponse,
+    ]
+
+    CudaSharedMemoryStatus: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusRequest,
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusResponse,
+    ]
+
+    CudaSharedMemoryRegister: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterResponse,
+    ]
+
+    CudaSharedMemoryUnregister: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterRequest,
+        waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterResponse,
+    ]
+
+    TraceSetting: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.settings_pb2.TraceSettingRequest,
+        waypost.api.inference.v1.settings_pb2.TraceSettingResponse,
+    ]
+    """Both tell what is set. Only what is set already may be asked for."""
+
+    LogSettings: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.inference.v1.settings_pb2.LogSettingsRequest,
+        waypost.api.inference.v1.settings_pb2.LogSettingsResponse,
     ]
 
 class GRPCInferenceServiceServicer(metaclass=abc.ABCMeta):
     """The Open Inference Protocol, version 2, with the extensions that stock clients call.
 
     Field numbers are those of the public protocol, so the bytes are the same; the package is ours, because two Python
-    libraries that both define package `inference` cannot live in one process. On the wire the service is
-    `inference.GRPCInferenceService`: inference_host registers it under that name. A client generator for another
-    language should be pointed at the public proto.
+    libraries that both define package `inference` cannot live in one process. On the wire, and for those who ask a host
+    by reflection, the service is `inference.GRPCInferenceService`. A client generator for another language should be
+    pointed at the public proto.
     """
 
     @abc.abstractmethod
@@ -192,27 +305,101 @@ class GRPCInferenceServiceServicer(metaclass=abc.ABCMeta):
         self,
         request_iterator: _MaybeAsyncIterator[waypost.api.inference.v1.inference_pb2.ModelInferRequest],
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[waypost.api.inference.v1.inference_pb2.ModelStreamInferResponse], collections.abc.AsyncIterator[waypost.api.inference.v1.inference_pb2.ModelStreamInferResponse]]: ...
+    ) -> typing.Union[collections.abc.Iterator[waypost.api.inference.v1.inference_pb2.ModelStreamInferResponse], collections.abc.AsyncIterator[waypost.api.inference.v1.inference_pb2.ModelStreamInferResponse]]:
+        """Answers come in the order of their requests, of which several may be under way."""
+
+    @abc.abstractmethod
+    def ModelConfig(
+        self,
+        request: waypost.api.inference.v1.model_config_pb2.ModelConfigRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.model_config_pb2.ModelConfigResponse, collections.abc.Awaitable[waypost.api.inference.v1.model_config_pb2.ModelConfigResponse]]: ...
+
+    @abc.abstractmethod
+    def ModelStatistics(
+        self,
+        request: waypost.api.inference.v1.statistics_pb2.ModelStatisticsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.statistics_pb2.ModelStatisticsResponse, collections.abc.Awaitable[waypost.api.inference.v1.statistics_pb2.ModelStatisticsResponse]]: ...
 
     @abc.abstractmethod
     def RepositoryIndex(
         self,
-        request: waypost.api.inference.v1.inference_pb2.RepositoryIndexRequest,
+        request: waypost.api.inference.v1.repository_pb2.RepositoryIndexRequest,
         context: _ServicerContext,
-    ) -> typing.Union[waypost.api.inference.v1.inference_pb2.RepositoryIndexResponse, collections.abc.Awaitable[waypost.api.inference.v1.inference_pb2.RepositoryIndexResponse]]: ...
+    ) -> typing.Union[waypost.api.inference.v1.repository_pb2.RepositoryIndexResponse, collections.abc.Awaitable[waypost.api.inference.v1.repository_pb2.RepositoryIndexResponse]]: ...
 
     @abc.abstractmethod
     def RepositoryModelLoad(
         self,
-        request: waypost.api.inference.v1.inference_pb2.RepositoryModelLoadRequest,
+        request: waypost.api.inference.v1.repository_pb2.RepositoryModelLoadRequest,
         context: _ServicerContext,
-    ) -> typing.Union[waypost.api.inference.v1.inference_pb2.RepositoryModelLoadResponse, collections.abc.Awaitable[waypost.api.inference.v1.inference_pb2.RepositoryModelLoadResponse]]: ...
+    ) -> typing.Union[waypost.api.inference.v1.repository_pb2.RepositoryModelLoadResponse, collections.abc.Awaitable[waypost.api.inference.v1.repository_pb2.RepositoryModelLoadResponse]]:
+        """At a position xApps may not change which models there are: PERMISSION_DENIED."""
 
     @abc.abstractmethod
     def RepositoryModelUnload(
         self,
-        request: waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadRequest,
+        request: waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadRequest,
         context: _ServicerContext,
-    ) -> typing.Union[waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadResponse, collections.abc.Awaitable[waypost.api.inference.v1.inference_pb2.RepositoryModelUnloadResponse]]: ...
+    ) -> typing.Union[waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadResponse, collections.abc.Awaitable[waypost.api.inference.v1.repository_pb2.RepositoryModelUnloadResponse]]: ...
+
+    @abc.abstractmethod
+    def SystemSharedMemoryStatus(
+        self,
+        request: waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusResponse, collections.abc.Awaitable[waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryStatusResponse]]:
+        """There is no shared memory between a host and its callers: nothing is registered, nothing can be (UNIMPLEMENTED)."""
+
+    @abc.abstractmethod
+    def SystemSharedMemoryRegister(
+        self,
+        request: waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterResponse, collections.abc.Awaitable[waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryRegisterResponse]]: ...
+
+    @abc.abstractmethod
+    def SystemSharedMemoryUnregister(
+        self,
+        request: waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterResponse, collections.abc.Awaitable[waypost.api.inference.v1.shared_memory_pb2.SystemSharedMemoryUnregisterResponse]]: ...
+
+    @abc.abstractmethod
+    def CudaSharedMemoryStatus(
+        self,
+        request: waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusResponse, collections.abc.Awaitable[waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryStatusResponse]]: ...
+
+    @abc.abstractmethod
+    def CudaSharedMemoryRegister(
+        self,
+        request: waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterResponse, collections.abc.Awaitable[waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryRegisterResponse]]: ...
+
+    @abc.abstractmethod
+    def CudaSharedMemoryUnregister(
+        self,
+        request: waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterResponse, collections.abc.Awaitable[waypost.api.inference.v1.shared_memory_pb2.CudaSharedMemoryUnregisterResponse]]: ...
+
+    @abc.abstractmethod
+    def TraceSetting(
+        self,
+        request: waypost.api.inference.v1.settings_pb2.TraceSettingRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.settings_pb2.TraceSettingResponse, collections.abc.Awaitable[waypost.api.inference.v1.settings_pb2.TraceSettingResponse]]:
+        """Both tell what is set. Only what is set already may be asked for."""
+
+    @abc.abstractmethod
+    def LogSettings(
+        self,
+        request: waypost.api.inference.v1.settings_pb2.LogSettingsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.inference.v1.settings_pb2.LogSettingsResponse, collections.abc.Awaitable[waypost.api.inference.v1.settings_pb2.LogSettingsResponse]]: ...
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: GRPCInferenceServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
