@@ -328,11 +328,14 @@ def _live_weights(target: Target, world: World, ready: Mapping[str, list[str]]) 
 
 
 def _may_move(target: Target, world: World, ready: Mapping[str, list[str]]) -> bool:
-    """Whether the calls may follow the target's weights: nobody gets more, and nobody goes, before all are ready."""
-    present = world.asked.weights
+    """Whether the calls may follow the target's weights: nobody gets more, and nobody goes, before all are ready.
+
+    More than what those who answer share now: the part of one that fell silent is theirs already.
+    """
+    present = hundredths({shape_: weight for shape_, weight in world.asked.weights.items() if shape_ in ready})
     missing = [s for s in target.shares if s.weight > 0 and len(ready.get(s.shape, ())) < s.replicas]
     wanted = {share.shape for share in target.shares if share.weight > 0}
-    dropped = {replica.digest for replica in world.replicas if replica.shape in present.keys() & ready.keys() - wanted}
+    dropped = {replica.digest for replica in world.replicas if replica.shape in present.keys() - wanted}
     if dropped & target.rejected:
         return True  # what was rejected is no capacity to wait for
     return not missing or (not dropped and all(present.get(share.shape, 0) >= share.weight for share in missing))

@@ -164,6 +164,21 @@ def test_taking_the_steps_leaves_no_step(target: Target, world: World) -> None:
     assert diff(target, after) == ()
 
 
+def test_a_part_that_falls_to_others_counts_as_theirs_at_once() -> None:
+    """A shape that leaves and fell silent held a third of the calls: the others' parts must not settle in two steps."""
+    target = Target((Share("1/", Version("1", "1"), 1, 60), Share("2/", Version("2", "2"), 2, 40)))
+    asked = Route((Entry("q-0", "1/", 34), Entry("q-1", "1/x", 33), Entry("q-2", "2/", 33)))
+    replicas = (
+        Replica("q-0", "1/", "1", Phase.READY),
+        Replica("q-1", "1/x", "1", Phase.STARTING),
+        Replica("q-2", "2/", "2", Phase.READY),
+    )
+    world = World(replicas, frozenset({"1", "2"}), asked=asked, acknowledged=False)
+    after = apply(diff(target, world), world, count(1000))
+    assert after.asked.weights == {"1/": 60, "2/": 40}
+    assert diff(target, after) == ()
+
+
 @given(targets(), worlds())
 def test_no_replica_inside_a_route_is_drained(target: Target, world: World) -> None:
     steps = diff(target, world)
