@@ -10,7 +10,7 @@ LOWEST := $(VENV)/lowest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: help demo stop test unit contract sim integration conformance test-wire test-bench bench docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
 test: $(INSTALLED)  ## Unit, contract, sim, integration, conformance, e2e, docs
-	@$(BIN)/python -m pytest --quiet
+	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/bench
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
 	@$(BIN)/python -m pytest --quiet tests/unit
@@ -50,6 +50,15 @@ integration: $(INSTALLED)  ## Real processes, real gRPC
 
 conformance: $(INSTALLED)  ## Stock clients against our hosts
 	@$(BIN)/python -m pytest --quiet tests/conformance
+
+test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Go, Java and Maven)
+	@$(BIN)/python -m pytest --quiet tests/wire
+
+test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
+	@$(BIN)/python -m pytest --quiet tests/bench
+
+bench: $(INSTALLED)  ## The host beside its peers (QUICK=1, PEERS=all, CHECK=1)
+	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) $(if $(CHECK),--check)
 
 docs-test: $(INSTALLED)  ## Every example of the docs
 	@$(BIN)/python -m pytest --quiet tests/docs

@@ -185,7 +185,7 @@ def _resting(view: HostView) -> HostView:
 
 
 def _patient(uid: str, seen: Observed) -> Patient:
-    return Patient(uid, seen.id, seen.starts, seen.grpc_address)
+    return Patient(uid, seen.id, seen.starts, seen.address)
 
 
 def _now_s() -> float:

@@ -12,16 +12,16 @@ from edge_agent.ledger import Record
 from waypost.api.control.v1.position_pb2 import Endpoint
 from waypost.api.link.v1.monitor_link_pb2 import EndpointSet, ReplicaEndpoint
 
-Addresses = Mapping[str, tuple[str, str]]
-"""gRPC and HTTP address by replica id."""
+Addresses = Mapping[str, str]
+"""By replica id: our hosts serve gRPC and HTTP at one address."""
 
 
 def render(record: Record, addresses: Addresses, *, access_address: str, idempotent: bool) -> PositionRoute:
     """The record's route for the gateway; replicas of which nothing is left are no longer in it."""
     hosts = tuple(
-        Backend(entry.replica, *addresses[entry.replica], shape=entry.shape, weight=entry.weight)
+        Backend(entry.replica, address, address, shape=entry.shape, weight=entry.weight)
         for entry in record.route.entries
-        if entry.replica in addresses
+        if (address := addresses.get(entry.replica)) is not None
     )
     return PositionRoute(
         uid=record.uid,

@@ -2,7 +2,7 @@
 
     <data_dir>/    lock  identity/  ledger/  artifacts/sha256/<hex>  versions/<digest16>/  gateway/
                    positions/<uid>/  signing_key.pem  jwks.json  monitor/  hosts/<replica>/
-    <runtime_dir>/ agent.sock  <short>/monitor.sock  <short>/<replica>.grpc  <short>/<replica>.http
+    <runtime_dir>/ agent.sock  <short>/monitor.sock  <short>/<replica>.sock
 
 A Unix socket's path may have 107 characters and no more, hence a directory of its own for them and `short`, the first
 hex digits of a position's uid, in the place of the uid.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mesh.files import SOCKET_PATH_BYTES_MAX, private_directory
 
-_LONGEST_BELOW = len("/12345678/r-abcdef.grpc")
+_LONGEST_BELOW = len("/12345678/r-abcdef.sock")
 
 
 def runtime_directory(data_dir: Path) -> Path:
@@ -62,11 +62,9 @@ class PositionPaths:
         """HostLinkService and AccessService."""
         return f"unix:{self.sockets / 'monitor.sock'}"
 
-    def grpc_address(self, replica: str) -> str:
-        return f"unix:{self.sockets / replica}.grpc"
-
-    def http_address(self, replica: str) -> str:
-        return f"unix:{self.sockets / replica}.http"
+    def host_address(self, replica: str) -> str:
+        """gRPC and HTTP, on one socket."""
+        return f"unix:{self.sockets / replica}.sock"
 
 
 @dataclass(frozen=True, slots=True)

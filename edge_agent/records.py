@@ -72,7 +72,7 @@ def rendered(record: Record, observed: Collection[Observed], layout: Layout) -> 
     """The record's route for the gateway, the same whenever it is asked for."""
     return render(
         record,
-        {seen.id: (seen.grpc_address, seen.http_address) for seen in observed if seen.grpc_address},
+        {seen.id: seen.address for seen in observed if seen.address},
         access_address=paths_of(record, layout).monitor_address,
         idempotent=idempotent(record),
     )

@@ -3,16 +3,29 @@
     app          settings, subcommands `run` and `check`, exit codes
     host         one host from start to end: listen, load, serve, drain
     dataplane    what it answers, on plain values; errors are MeshErrors       calls: those values
-      loader       from a package to a model that has answered (READY is proven)
-      execution    where models run: on the event loop or on a few threads
+      repository   which model versions there are: brought up, loaded anew, unloaded      served: one of them
+      loader       from a package to a model that has answered (READY is proven)      model: in memory
+      probe        how long it takes, and whether calls may go through it together
+      lane         from a call to its answer: queue, runs, deadlines
+      batching     PURE: what waits, what runs next, what is refused      estimates   PURE: how long runs take
+      execution    where models run: on the event loop, on a few threads, in tasks
       meter        what is counted
-    lifecycle    PURE: LOADING, WARMING, READY, DRAINING, FAILED
+    lifecycle    PURE: LOADING, WARMING, READY, DRAINING, UNLOADED, FAILED
     manifest     packages: what there is to load          signature, tensors     what goes in and comes out
     template     the code around a model, the users' or   onnx     the default one
-    oip_grpc, oip_http (oip_json, encodings), xapp_grpc   faces: thin skins over the data plane
-    http1        HTTP/1.1 on asyncio, over http1_core (PURE)
+    oip_grpc     face: the Open Inference Protocol over gRPC      oip_stream   its streams
+      oip_codec  inferences by hand      oip_messages   and by protobuf
+    oip_http     face: the same over HTTP      oip_routes   its paths      http_errors
+      http_inference (oip_json, encodings)     inferences in JSON and binary
+    oip_extensions, replies   what both tell: configuration, statistics, settings; and what goes around an answer
+    xapp_grpc    face: inference in plain values      reflection   for grpcurl
+    methods      the gRPC methods of all faces, as a table
+    server       one port, two protocols      connections   all of a host's, and what they may cost together
+      h2         HTTP/2 around waypost.wire: h2_calls (h2_unary, h2_streaming), h2_heads, h2_messages
+      http1      HTTP/1.1 around http1_core, http1_head (PURE)      assembly   where large messages are gathered
+    grpcio_front the table under grpc.aio, where somebody asks for it
     health       grpc.health.v1      auth    access tokens      uplink    link 3, to the monitor
     checker      `waypost host check`: the same loading in a confined process (confine)
 
-Nothing below the faces knows a transport, so that another one can take grpcio's place.
+Nothing below the faces knows a transport, and no face knows which front end serves it.
 """

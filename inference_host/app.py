@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 USAGE = """usage: waypost host {run,check} ...
 
-  run MODEL        serve a model over the Open Inference Protocol, gRPC and HTTP
+  run MODEL        serve a model over the Open Inference Protocol, gRPC and HTTP on one port
   check PACKAGE    load a package in a confined process and tell whether it can be served
 
 `waypost host run --help` and `waypost host check --help` say more.
@@ -113,8 +113,8 @@ class _Life:
     def _announce(self, host: Host) -> None:
         log.info(
             "host_ready",
-            grpc=host.grpc_address,
-            http=host.http_address,
+            listen=host.addresses,
+            grpcio_listen=host.grpcio_address or None,
             since_start_ms=round(_age_s() * 1e3),
             of_which_imports_ms=round(self._imported_s * 1e3),
         )
@@ -160,10 +160,14 @@ def _greet(host: Host) -> None:
     """For the person who started it."""
     ready = [served.package for served in host.plane.served if served.life.serves]
     names = ", ".join(f"{package.model} (version {package.version})" for package in ready)
-    sys.stdout.write(f"serving {names}\n  gRPC  {host.grpc_address}\n  HTTP  {host.http_address}\n\n")
+    sys.stdout.write(f"serving {names}\n")
+    for address in host.addresses:
+        sys.stdout.write(f"  gRPC and HTTP  {address}\n")
+    if host.grpcio_address:
+        sys.stdout.write(f"  gRPC (grpcio)  {host.grpcio_address}\n")
     if host.gate_open:
-        sys.stdout.write("Nobody is asked for credentials.\n")
-    sys.stdout.write(f"try it:\n  {example.curl(host.http_address, host.plane.served)}\n")
+        sys.stdout.write("\nNobody is asked for credentials.\n")
+    sys.stdout.write(f"try it:\n  {example.curl(host.addresses[0], host.plane.served)}\n")
     sys.stdout.flush()
 
 

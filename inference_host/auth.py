@@ -1,8 +1,11 @@
 """Who may call: the access token of this position, checked here whatever stands in front.
 
-Both faces ask `Gate.check` with the `authorization` header before they do anything else. The keys come from a file at
-start and are replaced by the monitor's orders while the host runs. Without keys a gate is open, which only happens
-where somebody asked for it: by hand on loopback, or with --insecure-no-auth.
+`Gate.check` is asked with the `authorization` header of every call before anything else is done with it: by the gRPC
+front ends for theirs, by the HTTP face for its own. A header that was good is remembered until it expires
+(mesh.tokens), so that a caller's second call costs one look.
+
+The keys come from a file at start and are replaced by the monitor's orders while the host runs. Without keys a gate is
+open, which only happens where somebody asked for it: by hand on loopback, or with --insecure-no-auth.
 """
 
 from collections.abc import Callable

@@ -1,16 +1,27 @@
-"""What passes between the faces and the data plane: plain values, no transport."""
+"""What passes between the faces and the data plane: plain values, no transport.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+The values of every call are not frozen: a frozen dataclass sets each field through `object.__setattr__`, which for the
+four of a call adds up to a third of what a small model takes. Nobody changes them once they are handed over.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
 from inference_host.signature import Signature
 from inference_host.tensors import Tensor
-from waypost.errors import Unsupported
+from mesh.metrics import Histogram
+from waypost.errors import Invalid, MeshError, Unsupported
 
 _UNSUPPORTED = ("classification", "shared_memory_region")
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+TIMEOUT_US_MAX = 1 << 53  # 285 years; more cannot be added to a clock without losing it
+
+Facts: TypeAlias = tuple[tuple[str, str], ...]
+"""Who answered, as metadata or headers of a reply."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """An inference request, decoded."""
 
@@ -21,10 +32,28 @@ class Call:
     outputs: Sequence[str] = ()
     """Empty: all."""
     deadline: float | None = None
-    """On the meter's clock; None: none."""
+    """The transport's, on the data plane's clock; None: none."""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """Of the request. `timeout` (µs, from its arrival) is a second deadline; those of sequences are refused, because no
+    state is kept between calls; `priority` changes nothing: deadlines order the queue."""
+    arrived: float | None = None
+    """When its last byte was read, on the data plane's clock; None: when it is submitted."""
 
 
-@dataclass(frozen=True, slots=True)
+class Timing(NamedTuple):
+    """Where a call's time went, in seconds. The first three do not add up to the last: reading the call is missing."""
+
+    queue_s: float
+    """Waiting for its turn."""
+    batch_s: float
+    """Being put together with others, handed to a thread, and taken apart again."""
+    compute_s: float
+    """In the model."""
+    total_s: float
+    """From its arrival to its answer."""
+
+
+@dataclass(slots=True)
 class Answer:
     """What a model answered. model, version: ids of the real ones, whatever the caller called them."""
 
@@ -32,6 +61,14 @@ class Answer:
     version: str
     id: str
     outputs: tuple[Tensor, ...]
+    """Their arrays may be read until the answer has left, and belong to the host."""
+    timing: Timing
+    facts: Facts
+    """The same object for all answers of a version, until the position's generation changes."""
+
+
+Done: TypeAlias = Callable[[Answer | MeshError], object]
+"""Hears how a call ended. Must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +82,69 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Config:
+    """How a model is run."""
+
+    metadata: Metadata
+    batch_rows_max: int
+    """Rows that go together at most; 0 where only the rows of one call do."""
+    batch_delay_us: int
+    """How long calls are kept waiting for others."""
+    instances: int
+    """Runs at a time."""
+    file: str
+    """Name of the graph; empty for a template."""
+
+    @property
+    def batching(self) -> bool:
+        return self.batch_rows_max > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How often something happened, and how long all of it took."""
+
+    count: int = 0
+    ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatistics:
+    """Of the runs of one size. count: of runs."""
+
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of a model version since it was loaded, as Triton's statistics extension counts it.
+
+    success, fail, queue and compute_*: count is of calls, and each call of a batch has taken the whole batch's time.
+    """
+
+    name: str
+    version: str
+    last_inference_ms: int
+    """Unix time of the last answer; 0 before the first."""
+    inference_count: int
+    """Rows answered."""
+    execution_count: int
+    """Runs of the model."""
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    batches: Mapping[int, RunStatistics]
+    """By rows; above meter.ROWS_EXACT by the power of two below."""
+    latency: Histogram
+    """From arrival to answer; can be merged with those of other hosts."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexEntry:
     """One line of the repository index."""
 
@@ -52,6 +152,26 @@ class IndexEntry:
     version: str
     state: str
     reason: str
+
+
+def deadline_of(call: Call, arrived: float) -> float | None:
+    """When an answer is no longer wanted: the transport's word, or `timeout` among the call's parameters.
+
+    Raises: Unsupported(UNSUPPORTED_PARAMETER), Invalid(BAD_PARAMETER).
+    """
+    parameters = call.parameters
+    if not parameters:
+        return call.deadline
+    for name in _SEQUENCE:
+        if parameters.get(name):
+            raise Unsupported("UNSUPPORTED_PARAMETER", f"{name}: models here keep nothing from one call to the next")
+    timeout_us = parameters.get("timeout")
+    if not timeout_us:  # 0 is what clients send for none
+        return call.deadline
+    if type(timeout_us) is not int or not 0 < timeout_us <= TIMEOUT_US_MAX:
+        raise Invalid("BAD_PARAMETER", f"timeout is {timeout_us!r}, microseconds are expected: a whole number above 0")
+    until = arrived + timeout_us / 1e6
+    return until if call.deadline is None else min(until, call.deadline)
 
 
 def refuse_unsupported(tensor: str, parameters: Mapping[str, object]) -> None:

@@ -72,10 +72,10 @@ async def _check(path: Path) -> dict[str, Any]:
     from inference_host.manifest import read, to_proto
     from waypost.errors import MeshError
 
-    execution = Execution(1)
     try:
-        loaded = await loader.load(read(path), execution, threads=1)
-        warm = await loader.warm_up(loaded, execution)
+        async with Execution(1) as execution:
+            loaded = await loader.load(read(path), execution, threads=1)
+            warm = await loader.warm_up(loaded, execution)
     except MeshError as error:
         return {"ok": False, "reason": error.reason, "message": error.message, "hint": error.hint, "signature": None}
     message = f"{len(warm.samples)} sample(s) went through {loaded.package.full_name}"

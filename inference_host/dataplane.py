@@ -1,34 +1,46 @@
 """The data plane: what a host answers, on plain values and without any transport.
 
-    face (gRPC, HTTP, one day an HTTP/2 of our own)   decodes bytes into a Call, encodes the Answer, carries MeshErrors
-    DataPlane                                         finds the model, checks the call, runs it in time
-    loader, execution                                 run the model
+    face (gRPC, HTTP)     decodes bytes into a Call, encodes the Answer, carries MeshErrors
+    DataPlane             finds the model, checks the call, submits it; tells the face when it is answered
+      repository, served  which versions there are, and which way a call goes
+      lane, batching      where it waits for its turn, and with whom it runs
+      execution           where
+
+A call must not cost more than a tiny model takes, so there is neither a task nor a future for it: `submit` takes a
+callback and gives one. `infer` is the same for those who can wait.
 
 A model answers to its id and to the position's `serve_as`; its version is its id or empty. Whatever is wrong is a
-MeshError whose class is the answer's code on every face: NotFound for names, Unavailable (never executed, safe to
-retry) for a model that does not serve now, Invalid for tensors, DeadlineExceeded for a call that came or came out late.
+MeshError whose class is the answer's code on every face: NotFound for names, Invalid for tensors, DeadlineExceeded for
+a call that came or came out late, Unavailable for one that was never executed and is safe to repeat: the model does not
+serve now, the queue is full, or it could not have been in time.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from inference_host import loader
-from inference_host.calls import Answer, Call, IndexEntry, Metadata
+from inference_host.batching import AT_ONCE, Batching
+from inference_host.calls import Answer, Call, Config, Done, Facts, IndexEntry, Metadata, Statistics
 from inference_host.execution import Execution
-from inference_host.lifecycle import REPOSITORY_STATES, Lifecycle, State, worst
+from inference_host.lifecycle import Lifecycle, worst
 from inference_host.loader import Warm
 from inference_host.manifest import Package
-from inference_host.meter import Meter
-from inference_host.signature import checked_inputs, checked_outputs
-from inference_host.template import Arrays
-from inference_host.tensors import Tensor
-from waypost.errors import DeadlineExceeded, Denied, Invalid, NotFound, Unavailable, Unsupported
+from inference_host.meter import Counts, Meter
+from inference_host.methods import Withdraw
+from inference_host.repository import Packages, Repository, not_serving
+from inference_host.served import Lanes, Served
+from mesh import clock as wall
+from waypost.errors import Denied, Invalid, MeshError
 
 SERVER_NAME = "waypost"
-EXTENSIONS = ("binary_tensor_data", "model_repository")
-ID_CHARS_MAX = 256  # of a request: it is echoed
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "statistics",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +60,89 @@ class Place:
         return not self.position_uid
 
 
-@dataclass(slots=True)
-class Served:
-    """One model version of this host and where it is in its life."""
-
-    package: Package
-    life: Lifecycle = field(default_factory=Lifecycle)
-    warm: Warm | None = None
-    """Set once it is READY, for good."""
-
-
 class DataPlane:
-    """Everything that a face may ask for."""
+    """Everything that a face may ask for. Made and used in the event loop."""
 
     def __init__(
-        self, served: Sequence[Served], place: Place, execution: Execution, clock: Callable[[], float]
+        self,
+        served: Sequence[Served],
+        place: Place,
+        execution: Execution,
+        clock: Callable[[], float],
+        batching: Batching = AT_ONCE,
+        packages: Packages | None = None,
     ) -> None:
-        self.served = tuple(served)
-        self.place = place
-        self.meter = Meter(clock)
+        """served: those that are warm already serve at once. clock: of deadlines, the event loop's.
+
+        packages: reads what a host by hand may load; None where it may not.
+        """
+        self.clock = clock
+        self.settled: Callable[[], object] = _nothing
+        """Called when answers have been told, but for those that `submit` tells before it returns."""
+        self._place = place
         self._execution = execution
-        self._by_name = _names(self.served, place.serve_as)
+        self._batching = batching
+        self._meter = Meter(clock)
+        self._repository = Repository(
+            served, execution, self._meter, self._serve, serve_as=place.serve_as, packages=packages
+        )
+        for each in served:
+            if each.warm is not None:
+                self._open(each, each.warm)
+
+    # -- calls
+
+    def submit(self, call: Call, done: Done) -> Withdraw:
+        """`done` hears the Answer or a MeshError once, at once or later, in the event loop; and not once withdrawn."""
+        now = self.clock()
+        arrived = now if call.arrived is None else call.arrived
+        tally = self._meter.elsewhere
+        try:
+            served = self._repository.find(call.model, call.version)
+            tally, lanes = served.tally, served.lanes
+            if lanes is None or not served.life.serves:
+                raise not_serving(served)
+            lane, ask = lanes.ask(call, done, arrived)
+        except MeshError as error:
+            tally.refused(error, now - arrived)
+            done(error)
+            return _nothing
+        lane.submit(ask, now)
+        return partial(lane.withdraw, ask)
+
+    async def infer(self, call: Call) -> Answer:
+        """Raises: MeshError. Cancelling it withdraws the call."""
+        told: asyncio.Future[Answer | MeshError] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Answer | MeshError) -> None:
+            if not told.cancelled():
+                told.set_result(outcome)
+
+        withdraw = self.submit(call, done)
+        try:
+            outcome = await told
+        finally:
+            withdraw()
+        if isinstance(outcome, MeshError):
+            raise outcome
+        return outcome
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are to be answered."""
+        return sum(lane.calls for served in self.served if served.lanes for lane in served.lanes.all)
+
+    @property
+    def waiting(self) -> int:
+        """Those of them that do not run yet."""
+        return sum(lane.waiting for served in self.served if served.lanes for lane in served.lanes.all)
+
+    # -- models
+
+    @property
+    def served(self) -> tuple[Served, ...]:
+        """As it is now: loading by hand replaces it."""
+        return self._repository.served
 
     def life(self) -> Lifecycle:
         """The host's as a whole."""
@@ -80,42 +154,45 @@ class DataPlane:
 
     def model_ready(self, model: str, version: str) -> bool:
         """Raises: NotFound."""
-        return self._find(model, version).life.serves
+        return self._repository.find(model, version).life.serves
 
     def metadata(self, model: str, version: str) -> Metadata:
         """Raises: NotFound, Unavailable(MODEL_NOT_READY) before the model is loaded."""
-        served = self._find(model, version)
-        if served.warm is None:
-            raise _not_serving(served)
-        platform = "template" if served.package.template_class else "onnxruntime_onnx"
-        return Metadata(served.package.model, served.package.version, platform, served.warm.loaded.signature)
+        return _metadata(self._repository.find(model, version))
 
-    def index(self, *, ready_only: bool) -> list[IndexEntry]:
+    def config(self, model: str, version: str = "") -> Config:
+        """How it is run. Raises: NotFound, Unavailable(MODEL_NOT_READY) before the model is loaded."""
+        served = self._repository.find(model, version)
+        metadata, lanes = _metadata(served), served.lanes
+        assert lanes is not None
+        together = lanes.batch_rows_max > 1
+        return Config(
+            metadata=metadata,
+            batch_rows_max=lanes.batch_rows_max if together else 0,
+            batch_delay_us=round(self._batching.delay_s * 1e6) if together else 0,
+            instances=lanes.instances,
+            file=served.package.model_file.name if served.package.model_file else "",
+        )
+
+    def statistics(self, model: str = "", version: str = "") -> list[Statistics]:
+        """What was counted since each version was loaded; all versions where no name is given. Raises: NotFound."""
+        found = [self._repository.find(model, version)] if model else self.served
+        offset_s = wall.now() - self.clock()
         return [
-            IndexEntry(served.package.model, served.package.version, _state(served), served.life.message)
-            for served in self.served
-            if served.life.serves or not ready_only
+            served.tally.statistics(served.package.model, served.package.version, monotonic_offset_s=offset_s)
+            for served in found
         ]
 
-    def facts(self, model: str, version: str) -> tuple[tuple[str, str], ...]:
-        """Who answered, as the metadata or headers of a reply. Raises: NotFound."""
-        served = self._find(model, version)
-        return (
-            ("waypost-model-version", served.package.full_name),
-            ("waypost-model-digest", served.package.digest),
-            ("waypost-position-generation", str(self.place.generation)),
-            ("waypost-replica", self.place.replica),
-        )
+    def take_counts(self) -> Counts:
+        """What was counted on all versions since this was called last."""
+        return self._meter.take([served.tally for served in self.served])
 
-    def refuse_repository_change(self, verb: str, model: str) -> NoReturn:
-        """Raises: Denied at a position, Unsupported on a host that was started by hand."""
-        if not self.place.by_hand:
-            hint = "an operator changes the model of a position: `waypost deploy MODEL_VERSION --position NAME`"
-            raise Denied("NOT_FOR_XAPPS", f"xApps may not {verb} models ({model!r})", hint)
-        hint = "start it again with the models it is to serve"
-        raise Unsupported(
-            "FIXED_REPOSITORY", f"this host cannot {verb} {model!r}: it loads its models once, at start", hint
-        )
+    def index(self, *, ready_only: bool) -> list[IndexEntry]:
+        return self._repository.index(ready_only=ready_only)
+
+    def facts(self, model: str, version: str) -> Facts:
+        """Who answers, as the metadata or headers of a reply. Raises: NotFound."""
+        return self._repository.find(model, version).facts
 
     def only_model(self) -> str:
         """Id of the one model of this host. Raises: Invalid(SEVERAL_MODELS)."""
@@ -126,77 +203,84 @@ class DataPlane:
             )
         return self.served[0].package.model
 
-    async def infer(self, call: Call) -> Answer:
-        """Raises: MeshError."""
-        served = self._find(call.model, call.version)
-        warm = served.warm
-        if warm is None or not served.life.serves:
-            raise _not_serving(served)
-        if len(call.id) > ID_CHARS_MAX:
-            raise Invalid(
-                "BAD_ID", f"the request's id has {len(call.id)} characters, at most {ID_CHARS_MAX} are allowed"
-            )
-        inputs = checked_inputs(warm.loaded.signature, call.inputs)
-        wanted = checked_outputs(warm.loaded.signature, call.outputs)
-        if call.deadline is None:
-            arrays = await loader.run(warm.loaded, inputs, self._execution, inline=warm.inline(inputs))
-        else:
-            arrays = await self._in_time(warm, inputs, call.deadline)
-        outputs = tuple(Tensor(spec.name, spec.datatype, arrays[spec.name]) for spec in wanted)
-        return Answer(served.package.model, served.package.version, call.id, outputs)
+    # -- their lives
 
-    def deadline_of(self, timeout_s: float | None, parameters: Mapping[str, object]) -> float | None:
-        """When an answer is no longer wanted: the transport's word, or `timeout` (µs) among the call's parameters."""
-        timeout_us = parameters.get("timeout")
-        if isinstance(timeout_us, int) and timeout_us > 0:
-            timeout_s = min(timeout_us / 1e6, float("inf") if timeout_s is None else timeout_s)
-        return None if timeout_s is None else self.meter.clock() + timeout_s
+    @property
+    def place(self) -> Place:
+        return self._place
 
-    async def _in_time(self, warm: Warm, inputs: Arrays, deadline: float) -> Arrays:
-        left_s = deadline - self.meter.clock()
-        if left_s <= 0:
-            raise DeadlineExceeded("TOO_LATE", "the deadline had passed before the model was asked", "allow more time")
-        try:
-            async with asyncio.timeout(left_s):
-                arrays = await loader.run(warm.loaded, inputs, self._execution, inline=warm.inline(inputs))
-        except TimeoutError:
-            raise DeadlineExceeded(
-                "TOO_LATE", "the deadline passed before the model answered", "allow more time"
-            ) from None
-        return arrays
+    @place.setter
+    def place(self, place: Place) -> None:
+        """The position's generation changes while its host runs."""
+        self._place = place
+        for served in self.served:
+            served.tell(_facts(served.package, place))
 
-    def _find(self, model: str, version: str) -> Served:
-        served = self._by_name.get(model)
-        if served is None:
-            raise NotFound(
-                "UNKNOWN_MODEL", f"no model {model!r} is served here", f"there is {', '.join(self._by_name)}"
-            )
-        if version and version != served.package.version:
-            raise NotFound(
-                "UNKNOWN_VERSION",
-                f"version {version!r} of {model!r} is not served here",
-                f"leave it empty, or ask for {served.package.version!r}",
-            )
-        return served
+    @property
+    def changed(self) -> Callable[[], None]:
+        """Called when a model's state has changed."""
+        return self._repository.changed
 
+    @changed.setter
+    def changed(self, changed: Callable[[], None]) -> None:
+        self._repository.changed = changed
 
-def _names(served: Sequence[Served], serve_as: str) -> dict[str, Served]:
-    names = {each.package.model: each for each in served}
-    if serve_as:
-        assert len(served) == 1, "a position serves one model version per host"
-        names.setdefault(serve_as, served[0])
-    return names
+    async def bring_up(self, served: Served) -> MeshError | None:
+        """Loads one of `served`, proves that it answers, and lets calls in. Returns why not, where it cannot."""
+        return await self._repository.bring_up(served)
 
+    async def load(self, model: str) -> None:
+        """Reads `model` from the directory again; the version that serves does so until the new one can.
 
-def _state(served: Served) -> str:
-    return REPOSITORY_STATES[served.life.state]
+        Raises: Denied(NOT_FOR_XAPPS) at a position; else as Repository.load.
+        """
+        self._refuse_at_position("load", model)
+        await self._repository.load(model)
+
+    async def unload(self, model: str) -> None:
+        """Lets no calls in any more, and returns when those inside have been answered.
+
+        Raises: Denied(NOT_FOR_XAPPS) at a position; else as Repository.unload.
+        """
+        self._refuse_at_position("unload", model)
+        await self._repository.unload(model)
+
+    def drain(self) -> None:
+        """Lets no calls in any more, for good."""
+        self._repository.drain()
+
+    def _refuse_at_position(self, verb: str, model: str) -> None:
+        if not self._place.by_hand:
+            hint = "an operator changes the model of a position: `waypost deploy MODEL_VERSION --position NAME`"
+            raise Denied("NOT_FOR_XAPPS", f"xApps may not {verb} models ({model!r})", hint)
+
+    def _serve(self, served: Served, warm: Warm) -> None:
+        self._open(served, warm)
+        served.life = served.life.ready()
+
+    def _open(self, served: Served, warm: Warm) -> None:
+        served.warm = warm
+        served.lanes = Lanes(warm, served.tally, self._execution, self._batching, self.clock, self._settle)
+        served.tell(_facts(served.package, self._place))
+
+    def _settle(self) -> None:
+        self.settled()
 
 
-def _not_serving(served: Served) -> Unavailable:
-    """Nothing was executed: whoever asks may ask another replica, or again."""
-    name, life = served.package.model, served.life
-    if life.state is State.FAILED:
-        return Unavailable("MODEL_FAILED", f"model {name!r} could not be loaded: {life.message}", "see the host's log")
-    if life.state is State.DRAINING:
-        return Unavailable("DRAINING", "this host is stopping", "try again: another replica answers")
-    return Unavailable("MODEL_NOT_READY", f"model {name!r} is {life.state.lower()}", "try again in a moment")
+def _metadata(served: Served) -> Metadata:
+    if served.warm is None:
+        raise not_serving(served)
+    platform = "template" if served.package.template_class else "onnxruntime_onnx"
+    return Metadata(served.package.model, served.package.version, platform, served.warm.loaded.signature)
+
+
+def _facts(package: Package, place: Place) -> Facts:
+    return (
+        ("waypost-model-version", package.full_name),
+        ("waypost-model-digest", package.digest),
+        ("waypost-position-generation", str(place.generation)),
+        ("waypost-replica", place.replica),
+    )
+
+
+def _nothing() -> None: ...

@@ -1,16 +1,22 @@
-"""gzip and deflate of HTTP bodies, both ways."""
+"""gzip and deflate of bodies and messages, both ways. What takes long belongs on a thread: zlib lets others run."""
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeVar
 
 from waypost.errors import Invalid, Unsupported
 
+Body = TypeVar("Body", bound=bytes | memoryview)
+
 COMPRESS_BYTES_MIN = 1024  # below it an answer fits into one packet as it is
+COMPRESS_INLINE_BYTES_MAX = 64 << 10  # which takes a millisecond; more on a thread
+DECOMPRESS_INLINE_BYTES_MAX = 4 << 10  # of a compressed body: at most 4 MB come out of it, in as many milliseconds
 LEVEL = 1  # tensors hardly compress better at a higher one, and take several times longer
 _WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
-def decompressed(body: bytes, coding: str, bytes_max: int) -> bytes:
+def decompressed(body: Body, coding: str, bytes_max: int) -> Body | bytes:
     """A body as it was before Content-Encoding `coding`; never more than `bytes_max` bytes are made of it.
 
     Raises: Invalid(BAD_ENCODING | BODY_TOO_LARGE), Unsupported(UNKNOWN_ENCODING).
@@ -32,6 +38,7 @@ def decompressed(body: bytes, coding: str, bytes_max: int) -> bytes:
     return content
 
 
+@lru_cache(maxsize=64)  # clients have a handful of ways to say it
 def chosen(accept_encoding: str) -> str:
     """The coding for an answer: gzip, deflate or none (empty), as Accept-Encoding prefers. Ties go to gzip."""
     best, weight = "", 0.0
@@ -44,7 +51,7 @@ def chosen(accept_encoding: str) -> str:
     return best
 
 
-def compressed(parts: Sequence[bytes], coding: str) -> bytes:
+def compressed(parts: Sequence[bytes | memoryview], coding: str) -> bytes:
     """One body out of its parts."""
     deflater = zlib.compressobj(LEVEL, wbits=_WINDOWS[coding])
     return b"".join([*map(deflater.compress, parts), deflater.flush()])

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import orjson
 
-from inference_host.dataplane import Served
 from inference_host.loader import Warm
 from inference_host.oip_json import BINARY_ONLY
+from inference_host.served import Served
 from inference_host.tensors import Tensor, to_values
 
 VALUES_MAX = 64  # more do not fit a terminal

@@ -1,80 +1,258 @@
-"""Where models run: fast ones on the event loop, slow ones on a few threads.
+"""Where models run: fast ones on the event loop, slow ones on a few threads, asynchronous ones in tasks.
 
 A thread costs two hand-overs, about 60 µs; a model on the loop holds up everybody else for as long as it runs. Each
-graph is timed at warm-up, and requests that should take less than `INLINE_MAX_S` run where they are called.
+graph is timed at load, and calls that should take less than `INLINE_MAX_S` run on the loop.
 
-For the others there are as many slots as threads. A call waits for a slot on the event loop, not in the pool's queue:
-so it can still be cancelled or run out of time without ever running, and the queue's depth is known. A call that
-runs cannot be stopped; when its caller goes, it keeps its slot to the end.
+Work is pulled, not pushed. A `Source` (a lane) says that it has some; when there is room it is asked for its next run,
+and told when that is over. So what waits stays in the lane's queue to the last moment, where it can still be joined by
+others, passed by a more urgent call, withdrawn or expire; and nobody starves:
+
+    OnLoop      one turn of the loop runs what there is for `INLINE_MAX_S`, at least one run, and lets the loop breathe
+    OnThreads   sources stand in line for threads; who got one goes to the end
+    InTasks     a task for each run
+
+A run on a thread cannot be stopped; when its callers go, it keeps its thread to the end.
 """
 
 import asyncio
-import contextlib
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-from inference_host.template import Arrays, Steps
-from waypost.errors import Unavailable
+from functools import partial
+from time import monotonic
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 INLINE_MAX_S = 300e-6  # five times the hand-overs: nobody waits long, and threads would cost a fifth more
-WAITING_MAX = 1024  # calls; more would only wait for their deadlines, and hold their tensors while they do
+TASKS_MAX = 256  # of one asynchronous template: each may hold a connection to something
 
 T = TypeVar("T")
+W = TypeVar("W", bound="Work")
+
+
+class Work(Protocol):
+    """One run of a model. Neither method raises; one of them is called, once."""
+
+    def perform(self) -> None:
+        """Blocks. On the loop or on a thread."""
+
+    async def perform_on_loop(self, threads: "Execution") -> None:
+        """For models that are coroutines."""
+
+
+class Source(Protocol[W]):
+    """Has work. Everything is called in the event loop."""
+
+    def next(self) -> W | None:
+        """The next run, from now on under way; None where there is none at present."""
+
+    def finish(self, work: W) -> None:
+        """`work` has been performed."""
+
+    def settle(self) -> None:
+        """The works that were finished at this time have all been told."""
+
+
+class Runner(Protocol):
+    """A way to run what a source has."""
+
+    outlasts: bool
+    """Whether runs go on while the event loop does other things."""
+
+    def wake(self) -> None:
+        """The source may have work."""
+
+    def abandon(self, work: Work) -> None:
+        """Nobody waits for what is under way any more. It is finished all the same, sooner if that is possible."""
+
+
+class OnLoop:
+    """Runs where everything else runs. For models that take no longer than a hand-over to a thread is worth."""
+
+    outlasts = False
+
+    def __init__(self, source: Source[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._source = source
+        self._loop = loop
+        self._woken = False
+
+    def wake(self) -> None:
+        """Not at once but in the loop's next turn: what else arrives in this one goes together with it."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._turn)
+
+    def abandon(self, work: Work) -> None: ...
+
+    def _turn(self) -> None:
+        self._woken = False
+        source = self._source
+        until = monotonic() + INLINE_MAX_S
+        while (work := source.next()) is not None:
+            work.perform()
+            source.finish(work)
+            if monotonic() >= until:
+                self.wake()
+                break
+        source.settle()
+
+
+class OnThreads:
+    """Runs on the threads that all slow models share."""
+
+    outlasts = True
+
+    def __init__(self, source: Source[Any], execution: "Execution") -> None:
+        self._source = source
+        self._execution = execution
+
+    def wake(self) -> None:
+        self._execution.line_up(self._source)
+
+    def abandon(self, work: Work) -> None: ...
+
+
+class InTasks:
+    """Runs each work in a task: user code that waits for something else."""
+
+    outlasts = True
+    slots = TASKS_MAX
+
+    def __init__(self, source: Source[Any], execution: "Execution") -> None:
+        self._source = source
+        self._execution = execution
+        self._tasks: dict[Work, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        while len(self._tasks) < self.slots and (work := self._source.next()) is not None:
+            self._tasks[work] = task = self._execution.spawn(work.perform_on_loop(self._execution))
+            task.add_done_callback(partial(self._performed, work))
+
+    def abandon(self, work: Work) -> None:
+        self._tasks[work].cancel()
+
+    def _performed(self, work: Work, task: asyncio.Task[None]) -> None:
+        """Also for a task that was cancelled before it began."""
+        del self._tasks[work]
+        self._source.finish(work)
+        self._source.settle()
+        self.wake()
 
 
 class Execution:
-    """Runs the steps of models. One per host; for one event loop."""
+    """The threads and tasks of a host: `async with` it in the event loop that uses it, before anything runs.
+
+    Leaving it ends tasks, and does not wait for threads: what runs on them goes on to its end.
+    """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.waiting = 0
-        """Calls that wait for a slot now."""
         self.running = 0
-        """Calls on threads now."""
-        self._slots = asyncio.Semaphore(threads)
+        """Runs on threads now."""
+        self._line: dict[Source[Any], None] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.loop: asyncio.AbstractEventLoop
 
-    def close(self) -> None:
-        """Returns at once; what runs goes on to its end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    async def __aenter__(self) -> Self:
+        self.loop = asyncio.get_running_loop()
+        await self._group.__aenter__()
+        return self
 
-    async def run(self, steps: Steps, inputs: Arrays, *, inline: bool) -> Any:
-        """What the model answers. Raises: Unavailable(QUEUE_FULL), and whatever the model raises."""
-        if steps.on_loop:
-            prepared = await self._step(steps.preprocess, inputs)
-            return await self._step(steps.postprocess, await self._step(steps.predict, prepared))
-        if inline:
-            return steps.run(inputs)
-        return await self.on_thread(steps.run, inputs)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._line.clear()
+        for pool in (self._pool, self._loading):
+            pool.shutdown(wait=False, cancel_futures=True)
+        for task in self._tasks:
+            task.cancel()
+        await self._group.__aexit__(None, None, None)  # what went wrong inside is no error of its tasks
 
-    async def _step(self, step: Callable[[Any], Any], value: Any) -> Any:
-        if inspect.iscoroutinefunction(step):
-            return await step(value)
-        return await self.on_thread(step, value)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs a coroutine that lets nothing but its cancellation out."""
+        task = self._group.create_task(work, name="model-call")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def line_up(self, source: Source[Any]) -> None:
+        """`source` has work for a thread. Standing in line twice is once."""
+        self._line[source] = None
+        self._fill()
 
     async def on_thread(self, function: Callable[[Any], T], argument: Any) -> T:
         """Runs `function(argument)` on a thread, in its turn."""
-        with self._counted():
-            await self._slots.acquire()
-        self.running += 1
-        running = asyncio.get_running_loop().run_in_executor(self._pool, function, argument)
-        running.add_done_callback(self._free)
-        return await asyncio.shield(running)
+        errand = _Errand(function, argument, self.loop.create_future())
+        self.line_up(errand)
+        await errand.over
+        if errand.error is not None:
+            raise errand.error
+        result: T = errand.result
+        return result
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self.waiting >= WAITING_MAX:
-            raise Unavailable("QUEUE_FULL", f"{self.waiting} calls wait already", "send less, or add replicas")
-        self.waiting += 1
-        try:
-            yield
-        finally:
-            self.waiting -= 1
+    async def aside(self, function: Callable[[Any], T], argument: Any) -> T:
+        """Runs `function(argument)` on a thread of its own: loading takes no thread from models that serve."""
+        return await self.loop.run_in_executor(self._loading, function, argument)
 
-    def _free(self, running: asyncio.Future[Any]) -> None:
+    def _fill(self) -> None:
+        while self.running < self.threads and self._line:
+            source = next(iter(self._line))
+            del self._line[source]
+            work = source.next()
+            if work is None:
+                continue
+            self.running += 1
+            self._pool.submit(self._perform, source, work)
+            if self.running < self.threads:
+                self._line[source] = None  # it may have more, and there is room
+
+    def _perform(self, source: Source[Any], work: Work) -> None:
+        """On a thread."""
+        work.perform()
+        self.loop.call_soon_threadsafe(self._performed, source, work)
+
+    def _performed(self, source: Source[Any], work: Work) -> None:
+        """Threads first: the answers leave while the next run is under way.
+
+        The source stands in line again, at the end unless it has a place: it may have more, but others have waited.
+        """
         self.running -= 1
-        self._slots.release()
-        if not running.cancelled():
-            running.exception()  # the caller may be gone: then nobody else will ask for it
+        self._line[source] = None
+        self._fill()
+        source.finish(work)
+        source.settle()
+
+
+class _Errand:
+    """One call of a function on a thread: a source of a single work, which it is itself."""
+
+    def __init__(self, function: Callable[[Any], Any], argument: Any, over: asyncio.Future[None]) -> None:
+        self._function = function
+        self._argument = argument
+        self._begun = False
+        self.over = over
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def next(self) -> Self | None:
+        if self._begun or self.over.cancelled():
+            return None
+        self._begun = True
+        return self
+
+    def perform(self) -> None:
+        try:
+            self.result = self._function(self._argument)
+        except (Exception, SystemExit) as error:  # user code ends here; it is raised where it was called
+            self.error = error
+
+    async def perform_on_loop(self, threads: Execution) -> None:
+        self.perform()
+
+    def finish(self, work: Work) -> None:
+        if not self.over.cancelled():
+            self.over.set_result(None)
+
+    def settle(self) -> None: ...

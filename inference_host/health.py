@@ -1,23 +1,21 @@
 """grpc.health.v1 as the agent, Envoy and Kubernetes ask it.
 
-Our own servicer and not grpcio-health-checking's: its watchers hold a stopping server up until the grace is over. Here
-they hear NOT_SERVING and end.
+Its methods are open: the agent and the gateway ask them without credentials, and no route leads there from outside.
+Watchers of a draining host hear NOT_SERVING and their stream ends, so that they hold nobody up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from inference_host.methods import Caller, Method, Streaming, immediate, parse
 from waypost.errors import NotFound
 
 SERVICE = "grpc.health.v1.Health"
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health:
     """One answer for the server as a whole (the empty name) and for each of its services."""
 
     def __init__(self, services: frozenset[str], serving: Callable[[], bool]) -> None:
@@ -27,8 +25,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
         self._draining = False
 
-    def add_to(self, server: Any) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+    def methods(self) -> Sequence[Method]:
+        return (
+            Method(f"/{SERVICE}/Check", immediate(HealthCheckRequest, self._check), open=True, quiet=True),
+            Method(f"/{SERVICE}/Watch", Streaming(self._watch), open=True),
+        )
 
     def poke(self) -> None:
         """What `serving` says may have changed: watchers look again."""
@@ -40,30 +41,26 @@ class Health(health_pb2_grpc.HealthServicer):
         self._draining = True
         self.poke()
 
-    async def Check(  # noqa: N802  gRPC's name
-        self, request: health_pb2.HealthCheckRequest, context: Any
-    ) -> health_pb2.HealthCheckResponse:
+    def _check(self, request: HealthCheckRequest, caller: Caller) -> HealthCheckResponse:
         if request.service not in self._services:
             raise NotFound("UNKNOWN_SERVICE", f"no service {request.service!r} here", "leave the name empty")
-        return self._response()
+        return self._response(request.service)
 
-    async def Watch(  # noqa: N802  gRPC's name
-        self, request: health_pb2.HealthCheckRequest, context: Any
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        if request.service not in self._services:
-            yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-            return
+    async def _watch(self, requests: AsyncIterator[bytes], caller: Caller) -> AsyncIterator[bytes]:
+        service = parse(HealthCheckRequest, await anext(requests, b"")).service
         told: int | None = None
         while True:
             # All read before the answer leaves: a drain that begins while it is on its way must still be told.
-            changed, response, last = self._changed, self._response(), self._draining
+            changed, response, last = self._changed, self._response(service), self._draining
             if response.status != told:
                 told = response.status
-                yield response
+                yield response.SerializeToString()
             if last:
                 return
             await changed.wait()
 
-    def _response(self) -> health_pb2.HealthCheckResponse:
+    def _response(self, service: str) -> HealthCheckResponse:
+        if service not in self._services:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
         serving = self._serving() and not self._draining
-        return health_pb2.HealthCheckResponse(status=_SERVING if serving else _NOT_SERVING)
+        return HealthCheckResponse(status=HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)

@@ -1,50 +1,67 @@
 """One host from start to end: listen, load, serve, drain.
 
+    faces (oip_grpc, xapp_grpc, health, reflection)  ──▶ one table of methods ──▶ h2            ┐
+                                                                             └──▶ grpcio_front   ├─ the data plane
+    oip_http                                         ──────────────────────────▶ http1          ┘
+
 It listens before it loads: whoever asks meanwhile hears NOT_SERVING and UNAVAILABLE, and a taken port is known at once.
-Loading happens on a thread. After READY nothing happens but calls, until SIGTERM: then the order is health, streams and
-the HTTP clients' keep-alive, GOAWAY, calls in flight, last words to the monitor.
+After READY nothing happens but calls, until SIGTERM: then the order is health, streams, GOAWAY and the end of HTTP's
+keep-alive, calls in flight, last words to the monitor.
 """
 
 import asyncio
+import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import grpc
 import structlog
 
-from inference_host import auth, http1, loader, oip_grpc, oip_http, xapp_grpc
+from inference_host import (
+    auth,
+    connections,
+    h2,
+    health,
+    http1,
+    http_errors,
+    manifest,
+    oip_grpc,
+    oip_http,
+    reflection,
+    server,
+    xapp_grpc,
+)
+from inference_host.batching import Batching
+from inference_host.connections import Connections
 from inference_host.cores import cores
-from inference_host.dataplane import DataPlane, Place, Served
+from inference_host.dataplane import DataPlane, Place
 from inference_host.execution import Execution
-from inference_host.health import SERVICE as HEALTH_SERVICE
-from inference_host.health import Health
-from inference_host.loader import Warm
+from inference_host.h2_heads import Reader
 from inference_host.manifest import Package
+from inference_host.methods import Method
+from inference_host.served import Served
 from inference_host.settings import HostSettings
-from inference_host.uplink import Uplink
 from mesh import clock, serve
-from mesh.identity import Identity
+from mesh.identity import Identity, server_context
 from waypost.errors import MeshError, Precondition
 from waypost.rpc import MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from inference_host.uplink import Uplink
 
 log = structlog.get_logger()
 
 NO_TLS_FLAG = "--insecure-no-tls"
-_QUIET = frozenset(
-    {
-        f"/{HEALTH_SERVICE}/Check",
-        f"/{xapp_grpc.SERVICE}/Infer",
-        *(
-            f"/{oip_grpc.SERVICE}/{method}"
-            for method in ("ServerLive", "ServerReady", "ModelReady", "ModelMetadata", "ModelInfer", "ModelStreamInfer")
-        ),
-    }
-)
-"""Called many times a second: one log line each would cost more than a small model. They are counted instead."""
+PROTOCOLS = ("h2", "http/1.1")
+SERVICES = (oip_grpc.SERVICE, xapp_grpc.SERVICE)
+
+
+Drain: TypeAlias = Callable[[float], Coroutine[Any, Any, None]]
+"""Ends a front end within so many seconds."""
 
 
 class Host:
@@ -52,25 +69,24 @@ class Host:
 
     def __init__(self, settings: HostSettings, packages: Sequence[Package]) -> None:
         """Raises: Precondition, Invalid where it may not serve like this (auth.make)."""
-        loop = asyncio.get_running_loop()
-        place = Place(settings.position, settings.position_uid, settings.replica, settings.serve_as)
-        software = version("waypost-platform")
         self._settings = settings
-        self._gate = auth.make(
-            settings.jwks,
-            settings.position_uid,
-            [settings.grpc, settings.http],
-            clock.now,
-            no_auth=settings.insecure_no_auth,
-        )
+        self._software = version("waypost-platform")
+        self._gate = _gate(settings)
         self.execution = Execution(settings.threads or cores())
-        self.plane = DataPlane([Served(package) for package in packages], place, self.execution, loop.time)
-        self._grpc_face = oip_grpc.Face(self.plane, software)
-        self._http_face = oip_http.Face(self.plane, self._gate, software, MESSAGE_BYTES_MAX)
-        self._health = Health(frozenset({oip_grpc.SERVICE, xapp_grpc.SERVICE}), self.plane.ready)
-        self._uplink = Uplink(self.plane, self._gate, self.execution, software_version=software)
-        self.grpc_address = self.http_address = ""
-        """As bound, once it listens."""
+        self.plane = DataPlane(
+            [Served(package) for package in packages],
+            Place(settings.position, settings.position_uid, settings.replica, settings.serve_as),
+            self.execution,
+            time.monotonic,  # what the loop's own clock reads, without a call in between
+            Batching(settings.batch_delay_ms / 1e3, settings.batch_rows_max, settings.queue_rows_max),
+            _directory(settings),
+        )
+        self.plane.changed = self._publish
+        self._health = health.Health(frozenset(SERVICES), self.plane.ready)
+        self._uplink: Uplink | None = None
+        self.addresses: list[str] = []
+        """Where it listens, as bound."""
+        self.grpcio_address = ""
 
     @property
     def gate_open(self) -> bool:
@@ -82,76 +98,99 @@ class Host:
 
         Raises: MeshError in a group, where it cannot listen.
         """
-        async with asyncio.TaskGroup() as tasks:
-            grpc_server = self._grpc_server()
-            http_server = http1.Server(
-                self._http_face.respond, oip_http.error_response, http1.Limits(MESSAGE_BYTES_MAX), tasks
-            )
-            self.http_address = await self._listen_http(http_server)
-            await grpc_server.start()
+        async with asyncio.TaskGroup() as tasks, self.execution:
+            face = oip_grpc.Face(self.plane, self._software, tasks)
+            methods = self._methods(face)
+            front = self._server(methods, tasks)
+            await self._listen(front)
+            drains: list[Drain] = [front.drain]
+            if self._settings.grpcio_listen:
+                drains.append(await self._grpcio(methods))
             uplink = tasks.create_task(self._run_uplink(), name="uplink")
             try:
                 return await self._serve(stop, on_ready)
             finally:
-                await self._drain(grpc_server, http_server)
+                await self._drain(face, drains)
                 uplink.cancel()
-                self.execution.close()
 
-    def _grpc_server(self) -> grpc.aio.Server:
-        server = serve.grpc_server(authorise=self._authorise, quiet=_QUIET)
-        server.add_generic_rpc_handlers((self._grpc_face.handlers(),))
-        xapp_grpc.Face(self.plane).add_to(server)
-        self._health.add_to(server)
-        self.grpc_address = self._listen_grpc(server)
-        return server
+    # -- front ends
 
-    def _listen_grpc(self, server: grpc.aio.Server) -> str:
-        address, insecure = self._settings.grpc, self._plaintext_anywhere
+    def _methods(self, face: oip_grpc.Face) -> list[Method]:
+        faces = (face, xapp_grpc.Face(self.plane), self._health)
+        return [
+            *(method for each in faces for method in each.methods()),
+            *reflection.methods([*SERVICES, health.SERVICE]),
+        ]
+
+    def _server(self, methods: Sequence[Method], tasks: asyncio.TaskGroup) -> server.Server:
+        limits = connections.Limits()
+        here = Connections(replace(limits, connections=server.places(limits.connections)), time.monotonic)
+        reader = Reader(methods, log_all=self._settings.log_level == "debug")
+        over_http2 = h2.Service(reader, self._gate, here, tasks)
+        self.plane.settled = over_http2.outbox.flush
+        http_face = oip_http.Face(self.plane, self._gate, self._software, MESSAGE_BYTES_MAX, tasks)
+        over_http1 = http1.Service(http_face.begin, http_errors.error_response, http1.Limits(MESSAGE_BYTES_MAX), here)
+        return server.Server(
+            here,
+            http2=lambda full: h2.Connection(over_http2, full=full),
+            http1=lambda full: http1.Connection(over_http1, full=full),
+            tasks=tasks,
+        )
+
+    async def _listen(self, front: server.Server) -> None:
+        context = self._context()
+        for address in self._settings.addresses:
+            over_network = not address.startswith("unix:")
+            if over_network and context is None and not serve.is_loopback(serve.split_address(address)[0]):
+                serve.refuse_insecure(address, insecure=self._plaintext_anywhere, insecure_flag=NO_TLS_FLAG)
+            self.addresses.append(await front.listen(address, context if over_network else None))
+
+    def _context(self) -> SSLContext | None:
+        """Raises: Precondition(BAD_TLS)."""
+        directory = self._settings.tls
         try:
-            return serve.listen(server, address, Identity.local(), insecure=insecure, insecure_flag=NO_TLS_FLAG)
-        except RuntimeError as error:  # all that grpc says of a path that is too long or a directory that is not there
-            hint = "choose another with --grpc; the path of a Unix socket has at most 107 characters"
-            raise Precondition("BAD_ADDRESS", f"cannot listen on {address}", hint) from error
+            return None if directory is None else server_context(directory, PROTOCOLS)
+        except OSError as error:
+            raise _bad_tls(error) from error
+
+    async def _grpcio(self, methods: Sequence[Method]) -> Drain:
+        from inference_host import grpcio_front
+
+        address, insecure = self._settings.grpcio_listen, self._plaintext_anywhere
+        made = grpcio_front.server(methods, self._gate)
+        try:
+            identity = Identity.local() if self._settings.tls is None else Identity.load(self._settings.tls)
+            self.grpcio_address = serve.listen(made, address, identity, insecure=insecure, insecure_flag=NO_TLS_FLAG)
+        except OSError as error:
+            raise _bad_tls(error) from error
+        await made.start()
+        return partial(grpcio_front.drain, made)
 
     @property
     def _plaintext_anywhere(self) -> bool:
         """Where nobody is asked who he is, there is no token for others to read."""
         return self._settings.insecure_no_tls or self._settings.insecure_no_auth
 
-    async def _listen_http(self, server: http1.Server) -> str:
-        address = self._settings.http
-        try:
-            if address.startswith("unix:"):
-                await server.listen_unix(Path(address.removeprefix("unix:")))
-                return address
-            host, port = serve.split_address(address)
-            if not serve.is_loopback(host):
-                serve.refuse_insecure(address, insecure=self._plaintext_anywhere, insecure_flag=NO_TLS_FLAG)
-            serve.refuse_taken(host, port)
-            bound = await server.listen_tcp(host, port)
-        except OSError as error:
-            raise Precondition(
-                "BAD_ADDRESS", f"cannot listen on {address}: {error}", "choose another with --http"
-            ) from error
-        return f"{f'[{host}]' if ':' in host else host}:{bound}"
-
-    async def _authorise(self, method: str, context: Any) -> None:
-        """Health is open: the agent and the gateway ask it, and no route leads there from outside."""
-        if method.startswith(f"/{HEALTH_SERVICE}/") or self._gate.open:
-            return
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization":
-                self._gate.check(value if isinstance(value, str) else "")
-                return
-        self._gate.check("")
+    # -- the link
 
     async def _run_uplink(self) -> None:
         if not self._settings.monitor:
             return
+        from inference_host.uplink import Uplink  # 20 ms, which a host by hand does not need
+
+        self._uplink = Uplink(self.plane, self._gate, software_version=self._software)
         try:
             await self._uplink.run(self._settings.monitor)
         except Exception as error:  # a host serves on without its monitor, whatever that is up to
             log.error("uplink_failed", exc_info=error)
+
+    def _publish(self) -> None:
+        """Tells all who follow the state to look at it."""
+        self._health.poke()
+        if self._uplink is not None:
+            self._uplink.report()
+
+    # -- its life
 
     async def _serve(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> MeshError | None:
         async with asyncio.TaskGroup() as tasks:
@@ -162,6 +201,7 @@ class Host:
             if failure is not None:
                 stopped.cancel()
             elif loading.done():
+                gc.freeze()  # what was imported and loaded stays: the collector need not walk over it again
                 on_ready()
             else:
                 loading.cancel()
@@ -169,45 +209,31 @@ class Host:
 
     async def _load_all(self) -> MeshError | None:
         """One after the other. The first failure where none could be loaded."""
-        failures = [failure for served in self.plane.served if (failure := await self._load(served)) is not None]
-        return failures[0] if len(failures) == len(self.plane.served) else None
+        served = self.plane.served
+        failures = [failure for each in served if (failure := await self._load(each)) is not None]
+        return failures[0] if len(failures) == len(served) else None
 
     async def _load(self, served: Served) -> MeshError | None:
-        package = served.package
-        began = time.perf_counter()
         try:
-            _check_identity(package, self._settings)
-            loaded = await loader.load(package, self.execution, threads=1)
-            served.life = served.life.warming()
-            self._publish()
-            served.warm = await loader.warm_up(loaded, self.execution)
+            _check_identity(served.package, self._settings)
         except MeshError as error:
             served.life = served.life.failed(error.reason, error.message)
             self._publish()
-            log.error("model_refused", model=package.full_name, reason=error.reason, message=error.message)
+            log.error("model_refused", model=served.package.full_name, reason=error.reason, message=error.message)
             return error
-        served.life = served.life.ready()
-        self._publish()
-        _log_ready(served.warm, time.perf_counter() - began)
-        return None
+        return await self.plane.bring_up(served)
 
-    def _publish(self) -> None:
-        """Tells all who follow the state to look at it."""
-        self._health.poke()
-        self._uplink.report()
-
-    async def _drain(self, grpc_server: grpc.aio.Server, http_server: http1.Server) -> None:
+    async def _drain(self, face: oip_grpc.Face, drains: Sequence[Drain]) -> None:
         grace_s = self._settings.grace_s
-        for served in self.plane.served:
-            served.life = served.life.draining()
-        log.info("draining", in_flight=self.plane.meter.in_flight, grace_s=grace_s)
-        self._publish()
+        log.info("draining", in_flight=self.plane.in_flight, grace_s=grace_s)
+        self.plane.drain()
         self._health.drain()
-        self._grpc_face.drain()
+        face.drain()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(grpc_server.stop(grace_s), name="drain-grpc")
-            tasks.create_task(http_server.drain(grace_s), name="drain-http")
-        await self._uplink.farewell()
+            for drain in drains:
+                tasks.create_task(drain(grace_s), name="drain")
+        if self._uplink is not None:
+            await self._uplink.farewell()
 
 
 def placed(package: Package, settings: HostSettings) -> Package:
@@ -215,6 +241,17 @@ def placed(package: Package, settings: HostSettings) -> Package:
     if not settings.model_version:
         return package
     return replace(package, full_name=settings.model_version)
+
+
+def _gate(settings: HostSettings) -> auth.Gate:
+    addresses = [*settings.addresses, *filter(None, [settings.grpcio_listen])]
+    return auth.make(settings.jwks, settings.position_uid, addresses, clock.now, no_auth=settings.insecure_no_auth)
+
+
+def _directory(settings: HostSettings) -> Callable[[], Sequence[Package]] | None:
+    """What a host by hand may load later; a position's host serves its one version to the end."""
+    model = settings.model
+    return None if settings.position_uid or model is None else lambda: manifest.find(model)
 
 
 def _check_identity(package: Package, settings: HostSettings) -> None:
@@ -227,12 +264,5 @@ def _check_identity(package: Package, settings: HostSettings) -> None:
         )
 
 
-def _log_ready(warm: Warm, took_s: float) -> None:
-    log.info(
-        "model_ready",
-        model=warm.loaded.package.full_name,
-        took_ms=round(took_s * 1e3),
-        run_us=round(warm.run_s * 1e6) if warm.run_s < 3600 else None,
-        inline_elements_max=warm.inline_elements_max,
-        samples=len(warm.samples),
-    )
+def _bad_tls(error: OSError) -> Precondition:
+    return Precondition("BAD_TLS", f"the certificate cannot be used: {error}", "see --tls")

@@ -1,30 +1,30 @@
-"""A small HTTP/1.1 server on asyncio: bytes to `Request` (http1_core), `Response` to bytes, the life of connections.
+"""HTTP/1.1 on a connection: bytes to `Request` (http1_core), `Response` to bytes, one request after the other.
 
-    respond(Request) -> Response      what the application gives; it answers its own errors
+    begin(Request, answer) -> Withdraw | None      what the application gives; it answers its own errors
 
-One task per connection takes one request after the other, so pipelined requests are answered in order by nature.
-While one is being answered at most `READ_AHEAD_BYTES` of the next are read. A client that goes away cancels what it
-asked for.
+No task and no timer per request: a request is begun where its last byte is read, and answered where its answer is
+told. Pipelined requests wait for each other, so they are answered in order by nature; while one is being answered at
+most `READ_AHEAD_BYTES` of the next are read. A client that goes away withdraws what it asked for.
 
-Every wait has an end: a connection may idle, must then send a request whole, and must take its answer, each within its
-time. Draining stops listening, tells busy clients `Connection: close` with their answer, and gives idle connections
-`LINGER_S`: a request that was on its way meanwhile gets a proper answer (the application says 503) and no reset.
+Every wait has an end, looked at once a second: a connection may idle, must then send a request whole, and must take
+its answer, each within its time. Draining tells busy clients `Connection: close` with their answer, and gives idle
+connections `LINGER_S`: a request that was on its way meanwhile gets a proper answer (the application says 503) and no
+reset.
 """
 
 import asyncio
-import contextlib
-import os
-import stat
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
-from http import HTTPStatus
-from pathlib import Path
+from enum import Enum, auto
 from typing import TypeAlias
 
 import structlog
 
-from inference_host.http1_core import Parser, Refusal, Request
+from inference_host.connections import Connections
+from inference_host.http1_core import Answer, Parser, Request, Response, render
+from inference_host.http1_head import Refusal
+from inference_host.methods import Withdraw
 from mesh.clock import now
 
 log = structlog.get_logger()
@@ -33,6 +33,10 @@ READ_AHEAD_BYTES = 64 << 10  # of pipelined requests while one is answered
 LINGER_S = 0.2  # longer than any packet is on its way between a gateway and us
 HANG_UP_S = 1.0  # for a client to read why it was refused
 JOIN_BYTES_MAX = 64 << 10  # below it, copying an answer together is cheaper than a second system call
+COUNTED_BYTES_MIN = 64 << 10  # of a request or an answer: smaller ones are bounded by the number of connections
+
+Begin: TypeAlias = Callable[[Request, Answer], Withdraw | None]
+Refuse: TypeAlias = Callable[[int, str], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,240 +49,253 @@ class Limits:
     """From a request's first byte to its last: one megabyte a second for the largest."""
     write_s: float = 60.0
     """For a client to take its answer."""
-    connections: int = 1024
-    """At once; a gateway holds a few dozen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    status: int
-    body: Sequence[bytes] = ()
-    """Parts, sent one after the other."""
-    headers: Sequence[tuple[str, str]] = ()
-    content_type: str = "application/json"
+class Service:
+    """What all connections share. refuse: the answer to what is no request, from a status and a sentence."""
+
+    begin: Begin
+    refuse: Refuse
+    limits: Limits
+    connections: Connections
 
 
-Respond: TypeAlias = Callable[[Request], Awaitable[Response]]
-Refuse: TypeAlias = Callable[[int, str], Response]
+class _For(Enum):
+    """What a connection waits for."""
+
+    NEXT = auto()
+    """A request's first byte."""
+    REST = auto()
+    """The rest of it."""
+    ANSWER = auto()
+    """The application."""
+    ROOM = auto()
+    """The client to take its answer."""
+    END = auto()
+    """The client to take the last answer, and to close."""
 
 
-class Server:
-    """Listens, and keeps its connections' tasks in the caller's group."""
-
-    def __init__(self, respond: Respond, refuse: Refuse, limits: Limits, tasks: asyncio.TaskGroup) -> None:
-        """refuse: the answer to what is no request, from a status and a sentence."""
-        self.respond = respond
-        self.refuse = refuse
-        self.limits = limits
-        self.tasks = tasks
-        self.draining = False
-        self.connections: set[Connection] = set()
-        self.empty = asyncio.Event()
-        self.empty.set()
-        self._listeners: list[asyncio.Server] = []
-        self._sockets: list[Path] = []
-
-    async def listen_tcp(self, host: str, port: int) -> int:
-        """Port 0: one of the kernel's choice. Returns the port. Raises: OSError."""
-        listener = await asyncio.get_running_loop().create_server(lambda: Connection(self), host, port)
-        self._listeners.append(listener)
-        bound: int = listener.sockets[0].getsockname()[1]
-        return bound
-
-    async def listen_unix(self, path: Path) -> None:
-        """A socket file that nobody else may open; one left behind by a dead process is replaced. Raises: OSError."""
-        _remove_stale(path)
-        listener = await asyncio.get_running_loop().create_unix_server(lambda: Connection(self), path)
-        os.chmod(path, 0o600)
-        self._listeners.append(listener)
-        self._sockets.append(path)
-
-    async def drain(self, grace_s: float) -> None:
-        """Returns when the last connection is gone; those that still are after `grace_s` seconds are cut."""
-        self.draining = True
-        for listener in self._listeners:
-            listener.close()
-        for path in self._sockets:
-            _remove_stale(path)
-        for connection in list(self.connections):
-            connection.drain()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await self.empty.wait()
-        for connection in list(self.connections):
-            connection.abort()
+_READS = (_For.NEXT, _For.REST)
 
 
-class Connection(asyncio.Protocol):
-    """One client."""
+class Connection(asyncio.BufferedProtocol):
+    """One client. full: there is no place for it, which it is told with its first request's answer."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._parser = Parser(server.limits.body_bytes)
-        self._loop = asyncio.get_running_loop()
-        self._more = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._busy = False
+    def __init__(self, service: Service, *, full: bool = False) -> None:
+        self._service = service
+        self._limits = service.limits
+        self._connections = service.connections
+        self._full = full
+        self._parser = Parser(service.limits.body_bytes)
+        self._waits = _For.NEXT
+        self._since = service.connections.now
+        self._request: Request | None = None
+        self._withdraw: Withdraw | None = None
+        self._advancing = False
         self._reading = True
-        self._refused = False
+        self._writable = True
+        self._held = 0
+        self._out: list[bytes | memoryview] = []
+        self._out_bytes = 0
         self._transport: asyncio.Transport
-        self._task: asyncio.Task[None]
+
+    # -- asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        server = self._server
-        full = len(server.connections) >= server.limits.connections
-        server.connections.add(self)
-        server.empty.clear()
-        self._task = server.tasks.create_task(self._live(full), name="http1-connection")
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._connections.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._connections.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._waits is _For.END:
             return
         self._parser.feed(data)
-        self._more.set()
-        if self._busy and self._reading and self.read_ahead_bytes > READ_AHEAD_BYTES:
+        if self._waits in _READS:
+            self._advance()
+        elif self._reading and self._parser.buffered_bytes > READ_AHEAD_BYTES:
             self._transport.pause_reading()
             self._reading = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
-        if not self._server.connections:
-            self._server.empty.set()
-        self._task.cancel()
+        self._waits = _For.END
+        self._hold(0)
+        self._connections.leave(self)
+        if self._withdraw is not None:
+            self._withdraw()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._writable = False
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._writable = True
+        if self._waits is _For.ROOM:
+            self._next()
+
+    # -- connections.Connection
+
+    @property
+    def idle_since(self) -> float | None:
+        return self._since if self._waits is _For.NEXT else None
+
+    def tick(self, now: float) -> None:
+        waited_s = now - self._since
+        match self._waits:
+            case _For.NEXT if waited_s > self._limits.idle_s:
+                self._close()
+            case _For.REST if waited_s > self._limits.request_s:
+                self._hang_up(Refusal(408, f"the request was not whole after {self._limits.request_s:g} s"))
+            case _For.ROOM | _For.END if waited_s > self._limits.write_s:
+                self._transport.abort()
+
+    def drain(self) -> None:
+        """Ends after the answer under way, or after a moment where there is none."""
+        if self._waits is _For.NEXT:
+            asyncio.get_running_loop().call_later(LINGER_S, self._close_if_idle)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # -- requests
 
     @property
     def read_ahead_bytes(self) -> int:
         """Bytes of requests that wait for the one under way."""
         return self._parser.buffered_bytes
 
-    def drain(self) -> None:
-        """Ends after the answer under way, or after a moment where there is none."""
-        if not self._busy:
-            self._loop.call_later(LINGER_S, self._close_if_idle)
+    def _next(self) -> None:
+        """The last request is over and its answer taken."""
+        self._hold(0)
+        self._wait(_For.NEXT)
+        self._advance()
 
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def _close_if_idle(self) -> None:
-        """A request that is coming in is waited for, and answered."""
-        if not self._busy and self._parser.idle:
-            self._transport.close()
-
-    async def _live(self, refused: bool) -> None:
-        """The connection's task. Nothing leaves it: its group is the whole server's."""
+    def _advance(self) -> None:
+        """Takes one request after the other, as long as they are whole and answered at once."""
+        self._advancing = True
         try:
-            if refused:
-                raise Refusal(503, f"{self._server.limits.connections} connections are open already")
-            await self._serve()
+            while self._waits in _READS and (request := self._parser.next()) is not None:
+                self._begin(request)
+            if self._waits in _READS:
+                self._await_more()
         except Refusal as refusal:
-            await self._hang_up(refusal)
-        except TimeoutError:  # it did not take its answer
-            self._transport.abort()
-        except Exception as error:  # the life of a connection ends here
-            log.error("connection_failed", exc_info=error)
+            self._hang_up(refusal)
         finally:
-            self._transport.close()
+            self._advancing = False
+        self._flush()
 
-    async def _serve(self) -> None:
-        """One request after the other. Raises: Refusal, TimeoutError."""
-        while (request := await self._next_request()) is not None:
-            self._busy = True
-            keep = await self._answer(request)
-            self._busy = False
-            if not keep:
-                return
-
-    async def _hang_up(self, refusal: Refusal) -> None:
-        """The last answer. Closing at once, on bytes that the client still sends, would reset the answer away."""
-        self._refused = True
-        with contextlib.suppress(TimeoutError):
-            await self._send(self._server.refuse(refusal.status, refusal.message), keep=False)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        await asyncio.sleep(HANG_UP_S)  # cancelled when the client closes
-
-    async def _next_request(self) -> Request | None:
-        """None where the client has nothing more to say. Raises: Refusal."""
-        limits = self._server.limits
-        idle = True
+    def _begin(self, request: Request) -> None:
+        """Raises: Refusal."""
+        if self._full:
+            raise Refusal(503, f"{self._connections.limits.connections} connections are open already")
+        self._request = request
+        self._wait(_For.ANSWER)
         try:
-            async with asyncio.timeout(limits.idle_s) as patience:
-                while (request := self._parser.next()) is None:
-                    if idle and not self._parser.idle:
-                        idle = False
-                        patience.reschedule(self._loop.time() + limits.request_s)
-                    if self._parser.awaits_continue:
-                        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                    await self._more_bytes()
-        except TimeoutError:
-            if idle:
-                return None
-            raise Refusal(408, f"the request was not whole after {limits.request_s:g} s") from None
-        return request
+            withdraw = self._service.begin(request, self._answered)
+        except Exception as error:  # the life of a request ends here
+            log.error("request_failed", method=request.method, target=request.target, exc_info=error)
+            self._answered(self._service.refuse(500, "internal error; its traceback stands in the server's log"))
+            return
+        if self._request is not None:
+            self._withdraw = withdraw
 
-    async def _more_bytes(self) -> None:
+    def _await_more(self) -> None:
+        """Raises: Refusal."""
+        if self._parser.awaits_continue:
+            self._out.append(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._hold(self._parser.buffered_bytes):
+            raise Refusal(503, "the memory for requests on their way is taken")
+        if not self._parser.idle:
+            self._wait(_For.REST)
+        elif self._connections.draining:
+            self.drain()
         if not self._reading:
             self._transport.resume_reading()
             self._reading = True
-        self._more.clear()
-        await self._more.wait()
 
-    async def _answer(self, request: Request) -> bool:
-        """Whether the connection lives on."""
-        try:
-            response = await self._server.respond(request)
-        except Exception as error:  # the life of a request ends here
-            log.error("request_failed", method=request.method, target=request.target, exc_info=error)
-            response = self._server.refuse(500, "internal error; its traceback stands in the server's log")
-        keep = request.keep_alive and not self._server.draining
-        await self._send(response, keep=keep, head_only=request.method == "HEAD")
-        return keep
+    def _answered(self, response: Response) -> None:
+        request, self._request, self._withdraw = self._request, None, None
+        if self._waits is _For.END:
+            return
+        assert request is not None, "a request is answered once"
+        keep = request.keep_alive and not self._connections.draining
+        self._send(response, keep=keep, head_only=request.method == "HEAD")
+        if not keep:
+            self._flush()
+            self._close()
+        elif self._advancing:
+            self._wait(_For.NEXT)
+            if self._out_bytes > JOIN_BYTES_MAX:  # who pipelines and does not read must not fill the memory
+                self._flush()
+        else:
+            self._wait(_For.NEXT)
+            self._flush()
+            if self._waits is _For.NEXT:
+                self._next()
 
-    async def _send(self, response: Response, *, keep: bool, head_only: bool = False) -> None:
-        """Raises: TimeoutError where the client does not take it."""
-        parts = [_head(response, keep=keep), *(() if head_only else response.body)]
-        if sum(map(len, parts)) <= JOIN_BYTES_MAX:
+    def _close_if_idle(self) -> None:
+        """A request that is coming in is waited for, and answered."""
+        if self._waits is _For.NEXT:
+            self._close()
+
+    def _close(self) -> None:
+        """When the client has taken what was written."""
+        self._wait(_For.END)
+        self._transport.close()
+
+    def _hang_up(self, refusal: Refusal) -> None:
+        """The last answer. Closing at once, on bytes that the client still sends, would reset the answer away."""
+        self._send(self._service.refuse(refusal.status, refusal.message), keep=False)
+        self._flush()
+        self._wait(_For.END)
+        self._hold(0)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(HANG_UP_S, self._transport.abort)
+
+    # -- time and memory
+
+    def _wait(self, what: _For) -> None:
+        """REST began with the first byte, however often more come."""
+        if what is not self._waits:
+            self._waits = what
+            self._since = self._connections.now
+
+    def _hold(self, size: int) -> bool:
+        """Whether there is memory for the `size` bytes that this connection holds now."""
+        if size < COUNTED_BYTES_MIN:
+            size = 0
+        growth, self._held = size - self._held, size
+        return not growth or self._connections.count(growth) or growth < 0
+
+    # -- writing
+
+    def _send(self, response: Response, *, keep: bool, head_only: bool = False) -> None:
+        head = render(response, date=_date(int(now())), keep=keep)
+        self._out.append(head)
+        self._out_bytes += len(head)
+        if not head_only:
+            self._out += response.body
+            self._out_bytes += sum(map(len, response.body))
+
+    def _flush(self) -> None:
+        parts, size = self._out, self._out_bytes
+        if not parts:
+            return
+        self._out, self._out_bytes = [], 0
+        if size <= JOIN_BYTES_MAX:
             self._transport.write(b"".join(parts))
         else:
             for part in parts:
                 self._transport.write(part)
-        if not self._writable.is_set():
-            async with asyncio.timeout(self._server.limits.write_s):
-                await self._writable.wait()
-
-
-def _remove_stale(path: Path) -> None:
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()
-
-
-def _head(response: Response, *, keep: bool) -> bytes:
-    lines = [
-        f"HTTP/1.1 {response.status} {_phrase(response.status)}",
-        f"date: {_date(int(now()))}",
-        f"content-type: {response.content_type}",
-        f"content-length: {sum(map(len, response.body))}",
-        *(f"{name}: {value}" for name, value in response.headers),
-    ]
-    if not keep:
-        lines.append("connection: close")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Status"
+        if not self._writable and self._waits in _READS:
+            self._wait(_For.ROOM)
+            if not self._hold(self._transport.get_write_buffer_size()):
+                self._transport.abort()  # it asks for more than it takes, and there is no memory to wait for it
 
 
 _last_date = (0, "")

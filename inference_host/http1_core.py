@@ -1,61 +1,60 @@
-"""HTTP/1.1 requests out of bytes, as they come. Pure: no sockets, no clock.
+"""HTTP/1.1 as values: requests out of bytes as they come, responses to bytes. Pure: no sockets, no clock.
 
     parser.feed(bytes)    any number of times, any cut
     parser.next()         the next whole request, or None: more bytes are needed
     parser.awaits_continue    a client holds its body back until it hears `100 Continue`
 
-Strict where leniency has been used to smuggle requests past a proxy (RFC 9112): no bare line feeds, no folded lines, no
-space before a colon, one Content-Length, and never both it and a Transfer-Encoding. Whatever is wrong is a `Refusal`
-with a status; the connection cannot go on after it.
+A client sends the same head again and again, but for a few bytes of its body: heads are remembered by their bytes, and
+one that was seen is not parsed again.
+
+Whatever is wrong is a `Refusal` with a status (http1_head); the connection cannot go on after it.
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
+from http import HTTPStatus
+from typing import NamedTuple, TypeAlias
+from urllib.parse import quote
+
+from inference_host.assembly import LARGE_BYTES, Assembly
+from inference_host.http1_head import Head, Refusal, parse_head
 
 HEAD_BYTES_MAX = 32 << 10  # request line and headers; a token has 500 bytes, gateways add a few hundred
-HEADERS_MAX = 100
 CHUNK_LINE_BYTES_MAX = 256  # a size in hex; extensions, which nobody uses, share it
 TRAILER_BYTES_MAX = 4 << 10  # they are read and dropped
+HEADS_REMEMBERED_MAX = 8  # per connection; a client alternates between two or three
+HEAD_REMEMBERED_BYTES_MAX = 2 << 10  # with a token; together at most 16 KB per connection
 
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/(\d)\.(\d)")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
-_DECIMAL = re.compile(r"[0-9]{1,18}")
 
 
-class Refusal(Exception):
-    """Bytes that are no request we take. status: what to answer before closing."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request. header names are lower case; values of repeated ones are joined with commas."""
+class Request(NamedTuple):
+    """One request. A tuple: made in a third of the time that a frozen dataclass takes."""
 
     method: str
     target: str
-    headers: dict[str, str]
-    body: bytes = b""
+    headers: Mapping[str, str]
+    """Names in lower case; values of repeated ones joined with commas. Shared by requests with equal heads."""
+    body: bytes | memoryview = b""
+    """Read-only. A large one ends on an aligned address (assembly.py)."""
     keep_alive: bool = True
 
 
 @dataclass(slots=True)
-class _Head:
-    method: str
-    target: str
-    headers: dict[str, str] = field(default_factory=dict)
-    keep_alive: bool = True
-    length: int = 0
-    chunked: bool = False
-    expects: bool = False
+class Response:
+    status: int
+    body: Sequence[bytes | memoryview] = ()
+    """Parts, sent one after the other."""
+    headers: Sequence[tuple[str, str]] = ()
+    content_type: str = "application/json"
 
-    def request(self, body: bytes) -> Request:
-        return Request(self.method, self.target, self.headers, body, self.keep_alive)
+
+Answer: TypeAlias = Callable[[Response], None]
+"""Takes the one answer to a request, at once or later."""
 
 
 class _At(Enum):
@@ -74,24 +73,28 @@ class Parser:
         self._body_bytes_max = body_bytes_max
         self._buffer = bytearray()
         self._at = _At.HEAD
-        self._head: _Head | None = None
+        self._head: Head | None = None
+        self._heads: dict[bytes, Head] = {}
+        self._searched = 0
         self._chunk_left = 0
         self._body = bytearray()
+        self._large: Assembly | None = None
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> None:
+        if self._large is not None:
+            data = data[self._large.add(data) :]
         self._buffer += data
 
     @property
     def buffered_bytes(self) -> int:
         """What was fed and belongs to no request yet, or to one that is not whole."""
-        return len(self._buffer) + len(self._body)
+        return len(self._buffer) + len(self._body) + (self._large.filled if self._large is not None else 0)
 
     @property
     def awaits_continue(self) -> bool:
         """True while a head with `Expect: 100-continue` was read and nothing of its body."""
-        head = self._head
-        return head is not None and head.expects and not self._buffer and not self._body
+        return self._head is not None and self._head.expects and not self.buffered_bytes
 
     @property
     def idle(self) -> bool:
@@ -122,28 +125,53 @@ class Parser:
                     self._count_trailer(line)
 
     def _read_head(self) -> bool:
-        while self._buffer.startswith(b"\r\n"):  # some clients end a body with one that was not counted
-            del self._buffer[:2]
-        end = self._buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):  # some clients end a body with one that was not counted
+            del buffer[:2]
+            self._searched = 0
+        end = buffer.find(b"\r\n\r\n", self._searched, HEAD_BYTES_MAX)
         if end < 0:
-            if len(self._buffer) >= HEAD_BYTES_MAX:
-                raise Refusal(431, f"the request's head is larger than {HEAD_BYTES_MAX} bytes")
-            _refuse_other_protocols(self._buffer)
+            self._await_head()
             return False
-        lines = bytes(self._buffer[:end]).split(b"\r\n")
-        del self._buffer[: end + 4]
-        self._head = head = _parse_head(lines)
+        raw = bytes(buffer[:end])
+        del buffer[: end + 4]
+        self._searched = 0
+        self._head = head = self._heads.get(raw) or self._new_head(raw)
+        self._at = _At.CHUNK_SIZE if head.chunked else _At.BODY
+        if head.length >= LARGE_BYTES:
+            self._begin_large(head.length)
+        return True
+
+    def _await_head(self) -> None:
+        if len(self._buffer) >= HEAD_BYTES_MAX:
+            raise Refusal(431, f"the request's head is larger than {HEAD_BYTES_MAX} bytes")
+        if self._buffer[:1] == b"\x16":  # sooner than by waiting for the end of a head that never comes
+            raise Refusal(400, "TLS is not spoken here")
+        self._searched = max(0, len(self._buffer) - 3)
+
+    def _new_head(self, raw: bytes) -> Head:
+        head = parse_head(raw.split(b"\r\n"))
         if head.length > self._body_bytes_max:
             raise self._too_large()
-        self._at = _At.CHUNK_SIZE if head.chunked else _At.BODY
-        return True
+        if len(raw) <= HEAD_REMEMBERED_BYTES_MAX:
+            if len(self._heads) >= HEADS_REMEMBERED_MAX:
+                self._heads.pop(next(iter(self._heads)))
+            self._heads[raw] = head
+        return head
+
+    def _begin_large(self, length: int) -> None:
+        self._large = Assembly(length)
+        taken = self._large.add(memoryview(self._buffer))
+        del self._buffer[:taken]
 
     def _read_body(self) -> Request | None:
         assert self._head is not None
+        if self._large is not None:
+            return self._finish(self._large.message()) if self._large.complete else None
         length = self._head.length
         if len(self._buffer) < length:
             return None
-        body = bytes(memoryview(self._buffer)[:length]) if length else b""
+        body = bytes(self._buffer[:length]) if length else b""
         del self._buffer[:length]
         return self._finish(body)
 
@@ -189,76 +217,41 @@ class Parser:
         if self._trailer_bytes > TRAILER_BYTES_MAX:
             raise Refusal(400, f"the trailers are longer than {TRAILER_BYTES_MAX} bytes")
 
-    def _finish(self, body: bytes) -> Request:
-        assert self._head is not None
-        request = self._head.request(body)
-        self._head, self._at, self._trailer_bytes = None, _At.HEAD, 0
-        self._body = bytearray()
+    def _finish(self, body: bytes | memoryview) -> Request:
+        head = self._head
+        assert head is not None
+        request = Request(head.method, head.target, head.headers, body, head.keep_alive)
+        self._head, self._at = None, _At.HEAD
+        self._large = None
+        if self._body or self._trailer_bytes:
+            self._body, self._trailer_bytes = bytearray(), 0
         return request
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body is larger than {self._body_bytes_max} bytes")
 
 
-def _parse_head(lines: list[bytes]) -> _Head:
-    found = _REQUEST_LINE.fullmatch(lines[0])
-    if found is None:
-        raise Refusal(400, "the first line is no HTTP request")
-    method, target, major, minor = found.groups()
-    if major != b"1":
-        raise Refusal(505, "HTTP/1.1 is spoken here; gRPC has an address of its own")
-    if len(lines) > HEADERS_MAX + 1:
-        raise Refusal(431, f"more than {HEADERS_MAX} headers")
-    head = _Head(method.decode(), target.decode())
-    for line in lines[1:]:
-        _add_header(head.headers, line)
-    _read_connection(head, minor == b"0")
-    _read_framing(head)
-    return head
+def render(response: Response, *, date: str, keep: bool) -> bytes:
+    """The status line and headers of a response. date: as HTTP writes it."""
+    close = "" if keep else "connection: close\r\n"
+    headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
+    if not headers.isascii() or headers.count("\n") != len(response.headers):
+        headers = "".join([f"{name}: {_quoted(value)}\r\n" for name, value in response.headers])
+    return (
+        f"{_status_line(response.status)}date: {date}\r\ncontent-type: {response.content_type}\r\n"
+        f"content-length: {sum(map(len, response.body))}\r\n{headers}{close}\r\n"
+    ).encode("latin-1")
 
 
-def _add_header(headers: dict[str, str], line: bytes) -> None:
-    found = _HEADER.fullmatch(line)
-    if found is None:
-        raise Refusal(400, "a header line is malformed")
-    name = found[1].decode().lower()
-    value = found[2].decode("latin-1").strip(" \t")
-    if name in headers:
-        if name in ("content-length", "host", "transfer-encoding"):
-            raise Refusal(400, f"{name} is there twice")
-        value = f"{headers[name]}, {value}"
-    headers[name] = value
+def _quoted(value: str) -> str:
+    """A header's value is printable ASCII; a name that somebody gave his model may be more."""
+    return quote(value, safe=_PRINTABLE)
 
 
-def _read_connection(head: _Head, is_1_0: bool) -> None:
-    if "host" not in head.headers and not is_1_0:
-        raise Refusal(400, "the Host header is missing")
-    options = {option.strip() for option in head.headers.get("connection", "").lower().split(",")}
-    head.keep_alive = "close" not in options and not is_1_0  # nobody who matters speaks 1.0 any more
-
-
-def _read_framing(head: _Head) -> None:
-    coding = head.headers.get("transfer-encoding")
-    length = head.headers.get("content-length")
-    if coding is not None:
-        if length is not None:
-            raise Refusal(400, "both Content-Length and Transfer-Encoding")
-        if coding.lower() != "chunked":
-            raise Refusal(501, f"transfer coding {coding!r}; only chunked is known")
-        head.chunked = True
-    elif length is not None:
-        if not _DECIMAL.fullmatch(length):
-            raise Refusal(400, "Content-Length is no number")
-        head.length = int(length)
-    expectation = head.headers.get("expect", "").lower()
-    if expectation not in ("", "100-continue"):
-        raise Refusal(417, f"expectation {expectation!r}")
-    head.expects = bool(expectation) and (head.chunked or head.length > 0)
-
-
-def _refuse_other_protocols(buffer: bytearray) -> None:
-    """Sooner than by waiting for the end of a head that never comes."""
-    if buffer.startswith(b"PRI * HTTP/2"):
-        raise Refusal(505, "HTTP/1.1 is spoken here; gRPC has an address of its own")
-    if buffer[:1] == b"\x16":
-        raise Refusal(400, "TLS is not spoken here")
+@lru_cache(maxsize=64)  # more than there are statuses in use
+def _status_line(status: int) -> str:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Status"
+    return f"HTTP/1.1 {status} {phrase}\r\n"

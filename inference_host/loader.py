@@ -7,43 +7,32 @@ holds an Open Inference Protocol request in JSON, or a list of them, so a sample
 
 import inspect
 import math
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import structlog
 
-from inference_host import oip_json, template
+from inference_host import oip_json, probe, template
 from inference_host.execution import INLINE_MAX_S, Execution
 from inference_host.manifest import Package
+from inference_host.model import Loaded
 from inference_host.onnx import OnnxTemplate
-from inference_host.signature import Signature, TensorSpec, checked_inputs, made_up_inputs
-from inference_host.template import Arrays, Context, Steps
-from inference_host.tensors import DTYPES
-from waypost.errors import Internal, Invalid, MeshError, Precondition
+from inference_host.probe import NEVER_TOGETHER, Together
+from inference_host.signature import Signature, checked_inputs, made_up_inputs
+from inference_host.template import Arrays, Context
+from waypost.errors import Invalid, MeshError, Precondition
 
 log = structlog.get_logger()
 
-WARM_RUNS = 5  # the fastest is what the model takes; the others met somebody else on the CPU
-WARM_BUDGET_S = 1.0  # all runs together: a slow model is known to be slow after the first
+WIDE_RUN_S_MIN = 0.01  # below it, waking other threads costs what they do
+WIDE_GAIN_MIN = 1.3  # times faster: several threads for one run cost a tenth to a quarter more CPU time
 SAMPLE_SIZES = (1, 8, 64, 224)  # tried in turn for sizes that vary; 224 is what image networks are trained with
 SAMPLES_BYTES_MAX = 16 << 20
 SAMPLES_MAX = 32
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A model in memory."""
-
-    package: Package
-    signature: Signature
-    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +45,35 @@ class Warm:
     samples: Sequence[Arrays]
     """What went through it."""
     inline_elements_max: int
-    """Requests of up to so many elements run on the event loop; 0: none."""
+    """Calls of up to so many elements run on the event loop; 0: none."""
+    together: Together = NEVER_TOGETHER
 
-    def inline(self, inputs: Arrays) -> bool:
-        """Whether these inputs may run on the event loop."""
-        return bool(self.inline_elements_max) and _elements(inputs) <= self.inline_elements_max
+
+async def prepare(package: Package, execution: Execution, on_loaded: Callable[[], None]) -> Warm:
+    """Loads a version and proves that it answers; `on_loaded` is called in between.
+
+    One thread runs it, unless it is a slow graph that several run faster: that is tried. Never with two in memory,
+    which may be more than the replica was given. Raises: Precondition.
+    """
+    narrow = await load(package, execution, threads=1)
+    on_loaded()
+    warm = await warm_up(narrow, execution)
+    if not warm.loaded.is_graph or warm.run_s < WIDE_RUN_S_MIN or execution.threads == 1:
+        return warm
+    narrow_s = warm.run_s
+    del narrow, warm
+    wide = await warm_up(await load(package, execution, threads=execution.threads), execution)
+    if wide.run_s * WIDE_GAIN_MIN <= narrow_s:
+        return wide
+    del wide
+    return await warm_up(await load(package, execution, threads=1), execution)
 
 
 async def load(package: Package, execution: Execution, *, threads: int) -> Loaded:
     """Raises: Precondition with the reason why the model cannot be served."""
     instance: Any = OnnxTemplate()
     if package.template_class:
-        instance = await execution.on_thread(partial(template.make, package.directory), package.template_class)
+        instance = await execution.aside(partial(template.make, package.directory), package.template_class)
     steps = template.steps_of(instance)
     context = Context(package.directory, package.model, package.version, package.model_file, package.signature, threads)
     await _call_load(instance, context, execution)
@@ -79,41 +85,39 @@ async def load(package: Package, execution: Execution, *, threads: int) -> Loade
             "publish the version with a signature, or let load() set self.signature",
         )
     _check_promise(package, signature)
-    return Loaded(package, signature, steps)
+    return Loaded(package, signature, steps, batches=template.batches(instance, steps), threads=threads)
 
 
 async def warm_up(loaded: Loaded, execution: Execution) -> Warm:
-    """Runs every sample, the first one several times.
+    """Runs every sample, the first one several times, and then in batches.
 
     Raises: Precondition(SAMPLE_FAILED | NO_SAMPLES | BAD_SAMPLES | OUT_OF_MEMORY).
     """
-    candidates = _samples(loaded)
     failure: MeshError | None = None
-    for samples in candidates:
+    for samples in _samples(loaded):
         try:
-            run_s = await _run_all(loaded, samples, execution)
+            if loaded.steps.on_loop:
+                return await _warm_on_loop(loaded, samples, execution)
+            return await execution.aside(partial(_warm, loaded), samples)
         except MeshError as error:
             failure = failure or error
-            continue
-        return Warm(loaded, run_s, samples, _inline_elements_max(loaded, samples[0], run_s))
     assert failure is not None
     raise _sample_failed(loaded, failure) from failure
 
 
-async def run(loaded: Loaded, inputs: Arrays, execution: Execution, *, inline: bool) -> Arrays:
-    """What the model answers, by output name. Raises: MeshError; a template's own exceptions as Internal."""
-    return _outputs(loaded, await _guarded(loaded, execution.run(loaded.steps, inputs, inline=inline)))
+async def _warm_on_loop(loaded: Loaded, samples: Sequence[Arrays], execution: Execution) -> Warm:
+    for sample in samples:
+        await loaded.answer_on_loop(sample, execution)
+    return Warm(loaded, math.inf, samples, 0)
 
 
-async def _guarded(loaded: Loaded, answer: Awaitable[T]) -> T:
-    try:
-        return await answer
-    except MeshError:
-        raise
-    except (Exception, SystemExit) as error:  # user code ends here
-        log.error("model_failed", model=loaded.package.full_name, exc_info=error)
-        hint = "its traceback stands in the host's log"
-        raise Internal("MODEL_FAILED", f"the model failed on this request with {type(error).__name__}", hint) from error
+def _warm(loaded: Loaded, samples: Sequence[Arrays]) -> Warm:
+    for sample in samples:
+        loaded.answer(sample)
+    run_s = probe.fastest(loaded.answer, samples[0])
+    together = probe.together(loaded, samples[0])
+    runs = [(probe.elements(samples[0]), run_s), *together.runs]
+    return Warm(loaded, run_s, samples, _inline_elements_max(loaded, runs), together)
 
 
 async def _call_load(instance: Any, context: Context, execution: Execution) -> None:
@@ -121,7 +125,7 @@ async def _call_load(instance: Any, context: Context, execution: Execution) -> N
         if inspect.iscoroutinefunction(instance.load):
             await instance.load(context)
         else:
-            await execution.on_thread(instance.load, context)
+            await execution.aside(instance.load, context)
     except MeshError:
         raise
     except MemoryError as error:
@@ -171,40 +175,14 @@ def _read_samples(path: Path, signature: Signature) -> list[Arrays]:
         raise Precondition("BAD_SAMPLES", f"{path.name}: {error}", hint) from error
 
 
-async def _run_all(loaded: Loaded, samples: Sequence[Arrays], execution: Execution) -> float:
-    """Runs them all, and times the first. Seconds at best; infinite for what needs the event loop itself."""
-    for sample in samples:
-        await run(loaded, sample, execution, inline=False)
-    if loaded.steps.on_loop:
-        return math.inf
-    return await _guarded(loaded, execution.on_thread(partial(_fastest, loaded.steps.run), samples[0]))
-
-
-def _inline_elements_max(loaded: Loaded, sample: Arrays, run_s: float) -> int:
-    """How large a request may be that runs on the event loop, if its time grows like its size.
+def _inline_elements_max(loaded: Loaded, runs: Sequence[tuple[int, float]]) -> int:
+    """How large a call may be that runs on the event loop, if its time grows like its size from any of `runs` on.
 
     Only for graphs: a template may wait for something, and the whole host would wait with it.
     """
-    if loaded.package.template_class or run_s >= INLINE_MAX_S:
+    if not loaded.is_graph:
         return 0
-    return int(_elements(sample) * INLINE_MAX_S / run_s)
-
-
-def _elements(inputs: Arrays) -> int:
-    return sum(array.size for array in inputs.values())
-
-
-def _fastest(function: Callable[[Arrays], Any], inputs: Arrays) -> float:
-    """Seconds of the fastest of some runs, on this very thread: the hand-over is what running inline saves."""
-    best, began = math.inf, time.perf_counter()
-    for _ in range(WARM_RUNS):
-        start = time.perf_counter()
-        function(inputs)
-        end = time.perf_counter()
-        best = min(best, end - start)
-        if end - began > WARM_BUDGET_S:
-            break
-    return best
+    return max(int(size * INLINE_MAX_S / run_s) if run_s < INLINE_MAX_S else 0 for size, run_s in runs)
 
 
 def _sample_failed(loaded: Loaded, failure: MeshError) -> Precondition:
@@ -216,30 +194,3 @@ def _sample_failed(loaded: Loaded, failure: MeshError) -> Precondition:
         "mend samples.json" if loaded.package.samples_file else "publish the version with a samples.json that fits it"
     )
     return Precondition("SAMPLE_FAILED", f"a sample did not go through the model: {failure.message}", hint)
-
-
-def _outputs(loaded: Loaded, answer: Any) -> Arrays:
-    """The answer of a template, checked against the signature: a wrong one is its author's fault, not the caller's."""
-    specs = loaded.signature.outputs
-    if not isinstance(answer, dict):
-        if len(specs) != 1:
-            raise _wrong_answer(loaded, f"{type(answer).__name__} instead of a dict of {len(specs)} outputs")
-        answer = {specs[0].name: answer}
-    if not loaded.package.template_class:
-        arrays: Arrays = answer  # a graph keeps its promises
-        return arrays
-    return {spec.name: _output(loaded, spec, answer.get(spec.name)) for spec in specs}
-
-
-def _output(loaded: Loaded, spec: TensorSpec, value: Any) -> Any:
-    if value is None or getattr(value, "dtype", None) != DTYPES[spec.datatype]:
-        kind = "nothing" if value is None else str(getattr(value, "dtype", type(value).__name__))
-        raise _wrong_answer(loaded, f"{kind} for output {spec.name!r}, which is {spec.datatype}")
-    if not spec.fits(value.shape):
-        raise _wrong_answer(loaded, f"shape {list(value.shape)} for output {spec.name!r}, which is {list(spec.shape)}")
-    return value
-
-
-def _wrong_answer(loaded: Loaded, what: str) -> Internal:
-    message = f"the template of {loaded.package.full_name} gave {what}"
-    return Internal("TEMPLATE_FAILED", message, "return what the signature says, e.g. with .astype(np.float32)")

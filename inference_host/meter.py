@@ -1,19 +1,25 @@
-"""What a host counts: calls, errors, missed deadlines, how long calls took, how many wait.
+"""What a host counts: calls, errors, missed deadlines, how long calls took and where.
 
-Each infer call of any face is one `with meter.call() as measured:` from its last byte read to its answer built; its
-deadline is set when it is known. `take` gives what was counted since the last time, for a sample up the link.
+A `Tally` for each model version, and one for calls that reached none. Each counts twice:
+a window, which `Meter.take` empties for a sample up the link, and everything since the version was loaded, for the
+statistics that clients may ask for. Successful calls are counted a batch at a time, because counting one costs as much
+as answering it.
+
+Nothing here grows with the number of calls: a histogram has 256 buckets, runs are told apart by `ROWS_EXACT` sizes and
+the powers of two above.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from inference_host.calls import Duration, RunStatistics, Statistics
 from mesh.metrics import Histogram
 from waypost.errors import DataLoss, DeadlineExceeded, Exhausted, Internal, MeshError, Unknown
 
 OURS = (Internal, Unknown, DataLoss, Exhausted)
 """Errors that speak against the model or the host; all others are the caller's, or say that nothing was tried."""
+
+ROWS_EXACT = 64  # as large as batches of ours get; calls with more rows of their own are counted by their power of two
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,61 +31,137 @@ class Counts:
     errors: int
     deadline_misses: int
     latency: Histogram
+    """Of the calls that were not refused on arrival."""
+
+
+class _Runs:
+    """Runs of one size."""
+
+    __slots__ = ("count", "infer_s", "input_s", "output_s")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.input_s = self.infer_s = self.output_s = 0.0
+
+    def statistics(self) -> RunStatistics:
+        return RunStatistics(
+            _duration(self.count, self.input_s),
+            _duration(self.count, self.infer_s),
+            _duration(self.count, self.output_s),
+        )
+
+
+class Tally:
+    """Of one model version."""
+
+    def __init__(self) -> None:
+        self.requests = self.errors = self.deadline_misses = 0
+        """In this window."""
+        self.latency = Histogram()
+        """In this window."""
+        self._before = Histogram()
+        self._last = 0.0
+        self._successes = self._failures = self._calls = self._rows = 0
+        self._success_s = self._failure_s = 0.0
+        self._queue_s = self._input_s = self._infer_s = self._output_s = 0.0
+        self._runs: dict[int, _Runs] = {}
+
+    def answered(self, took_s: Sequence[float], rows: int, *, late: int, now: float) -> None:
+        """Calls of one run that were answered, each with its time; `late` of them after their deadline."""
+        self.requests += len(took_s)
+        self.deadline_misses += late
+        self.latency.add_all(took_s)
+        self._successes += len(took_s)
+        self._success_s += sum(took_s)
+        self._rows += rows
+        self._last = now
+
+    def ran(self, calls: int, rows: int, *, queue_s: float, input_s: float, infer_s: float, output_s: float) -> None:
+        """One run of so many calls. queue_s: the waiting of all of them together; the others: of the run."""
+        self._calls += calls
+        self._queue_s += queue_s
+        self._input_s += calls * input_s
+        self._infer_s += calls * infer_s
+        self._output_s += calls * output_s
+        size = rows if rows <= ROWS_EXACT else 1 << (rows.bit_length() - 1)
+        runs = self._runs.get(size)
+        if runs is None:
+            runs = self._runs[size] = _Runs()
+        runs.count += 1
+        runs.input_s += input_s
+        runs.infer_s += infer_s
+        runs.output_s += output_s
+
+    def failed(self, error: MeshError, took_s: float, *, late: bool) -> None:
+        """A call that was taken in and ended with an error."""
+        self.refused(error, took_s, late=late)
+        self.latency.add(took_s)
+
+    def refused(self, error: MeshError, took_s: float, *, late: bool = False) -> None:
+        """A call that was not taken in."""
+        self.requests += 1
+        self._failures += 1
+        self._failure_s += took_s
+        if late or isinstance(error, DeadlineExceeded):
+            self.deadline_misses += 1
+        elif isinstance(error, OURS):
+            self.errors += 1
+
+    def withdrawn(self, *, late: bool) -> None:
+        """A call whose caller went away."""
+        self.requests += 1
+        self.deadline_misses += late
+
+    def empty_into(self, window: "Tally") -> None:
+        """Adds this window to another one, and begins anew."""
+        window.requests += self.requests
+        window.errors += self.errors
+        window.deadline_misses += self.deadline_misses
+        window.latency.merge(self.latency)
+        self._before.merge(self.latency)
+        self.requests = self.errors = self.deadline_misses = 0
+        self.latency = Histogram()
+
+    def statistics(self, name: str, version: str, *, monotonic_offset_s: float) -> Statistics:
+        """monotonic_offset_s: what to add to the clock for Unix time."""
+        latency = Histogram()
+        latency.merge(self._before)
+        latency.merge(self.latency)
+        return Statistics(
+            name=name,
+            version=version,
+            last_inference_ms=round((self._last + monotonic_offset_s) * 1e3) if self._last else 0,
+            inference_count=self._rows,
+            execution_count=sum(runs.count for runs in self._runs.values()),
+            success=_duration(self._successes, self._success_s),
+            fail=_duration(self._failures, self._failure_s),
+            queue=_duration(self._calls, self._queue_s),
+            compute_input=_duration(self._calls, self._input_s),
+            compute_infer=_duration(self._calls, self._infer_s),
+            compute_output=_duration(self._calls, self._output_s),
+            batches={size: self._runs[size].statistics() for size in sorted(self._runs)},
+            latency=latency,
+        )
 
 
 class Meter:
-    """clock: seconds, rising; deadlines are read on the same one."""
+    """Of a host. clock: seconds, rising."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.in_flight = 0
-        self._reset()
+        self.elsewhere = Tally()
+        """Calls that reached no model version, and what is left of versions that are gone."""
+        self._clock = clock
+        self._began = clock()
 
-    def call(self) -> "Measured":
-        return Measured(self)
-
-    def take(self) -> Counts:
-        counts = Counts(self.clock() - self._began, self._requests, self._errors, self._deadline_misses, self._latency)
-        self._reset()
+    def take(self, tallies: Iterable[Tally]) -> Counts:
+        """What was counted since the last time, in `tallies` and elsewhere."""
+        window, now = Tally(), self._clock()
+        for tally in (self.elsewhere, *tallies):
+            tally.empty_into(window)
+        counts = Counts(now - self._began, window.requests, window.errors, window.deadline_misses, window.latency)
+        self._began = now
         return counts
 
-    def _reset(self) -> None:
-        self._began = self.clock()
-        self._requests = self._errors = self._deadline_misses = 0
-        self._latency = Histogram()
 
-    def begin(self) -> None:
-        self.in_flight += 1
-
-    def end(self, took_s: float, error: BaseException | None, *, late: bool) -> None:
-        self.in_flight -= 1
-        self._requests += 1
-        self._latency.add(took_s)
-        if isinstance(error, DeadlineExceeded) or late:
-            self._deadline_misses += 1
-        elif isinstance(error, OURS) or (isinstance(error, Exception) and not isinstance(error, MeshError)):
-            self._errors += 1
-
-
-class Measured:
-    """One call, while it is in flight."""
-
-    __slots__ = ("_began", "_meter", "deadline")
-
-    def __init__(self, meter: Meter) -> None:
-        self.deadline: float | None = None
-        """On the meter's clock."""
-        self._meter = meter
-        self._began = 0.0
-
-    def __enter__(self) -> Self:
-        self._began = self._meter.clock()
-        self._meter.begin()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        now = self._meter.clock()
-        late = self.deadline is not None and now >= self.deadline
-        self._meter.end(now - self._began, error, late=late)
+def _duration(count: int, seconds: float) -> Duration:
+    return Duration(count, round(seconds * 1e9))

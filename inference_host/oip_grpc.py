@@ -1,255 +1,204 @@
-"""The gRPC face: Open Inference Protocol v2. A thin skin over the data plane.
+"""The gRPC face: Open Inference Protocol v2 and the extensions that stock clients call. Thin skins over the data plane.
 
 Stock clients call `inference.GRPCInferenceService`; our messages have the same bytes under another package name
-(protos/waypost/api/inference/v1/inference.proto says why), so the handlers are registered by hand. Answers always carry
-raw contents: stock clients read nothing else reliably. Facts about the answering model are trailing metadata: initial
-metadata would commit the call before it is known to succeed, and no client could retry it any more.
+(protos/waypost/api/inference/v1/inference.proto says why). ModelInfer, of which there are thousands a second, is read
+and written by hand (oip_codec); everything else is protobuf.
 
-An error of one request of a stream is a message of that stream, which lives on; with metadata `triton_grpc_error: true`
-it ends the stream as a status, as stock clients expect it.
+Facts about the answering model are trailing metadata: initial metadata would commit the call before it is known to
+succeed, and no client could retry it any more.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn
 
-import grpc
+from google.protobuf.message import Message
 
-from inference_host.calls import Answer, Call, refuse_unsupported
+from inference_host import oip_extensions
 from inference_host.dataplane import EXTENSIONS, SERVER_NAME, DataPlane
+from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw, awaited, immediate
+from inference_host.oip_codec import Codec
+from inference_host.oip_stream import Streams
+from inference_host.replies import tell
 from inference_host.signature import TensorSpec
-from inference_host.tensors import Tensor, dtype_of, from_raw, from_values, to_raw
+from inference_host.tensors import Buffer
 from waypost.api.inference.v1 import inference_pb2 as oip
-from waypost.errors import Invalid, MeshError, Unavailable
+from waypost.api.inference.v1 import model_config_pb2 as configs
+from waypost.api.inference.v1 import repository_pb2 as repository
+from waypost.api.inference.v1 import settings_pb2 as settings
+from waypost.api.inference.v1 import shared_memory_pb2 as memory
+from waypost.api.inference.v1 import statistics_pb2 as statistics
 
 SERVICE = "inference.GRPCInferenceService"
-
-CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
-"""Which list of InferTensorContents holds a datatype. FP16 and BF16 have none: they travel raw."""
 
 
 class Face:
     """Answers the calls of `SERVICE`."""
 
-    def __init__(self, plane: DataPlane, version: str) -> None:
-        """version: of this software."""
+    def __init__(self, plane: DataPlane, version: str, tasks: asyncio.TaskGroup) -> None:
+        """version: of this software. tasks: for what does not answer at once."""
         self._plane = plane
         self._version = version
-        self._waiting_streams: set[asyncio.Task[Any]] = set()
-        self._draining = False
+        self._tasks = tasks
+        self._codec = Codec()
+        self._streams = Streams(plane, self._codec, tasks)
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        unary: dict[str, Callable[..., Any]] = {
-            "ServerLive": self._server_live,
-            "ServerReady": self._server_ready,
-            "ModelReady": self._model_ready,
-            "ServerMetadata": self._server_metadata,
-            "ModelMetadata": self._model_metadata,
-            "ModelInfer": self._model_infer,
-            "RepositoryIndex": self._repository_index,
-            "RepositoryModelLoad": self._repository_model_load,
-            "RepositoryModelUnload": self._repository_model_unload,
-        }
-        methods: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(
-                behaviour, getattr(oip, f"{name}Request").FromString, getattr(oip, f"{name}Response").SerializeToString
-            )
-            for name, behaviour in unary.items()
-        }
-        methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
-            self._model_stream_infer,
-            oip.ModelInferRequest.FromString,
-            oip.ModelStreamInferResponse.SerializeToString,
+    def methods(self) -> Sequence[Method]:
+        tasks = self._tasks
+        return (
+            _method("ModelInfer", Unary(self._begin_infer, settles=True), quiet=True),
+            _method("ModelStreamInfer", Streaming(self._streams.run), quiet=True),
+            _method("ServerLive", immediate(oip.ServerLiveRequest, self._server_live), quiet=True),
+            _method("ServerReady", immediate(oip.ServerReadyRequest, self._server_ready), quiet=True),
+            _method("ModelReady", immediate(oip.ModelReadyRequest, self._model_ready), quiet=True),
+            _method("ServerMetadata", immediate(oip.ServerMetadataRequest, self._server_metadata)),
+            _method("ModelMetadata", immediate(oip.ModelMetadataRequest, self._model_metadata), quiet=True),
+            _method("ModelConfig", immediate(configs.ModelConfigRequest, self._model_config)),
+            _method("ModelStatistics", immediate(statistics.ModelStatisticsRequest, self._statistics), quiet=True),
+            _method("RepositoryIndex", immediate(repository.RepositoryIndexRequest, self._index)),
+            _method("RepositoryModelLoad", awaited(tasks, repository.RepositoryModelLoadRequest, self._load)),
+            _method("RepositoryModelUnload", awaited(tasks, repository.RepositoryModelUnloadRequest, self._unload)),
+            _method("TraceSetting", immediate(settings.TraceSettingRequest, self._trace_setting)),
+            _method("LogSettings", immediate(settings.LogSettingsRequest, self._log_settings)),
+            *_shared_memory(),
         )
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def drain(self) -> None:
-        """Ends streams that wait for their callers; one that computes ends with its answer."""
-        self._draining = True
-        for task in list(self._waiting_streams):
-            task.cancel()
+        """Ends streams when they have answered what is under way."""
+        self._streams.drain()
 
-    async def _server_live(self, request: oip.ServerLiveRequest, context: Any) -> oip.ServerLiveResponse:
+    # -- inference
+
+    def _begin_infer(self, body: Buffer, caller: Caller, reply: Reply) -> Withdraw:
+        arrived = self._plane.clock()
+        call = self._codec.decode(body)
+        call.arrived, call.deadline = arrived, caller.deadline
+        return self._plane.submit(call, partial(tell, reply, self._codec.encode))
+
+    # -- who is here
+
+    def _server_live(self, request: oip.ServerLiveRequest, caller: Caller) -> oip.ServerLiveResponse:
         return oip.ServerLiveResponse(live=True)
 
-    async def _server_ready(self, request: oip.ServerReadyRequest, context: Any) -> oip.ServerReadyResponse:
+    def _server_ready(self, request: oip.ServerReadyRequest, caller: Caller) -> oip.ServerReadyResponse:
         return oip.ServerReadyResponse(ready=self._plane.ready())
 
-    async def _model_ready(self, request: oip.ModelReadyRequest, context: Any) -> oip.ModelReadyResponse:
+    def _model_ready(self, request: oip.ModelReadyRequest, caller: Caller) -> oip.ModelReadyResponse:
         return oip.ModelReadyResponse(ready=self._plane.model_ready(request.name, request.version))
 
-    async def _server_metadata(self, request: oip.ServerMetadataRequest, context: Any) -> oip.ServerMetadataResponse:
+    def _server_metadata(self, request: oip.ServerMetadataRequest, caller: Caller) -> oip.ServerMetadataResponse:
         return oip.ServerMetadataResponse(name=SERVER_NAME, version=self._version, extensions=EXTENSIONS)
 
-    async def _model_metadata(self, request: oip.ModelMetadataRequest, context: Any) -> oip.ModelMetadataResponse:
+    def _model_metadata(self, request: oip.ModelMetadataRequest, caller: Caller) -> oip.ModelMetadataResponse:
         metadata = self._plane.metadata(request.name, request.version)
-        context.set_trailing_metadata(self._plane.facts(request.name, request.version))
+        caller.trailers = self._plane.facts(request.name, request.version)
         return oip.ModelMetadataResponse(
             name=metadata.name,
             versions=[metadata.version],
             platform=metadata.platform,
-            inputs=_specs(metadata.signature.inputs),
-            outputs=_specs(metadata.signature.outputs),
+            inputs=map(_spec, metadata.signature.inputs),
+            outputs=map(_spec, metadata.signature.outputs),
         )
 
-    async def _model_infer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
-        response = await self._infer(request, context)
-        context.set_trailing_metadata(self._plane.facts(request.model_name, request.model_version))
-        return response
+    def _model_config(self, request: configs.ModelConfigRequest, caller: Caller) -> configs.ModelConfigResponse:
+        config = self._plane.config(request.name, request.version)
+        return configs.ModelConfigResponse(config=oip_extensions.config_message(config))
 
-    async def _model_stream_infer(
-        self, requests: AsyncIterator[oip.ModelInferRequest], context: Any
-    ) -> AsyncIterator[oip.ModelStreamInferResponse]:
-        metadata = {key.lower(): value for key, value in context.invocation_metadata() or ()}
-        end_at_errors = metadata.get("triton_grpc_error") == "true"
-        while (request := await self._next(requests)) is not None:
-            try:
-                response = await self._infer(request, context)
-            except MeshError as error:
-                if end_at_errors:
-                    raise
-                yield oip.ModelStreamInferResponse(error_message=str(error))
-                continue
-            if request.parameters["triton_enable_empty_final_response"].bool_param:
-                response.parameters["triton_final_response"].bool_param = True
-            yield oip.ModelStreamInferResponse(infer_response=response)
+    def _statistics(
+        self, request: statistics.ModelStatisticsRequest, caller: Caller
+    ) -> statistics.ModelStatisticsResponse:
+        return oip_extensions.statistics_message(self._plane.statistics(request.name, request.version))
 
-    async def _repository_index(self, request: oip.RepositoryIndexRequest, context: Any) -> oip.RepositoryIndexResponse:
+    # -- the repository
+
+    def _index(self, request: repository.RepositoryIndexRequest, caller: Caller) -> repository.RepositoryIndexResponse:
         entries = self._plane.index(ready_only=request.ready)
-        return oip.RepositoryIndexResponse(
+        return repository.RepositoryIndexResponse(
             models=[
-                oip.ModelIndex(name=entry.name, version=entry.version, state=entry.state, reason=entry.reason)
+                repository.ModelIndex(name=entry.name, version=entry.version, state=entry.state, reason=entry.reason)
                 for entry in entries
             ]
         )
 
-    async def _repository_model_load(
-        self, request: oip.RepositoryModelLoadRequest, context: Any
-    ) -> oip.RepositoryModelLoadResponse:
-        self._plane.refuse_repository_change("load", request.model_name or request.repository_name)
+    async def _load(
+        self, request: repository.RepositoryModelLoadRequest, caller: Caller
+    ) -> repository.RepositoryModelLoadResponse:
+        oip_extensions.refuse_files(request.parameters, by_hand=self._plane.place.by_hand)
+        model = _model_of(request)
+        await self._plane.load(model)
+        return repository.RepositoryModelLoadResponse(model_name=model, is_loaded=True)
 
-    async def _repository_model_unload(
-        self, request: oip.RepositoryModelUnloadRequest, context: Any
-    ) -> oip.RepositoryModelUnloadResponse:
-        self._plane.refuse_repository_change("unload", request.model_name or request.repository_name)
+    async def _unload(
+        self, request: repository.RepositoryModelUnloadRequest, caller: Caller
+    ) -> repository.RepositoryModelUnloadResponse:
+        model = _model_of(request)
+        await self._plane.unload(model)
+        return repository.RepositoryModelUnloadResponse(model_name=model, is_unloaded=True)
 
-    async def _infer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
-        with self._plane.meter.call() as measured:
-            measured.deadline = self._plane.deadline_of(context.time_remaining(), parameters_of(request.parameters))
-            return encode(await self._plane.infer(decode(request, measured.deadline)))
+    # -- settings
 
-    async def _next(self, requests: AsyncIterator[oip.ModelInferRequest]) -> oip.ModelInferRequest | None:
-        """The stream's next request; None at its end. Raises: Unavailable(DRAINING) once the host stops."""
-        request = None if self._draining else await self._read(requests)
-        if self._draining:
-            raise Unavailable("DRAINING", "this host is stopping", "open the stream again: another replica answers")
-        return request
-
-    async def _read(self, requests: AsyncIterator[oip.ModelInferRequest]) -> oip.ModelInferRequest | None:
-        """`drain` cancels the reading, not the call."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._waiting_streams.add(task)
-        try:
-            return await anext(requests, None)
-        except asyncio.CancelledError:
-            if not self._draining:
-                raise
-            task.uncancel()
-            return None
-        finally:
-            self._waiting_streams.discard(task)
-
-
-def decode(request: oip.ModelInferRequest, deadline: float | None) -> Call:
-    """Raises: Invalid, Unsupported."""
-    for tensor in request.inputs:
-        refuse_unsupported(tensor.name, tensor.parameters)
-    for output in request.outputs:
-        refuse_unsupported(output.name, output.parameters)
-    return Call(
-        model=request.model_name,
-        version=request.model_version,
-        inputs=_inputs(request),
-        id=request.id,
-        outputs=[output.name for output in request.outputs],
-        deadline=deadline,
-    )
-
-
-def encode(answer: Answer) -> oip.ModelInferResponse:
-    return oip.ModelInferResponse(
-        model_name=answer.model,
-        model_version=answer.version,
-        id=answer.id,
-        outputs=[
-            oip.InferOutputTensor(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-            for tensor in answer.outputs
-        ],
-        raw_output_contents=[to_raw(tensor) for tensor in answer.outputs],
-    )
-
-
-def parameters_of(parameters: Mapping[str, oip.InferParameter]) -> dict[str, object]:
-    """Plain values by name; a parameter without one is left out."""
-    found: dict[str, object] = {}
-    for name, parameter in parameters.items():
-        choice = parameter.WhichOneof("parameter_choice")
-        if choice is not None:
-            found[name] = getattr(parameter, choice)
-    return found
-
-
-def _inputs(request: oip.ModelInferRequest) -> Sequence[Tensor]:
-    raw = request.raw_input_contents
-    if not raw:
-        return [_from_contents(tensor) for tensor in request.inputs]
-    if len(raw) != len(request.inputs):
-        raise Invalid(
-            "BAD_REQUEST",
-            f"{len(raw)} raw contents for {len(request.inputs)} inputs",
-            "send one entry of raw_input_contents for each input, in their order, or none at all",
+    def _trace_setting(self, request: settings.TraceSettingRequest, caller: Caller) -> settings.TraceSettingResponse:
+        if request.model_name:
+            self._plane.model_ready(request.model_name, "")  # NotFound where there is none
+        wanted = {name: list(value.value) for name, value in request.settings.items()}
+        told = oip_extensions.trace_settings(wanted, by_hand=self._plane.place.by_hand)
+        return settings.TraceSettingResponse(
+            settings={name: settings.TraceSettingValue(value=value) for name, value in told.items()}
         )
-    for tensor in request.inputs:
-        if tensor.contents.ListFields():
-            raise Invalid(
-                "BAD_REQUEST", f"input {tensor.name!r} has contents beside raw_input_contents", "send one of the two"
-            )
+
+    def _log_settings(self, request: settings.LogSettingsRequest, caller: Caller) -> settings.LogSettingsResponse:
+        wanted = {name: _plain(value) for name, value in request.settings.items()}
+        told = oip_extensions.log_settings(wanted, by_hand=self._plane.place.by_hand)
+        return settings.LogSettingsResponse(settings={name: _log_value(value) for name, value in told.items()})
+
+
+def _method(name: str, behaviour: Unary | Streaming, *, quiet: bool = False) -> Method:
+    return Method(f"/{SERVICE}/{name}", behaviour, quiet=quiet)
+
+
+def _shared_memory() -> list[Method]:
+    """No region is there: the status is empty, whatever is to go is gone, and none can be added."""
+    empty: dict[type[Message], Message] = {
+        memory.SystemSharedMemoryStatusRequest: memory.SystemSharedMemoryStatusResponse(),
+        memory.SystemSharedMemoryUnregisterRequest: memory.SystemSharedMemoryUnregisterResponse(),
+        memory.CudaSharedMemoryStatusRequest: memory.CudaSharedMemoryStatusResponse(),
+        memory.CudaSharedMemoryUnregisterRequest: memory.CudaSharedMemoryUnregisterResponse(),
+    }
+    answers: dict[type[Message], Callable[[Message, Caller], Message]] = {
+        **{request: partial(_given, response) for request, response in empty.items()},
+        memory.SystemSharedMemoryRegisterRequest: _refuse_region,
+        memory.CudaSharedMemoryRegisterRequest: _refuse_region,
+    }
     return [
-        from_raw(tensor.name, tensor.datatype, tuple(tensor.shape), data)
-        for tensor, data in zip(request.inputs, raw, strict=True)
+        _method(request.DESCRIPTOR.name.removesuffix("Request"), immediate(request, answer))
+        for request, answer in answers.items()
     ]
 
 
-def _from_contents(tensor: oip.InferInputTensor) -> Tensor:
-    dtype_of(tensor.name, tensor.datatype)
-    field = CONTENTS.get(tensor.datatype)
-    if field is None:
-        raise Invalid(
-            "BAD_REQUEST", f"input {tensor.name!r}: {tensor.datatype} has no typed contents", "use raw_input_contents"
-        )
-    for descriptor, _ in tensor.contents.ListFields():
-        if descriptor.name != field:
-            raise Invalid(
-                "BAD_REQUEST",
-                f"input {tensor.name!r} is {tensor.datatype} and its values are in {descriptor.name}",
-                f"put them into {field}",
-            )
-    return from_values(tensor.name, tensor.datatype, tuple(tensor.shape), getattr(tensor.contents, field))
+def _given(response: Message, request: Message, caller: Caller) -> Message:
+    return response
 
 
-def _specs(specs: Sequence[TensorSpec]) -> list[oip.TensorMetadata]:
-    return [oip.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in specs]
+def _refuse_region(request: Message, caller: Caller) -> NoReturn:
+    raise oip_extensions.no_shared_memory()
+
+
+def _model_of(request: repository.RepositoryModelLoadRequest | repository.RepositoryModelUnloadRequest) -> str:
+    """In either layout that clients use."""
+    return request.model_name or request.repository_name
+
+
+def _spec(spec: TensorSpec) -> oip.TensorMetadata:
+    return oip.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+
+
+def _plain(value: settings.LogSettingValue) -> object:
+    choice = value.WhichOneof("parameter_choice")
+    return None if choice is None else getattr(value, choice)
+
+
+def _log_value(value: bool | int) -> settings.LogSettingValue:
+    if isinstance(value, bool):
+        return settings.LogSettingValue(bool_param=value)
+    return settings.LogSettingValue(uint32_param=value)

@@ -1,144 +1,140 @@
 """The HTTP face: Open Inference Protocol v2 over REST, with binary tensors. A thin skin over the data plane.
 
-    GET   /v2                                        server metadata
-    GET   /v2/health/live, /v2/health/ready
-    GET   /v2/models                                 names
-    GET   /v2/models/M[/versions/V][/ready]          metadata, readiness
-    POST  /v2/models/M[/versions/V]/infer
-    POST  /v2/repository/index
-    POST  /v2/repository/models/M/load, .../unload   refused
+    GET       v2                                            server metadata
+    GET       v2/health/live, v2/health/ready
+    GET       v2/models                                     names
+    GET       v2/models/M[/versions/V]                      metadata; .../ready, .../config, .../stats
+    GET       v2/models/stats                               of all models
+    POST      v2/models/M[/versions/V]/infer                http_inference
+    POST      v2/repository[/R]/index, .../models/M/load, .../models/M/unload
+    GET POST  v2[/models/M]/trace/setting, v2/logging       told; not changed
+    GET POST  v2/systemsharedmemory/..., v2/cudasharedmemory/...    there is none
 
-Every error is `{"error": "..."}` with the status of its class (STATUSES), plus `reason` and `hint` for those who read
-them. Callers may give `waypost-timeout-ms`. Answers of a model carry the headers of DataPlane.facts.
+Errors are told as http_errors says. Answers about a model carry the headers of DataPlane.facts, inferences those of
+replies.around. Nothing waits here but loading and what is compressed.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
-from urllib.parse import unquote
 
 import orjson
 
-from inference_host import oip_json
+from inference_host import oip_extensions
 from inference_host.auth import Gate
-from inference_host.calls import Call
 from inference_host.dataplane import EXTENSIONS, SERVER_NAME, DataPlane
-from inference_host.encodings import COMPRESS_BYTES_MIN, chosen, compressed, decompressed
-from inference_host.http1 import Response
-from inference_host.http1_core import Request
-from waypost import errors
-from waypost.errors import Invalid, MeshError
+from inference_host.http1_core import Answer, Request, Response
+from inference_host.http_errors import error_response, json_response, refusal
+from inference_host.http_inference import Inferences
+from inference_host.methods import Withdraw, as_mesh_error
+from inference_host.oip_routes import Action, Found, Routes
+from waypost.errors import Invalid, MeshError, NotFound
 
-STATUSES: dict[type[MeshError], int] = {
-    errors.Invalid: 400,
-    errors.OutOfRange: 400,
-    errors.AlreadyExists: 400,
-    errors.Cancelled: 400,
-    errors.Precondition: 400,
-    errors.Unauthenticated: 401,
-    errors.Denied: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.Exhausted: 429,
-    errors.Unsupported: 501,
-    errors.Unavailable: 503,
-    errors.DeadlineExceeded: 504,
-}
-"""What is not here is a fault of ours: 500."""
+__all__ = ["Face", "error_response"]
 
-JSON_BYTES_HEADER = "inference-header-content-length"
-TIMEOUT_HEADER = "waypost-timeout-ms"
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A route with its holes filled."""
-
-    method: str
-    answer: "Answer"
-    model: str = ""
-    version: str = ""
-
-
-Answer: TypeAlias = Callable[[Request, _Found], Awaitable[Response]]
+AtOnce: TypeAlias = Callable[[Request, Found], Response]
+Later: TypeAlias = Callable[[Request, Found], Awaitable[Response]]
 
 
 class Face:
-    """Answers HTTP requests. `respond` never raises but for a fault of ours."""
+    """Answers HTTP requests."""
 
-    def __init__(self, plane: DataPlane, gate: Gate, version: str, body_bytes_max: int) -> None:
-        """version: of this software. body_bytes_max: of a request, also after decompression."""
+    def __init__(
+        self, plane: DataPlane, gate: Gate, version: str, body_bytes_max: int, tasks: asyncio.TaskGroup
+    ) -> None:
+        """version: of this software. body_bytes_max: of a request after decompression. tasks: for what takes long."""
         self._plane = plane
         self._gate = gate
         self._version = version
-        self._body_bytes_max = body_bytes_max
+        self._tasks = tasks
+        self._routes = Routes(self._table(Inferences(plane, body_bytes_max, tasks)))
 
-    async def respond(self, request: Request) -> Response:
+    def begin(self, request: Request, answer: Answer) -> Withdraw | None:
+        """Answers at once or later; never after it was withdrawn."""
         try:
             self._gate.check(request.headers.get("authorization", ""))
-            found = self._route(request.target)
-            method = "GET" if request.method == "HEAD" else request.method
+            found = self._routes.find(request.target)
             if found is None:
-                return error_response(404, f"there is nothing at {request.target}", "UNKNOWN_PATH", "see GET /v2")
-            if method != found.method:
-                wrong = f"{request.method} is not for {request.target}, {found.method} is"
-                return _with(error_response(405, wrong, "WRONG_METHOD"), ("allow", found.method))
-            return await found.answer(request, found)
+                answer(error_response(404, f"there is nothing at {request.target}", "UNKNOWN_PATH", "see GET /v2"))
+                return None
+            action = found.actions.get("GET" if request.method == "HEAD" else request.method)
+            if action is None:
+                answer(_wrong_method(request, found))
+                return None
+            return action(request, found, answer)
         except MeshError as error:
-            response = error_response(STATUSES.get(type(error), 500), error.message, error.reason, error.hint)
-            return _with(response, ("www-authenticate", "Bearer")) if response.status == 401 else response
+            answer(refusal(error))
+            return None
 
-    def _route(self, target: str) -> _Found | None:
-        path = target.partition("?")[0]
-        match [unquote(segment) for segment in path.strip("/").split("/")]:
-            case ["v2"]:
-                return _Found("GET", self._server)
-            case ["v2", "health", "live"]:
-                return _Found("GET", self._live)
-            case ["v2", "health", "ready"]:
-                return _Found("GET", self._ready)
-            case ["v2", "models"]:
-                return _Found("GET", self._models)
-            case ["v2", "models", model, "versions", version, *rest] if version:
-                return self._model_route(model, version, rest)
-            case ["v2", "models", model, *rest]:
-                return self._model_route(model, "", rest)
-            case ["v2", "repository", "index"] | ["v2", "repository", _, "index"]:
-                return _Found("POST", self._index)
-            case ["v2", "repository", "models", model, "load"] | ["v2", "repository", _, "models", model, "load"]:
-                return _Found("POST", self._load, model)
-            case ["v2", "repository", "models", model, "unload"] | ["v2", "repository", _, "models", model, "unload"]:
-                return _Found("POST", self._unload, model)
-        return None
+    def _table(self, inferences: Inferences) -> Mapping[str, Mapping[str, Action]]:
+        def get(function: AtOnce) -> Mapping[str, Action]:
+            return {"GET": _at_once(function)}
 
-    def _model_route(self, model: str, version: str, rest: Sequence[str]) -> _Found | None:
-        match rest:
-            case []:
-                return _Found("GET", self._metadata, model, version)
-            case ["ready"]:
-                return _Found("GET", self._model_ready, model, version)
-            case ["infer"]:
-                return _Found("POST", self._infer, model, version)
-        return None
+        def post(function: AtOnce) -> Mapping[str, Action]:
+            return {"POST": _at_once(function)}
 
-    async def _server(self, request: Request, found: _Found) -> Response:
+        def both(function: AtOnce) -> Mapping[str, Action]:
+            return {**get(function), **post(function)}
+
+        model = "v2/models/{model}[/versions/{version}]"
+        repository = "v2/repository[/{repository}]"
+        table = {
+            f"{model}/infer": {"POST": inferences.begin},
+            "v2": get(self._server),
+            "v2/health/live": get(self._live),
+            "v2/health/ready": get(self._ready),
+            "v2/models": get(self._models),
+            "v2/models/stats": get(self._statistics),
+            model: get(self._metadata),
+            f"{model}/ready": get(self._model_ready),
+            f"{model}/config": get(self._config),
+            f"{model}/stats": get(self._statistics),
+            f"{repository}/index": post(self._index),
+            f"{repository}/models/{{model}}/load": {"POST": self._in_task(self._load)},
+            f"{repository}/models/{{model}}/unload": {"POST": self._in_task(self._unload)},
+            "v2[/models/{model}]/trace/setting": both(self._trace_setting),
+            "v2/logging": both(self._log_settings),
+        }
+        for kind in ("systemsharedmemory", "cudasharedmemory"):
+            table[f"v2/{kind}/status"] = get(self._no_regions)
+            table[f"v2/{kind}/region/{{region}}/status"] = get(self._unknown_region)
+            table[f"v2/{kind}/region/{{region}}/register"] = post(self._refuse_region)
+            table[f"v2/{kind}[/region/{{region}}]/unregister"] = post(self._no_regions)
+        return table
+
+    def _in_task(self, function: Later) -> Action:
+        async def run(request: Request, found: Found, answer: Answer) -> None:
+            try:
+                response = await function(request, found)
+            except Exception as error:  # the life of a request ends here
+                response = refusal(as_mesh_error(error))
+            answer(response)
+
+        def action(request: Request, found: Found, answer: Answer) -> Withdraw:
+            return self._tasks.create_task(run(request, found, answer), name="http-request").cancel
+
+        return action
+
+    # -- who is here
+
+    def _server(self, request: Request, found: Found) -> Response:
         return json_response(200, {"name": SERVER_NAME, "version": self._version, "extensions": EXTENSIONS})
 
-    async def _live(self, request: Request, found: _Found) -> Response:
+    def _live(self, request: Request, found: Found) -> Response:
         return json_response(200, {"live": True})
 
-    async def _ready(self, request: Request, found: _Found) -> Response:
+    def _ready(self, request: Request, found: Found) -> Response:
         ready = self._plane.ready()
         return json_response(200 if ready else 503, {"ready": ready})
 
-    async def _models(self, request: Request, found: _Found) -> Response:
+    def _models(self, request: Request, found: Found) -> Response:
         return json_response(200, {"models": [entry.name for entry in self._plane.index(ready_only=False)]})
 
-    async def _model_ready(self, request: Request, found: _Found) -> Response:
+    def _model_ready(self, request: Request, found: Found) -> Response:
         ready = self._plane.model_ready(found.model, found.version)
         return json_response(200 if ready else 503, {"name": found.model, "ready": ready})
 
-    async def _metadata(self, request: Request, found: _Found) -> Response:
+    def _metadata(self, request: Request, found: Found) -> Response:
         metadata = self._plane.metadata(found.model, found.version)
         message = {
             "name": metadata.name,
@@ -147,79 +143,86 @@ class Face:
             "inputs": metadata.signature.inputs,
             "outputs": metadata.signature.outputs,
         }
-        return _with(json_response(200, message), *self._plane.facts(found.model, found.version))
-
-    async def _index(self, request: Request, found: _Found) -> Response:
-        entries = self._plane.index(ready_only=_ready_only(request.body))
-        return json_response(200, entries)
-
-    async def _load(self, request: Request, found: _Found) -> Response:
-        self._plane.refuse_repository_change("load", found.model)
-
-    async def _unload(self, request: Request, found: _Found) -> Response:
-        self._plane.refuse_repository_change("unload", found.model)
-
-    async def _infer(self, request: Request, found: _Found) -> Response:
-        with self._plane.meter.call() as measured:
-            decoded = self._decode(request, found)
-            measured.deadline = self._plane.deadline_of(_timeout_s(request), decoded.parameters)
-            call = Call(found.model, found.version, decoded.inputs, decoded.id, decoded.outputs, measured.deadline)
-            parts, json_bytes = oip_json.encode(await self._plane.infer(call), decoded)
-        headers = list(self._plane.facts(found.model, found.version))
-        if json_bytes is not None:
-            headers.append((JSON_BYTES_HEADER, str(json_bytes)))
-        kind = "application/json" if json_bytes is None else "application/octet-stream"
-        return _encoded(Response(200, parts, headers, kind), request)
-
-    def _decode(self, request: Request, found: _Found) -> oip_json.Request:
-        body = decompressed(request.body, request.headers.get("content-encoding", ""), self._body_bytes_max)
-        json_bytes = _number(request, JSON_BYTES_HEADER)
-        if json_bytes == 0:
-            return oip_json.decode_raw(body, self._plane.metadata(found.model, found.version).signature)
-        return oip_json.decode(body, json_bytes)
-
-
-def json_response(status: int, message: Any) -> Response:
-    return Response(status, [orjson.dumps(message)])
-
-
-def error_response(status: int, message: str, reason: str = "", hint: str = "") -> Response:
-    """`error` is what every client of the protocol reads; the rest is there where it says something."""
-    details = {"error": message, "reason": reason, "hint": hint}
-    return json_response(status, {key: value for key, value in details.items() if value or key == "error"})
-
-
-def _with(response: Response, *headers: tuple[str, str]) -> Response:
-    return replace(response, headers=[*response.headers, *headers])
-
-
-def _encoded(response: Response, request: Request) -> Response:
-    """Compressed where the caller asked for it and it is worth the time."""
-    coding = chosen(request.headers.get("accept-encoding", ""))
-    if not coding or sum(map(len, response.body)) < COMPRESS_BYTES_MIN:
+        response = json_response(200, message)
+        response.headers = self._plane.facts(found.model, found.version)
         return response
-    packed = replace(response, body=[compressed(response.body, coding)])
-    return _with(packed, ("content-encoding", coding), ("vary", "accept-encoding"))
+
+    def _config(self, request: Request, found: Found) -> Response:
+        config = self._plane.config(found.model, found.version)
+        return json_response(200, oip_extensions.as_json(oip_extensions.config_message(config)))
+
+    def _statistics(self, request: Request, found: Found) -> Response:
+        found_statistics = self._plane.statistics(found.model, found.version)
+        return json_response(200, oip_extensions.as_json(oip_extensions.statistics_message(found_statistics)))
+
+    # -- the repository
+
+    def _index(self, request: Request, found: Found) -> Response:
+        return json_response(200, self._plane.index(ready_only=_json_object(request).get("ready") is True))
+
+    async def _load(self, request: Request, found: Found) -> Response:
+        parameters = _json_object(request).get("parameters")
+        names = parameters if isinstance(parameters, dict) else {}
+        oip_extensions.refuse_files(names, by_hand=self._plane.place.by_hand)
+        await self._plane.load(found.model)
+        return json_response(200, {"name": found.model, "load": True})
+
+    async def _unload(self, request: Request, found: Found) -> Response:
+        await self._plane.unload(found.model)
+        return json_response(200, {"name": found.model, "unload": True})
+
+    # -- settings
+
+    def _trace_setting(self, request: Request, found: Found) -> Response:
+        if found.model:
+            self._plane.model_ready(found.model, "")  # NotFound where there is none
+        wanted = _changes(request)
+        return json_response(200, oip_extensions.trace_settings(wanted, by_hand=self._plane.place.by_hand))
+
+    def _log_settings(self, request: Request, found: Found) -> Response:
+        wanted = _changes(request)
+        return json_response(200, oip_extensions.log_settings(wanted, by_hand=self._plane.place.by_hand))
+
+    # -- shared memory
+
+    def _no_regions(self, request: Request, found: Found) -> Response:
+        """The status, and what is left where one or all are to go."""
+        return json_response(200, [])
+
+    def _unknown_region(self, request: Request, found: Found) -> Response:
+        raise NotFound("UNKNOWN_REGION", f"no region {found.region!r} is registered", oip_extensions.MEMORY_HINT)
+
+    def _refuse_region(self, request: Request, found: Found) -> Response:
+        raise oip_extensions.no_shared_memory()
 
 
-def _ready_only(body: bytes) -> bool:
-    """Stock clients send nothing at all."""
+def _at_once(function: AtOnce) -> Action:
+    def action(request: Request, found: Found, answer: Answer) -> None:
+        answer(function(request, found))
+
+    return action
+
+
+def _wrong_method(request: Request, found: Found) -> Response:
+    allowed = ", ".join(found.actions)
+    response = error_response(
+        405, f"{request.method} is not for {request.target}, {allowed} is", "WRONG_METHOD", "see the header Allow"
+    )
+    response.headers = [("allow", allowed)]
+    return response
+
+
+def _changes(request: Request) -> dict[str, Any]:
+    """What settings are to become. Raises: Invalid."""
+    return _json_object(request) if request.method == "POST" else {}
+
+
+def _json_object(request: Request) -> dict[str, Any]:
+    """The body; stock clients send nothing at all where they have nothing to say. Raises: Invalid."""
     try:
-        message = orjson.loads(body) if body.strip() else {}
+        message = orjson.loads(request.body) if request.body else {}
     except orjson.JSONDecodeError as error:
-        raise Invalid("BAD_REQUEST", f"the body is no JSON: {error}") from error
-    return isinstance(message, dict) and message.get("ready") is True
-
-
-def _timeout_s(request: Request) -> float | None:
-    milliseconds = _number(request, TIMEOUT_HEADER)
-    return None if milliseconds is None else milliseconds / 1e3
-
-
-def _number(request: Request, header: str) -> int | None:
-    text = request.headers.get(header)
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise Invalid("BAD_HEADER", f"{header} is {text[:32]!r}, a whole number is expected")
-    return int(text)
+        raise Invalid("BAD_REQUEST", f"the body is no JSON: {error}", "send a JSON object, or nothing") from error
+    if not isinstance(message, dict):
+        raise Invalid("BAD_REQUEST", "the body is no JSON object", "send a JSON object, or nothing")
+    return message

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from inference_host.batching import QUEUE_ROWS_MAX
 from mesh.settings import Positional, Settings
 
 ENV_PREFIX = "WAYPOST_HOST_"
@@ -19,15 +20,30 @@ class HostSettings(Settings):
     package: Path | None = None
     """The same for a position: a directory with a manifest.json."""
 
-    grpc: str = "127.0.0.1:8001"
-    """Address of the gRPC face: host:port (port 0: any) or unix:/path."""
+    listen: str = "127.0.0.1:8000"
+    """Where gRPC and HTTP are both served: host:port (port 0: any) or unix:/path; several are separated by commas.
+    Other machines are let in only with TLS, or where that is said not to matter."""
 
-    http: str = "127.0.0.1:8000"
-    """Address of the HTTP face: host:port (port 0: any) or unix:/path."""
+    grpcio_listen: str = ""
+    """Where grpcio's own server answers gRPC besides, ten times slower: host:port or unix:/path. Empty: nowhere."""
+
+    tls: Path | None = None
+    """Directory with certificate.pem, key.pem and roots.pem: TLS is spoken at every host:port. The files are read at
+    start. Callers need no certificate, they show tokens."""
 
     threads: int = Field(default=0, ge=0, le=256)
     """Slow models run at once; fast ones run without a thread. 0: as many as this process has CPUs (cgroup quota
     included). Each run uses one thread: more would slow small models down."""
+
+    batch_delay_ms: float = Field(default=0.0, ge=0, le=1000)
+    """How long calls wait for others to join them in one run. 0: not at all; what has queued meanwhile goes together
+    all the same."""
+
+    batch_rows_max: int = Field(default=0, ge=0, le=65536)
+    """Rows that go together in one run. 1: never several calls; 0: as many as were measured to pay."""
+
+    queue_rows_max: int = Field(default=QUEUE_ROWS_MAX, ge=1, le=1 << 20)
+    """Rows that may wait for one model; further calls are refused, to be sent to another replica."""
 
     grace_s: float = Field(default=30.0, ge=0, le=3600)
     """Seconds for calls in flight after SIGTERM; what still runs then is cut. Above the longest deadline of callers."""
@@ -64,3 +80,8 @@ class HostSettings(Settings):
 
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """debug, info, warning or error. At debug every call is logged."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of `listen`, one by one."""
+        return [address.strip() for address in self.listen.split(",") if address.strip()]

@@ -21,9 +21,12 @@ class TensorSpec:
     def fits(self, shape: Sequence[int]) -> bool:
         if not self.shape:
             return True
-        return len(shape) == len(self.shape) and all(
-            mine in (-1, theirs) for mine, theirs in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        for mine, theirs in zip(self.shape, shape, strict=True):  # noqa: SIM110  `all` would make a generator per call
+            if mine != theirs and mine != -1:
+                return False
+        return True
 
     def agrees(self, other: "TensorSpec") -> bool:
         """Whether some tensor could fit both."""
@@ -65,6 +68,19 @@ def checked_inputs(signature: Signature, tensors: Sequence[Tensor]) -> dict[str,
 
     Raises: Invalid(UNKNOWN_INPUT | REPEATED_INPUT | MISSING_INPUT | WRONG_DATATYPE | WRONG_SHAPE).
     """
+    if len(tensors) != len(signature.inputs):
+        return _checked_one_by_one(signature, tensors)
+    arrays: dict[str, Array] = {}
+    for tensor, spec in zip(tensors, signature.inputs, strict=True):  # in order, as nearly every client sends them
+        name, array = tensor.name, tensor.array
+        if name != spec.name or tensor.datatype != spec.datatype or not spec.fits(array.shape):
+            return _checked_one_by_one(signature, tensors)
+        arrays[name] = array
+    return arrays
+
+
+def _checked_one_by_one(signature: Signature, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """In any order, and with a word about what is wrong."""
     arrays: dict[str, Array] = {}
     for tensor in tensors:
         spec = signature.input(tensor.name)
@@ -72,24 +88,26 @@ def checked_inputs(signature: Signature, tensors: Sequence[Tensor]) -> dict[str,
             raise Invalid("UNKNOWN_INPUT", f"the model has no input {tensor.name!r}", _takes(signature))
         if tensor.name in arrays:
             raise Invalid("REPEATED_INPUT", f"input {tensor.name!r} is there twice")
-        if tensor.datatype != spec.datatype:
-            raise Invalid(
-                "WRONG_DATATYPE",
-                f"input {tensor.name!r} is {spec.datatype}, {tensor.datatype} was sent",
-                tensor=spec.name,
-            )
-        if not spec.fits(tensor.shape):
-            raise Invalid(
-                "WRONG_SHAPE",
-                f"input {tensor.name!r} has shape {list(spec.shape)}, {list(tensor.shape)} was sent",
-                "-1 stands for any size" if -1 in spec.shape else "",
-                tensor=spec.name,
-            )
+        _check(tensor, spec)
         arrays[tensor.name] = tensor.array
     if len(arrays) != len(signature.inputs):
         missing = next(spec for spec in signature.inputs if spec.name not in arrays)
         raise Invalid("MISSING_INPUT", f"input {missing.name!r} is missing", _takes(signature))
     return arrays
+
+
+def _check(tensor: Tensor, spec: TensorSpec) -> None:
+    if tensor.datatype != spec.datatype:
+        raise Invalid(
+            "WRONG_DATATYPE", f"input {tensor.name!r} is {spec.datatype}, {tensor.datatype} was sent", tensor=spec.name
+        )
+    if not spec.fits(tensor.shape):
+        raise Invalid(
+            "WRONG_SHAPE",
+            f"input {tensor.name!r} has shape {list(spec.shape)}, {list(tensor.shape)} was sent",
+            "-1 stands for any size" if -1 in spec.shape else "",
+            tensor=spec.name,
+        )
 
 
 def checked_outputs(signature: Signature, wanted: Sequence[str]) -> tuple[TensorSpec, ...]:

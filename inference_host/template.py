@@ -20,6 +20,9 @@ Any of the four may be `async def`; those run on the event loop and must not blo
 thread. Arrays of a request are read-only views. A template refuses a request by raising `waypost.errors.Invalid`; any
 other exception is answered with INTERNAL and logged.
 
+Calls reach a template one by one, each as it was sent. One whose rows have nothing to do with one another may set
+`batches = True`: then the rows of calls that queue go through it together.
+
 The signature comes from the version's manifest or from an attribute `signature` that `load` may set. Sample inputs
 come from `samples.json` in the package.
 
@@ -68,6 +71,9 @@ class Template:
     """Base class with the optional parts; a template need not inherit from it."""
 
     signature: Signature | None = None
+    batches: bool = False
+    """Whether the rows of several calls may go through together. Then each row's answer must depend on that row only,
+    and answering twice must do no harm. Not for coroutines."""
 
     def load(self, context: Context) -> Any:
         """Once, before the first call. May be a coroutine function."""
@@ -113,6 +119,10 @@ def steps_of(template: Any) -> Steps:
     return Steps(
         getattr(template, "preprocess", _unchanged), template.predict, getattr(template, "postprocess", _unchanged)
     )
+
+
+def batches(template: Any, steps: Steps) -> bool:
+    return getattr(template, "batches", False) is True and not steps.on_loop
 
 
 def make(directory: Path, template_class: str) -> Any:

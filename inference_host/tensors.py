@@ -11,7 +11,9 @@ Each form has one function in and one out, and `out(in(x)) == x`. Whatever does 
 tensor: the shape that the bytes cannot have, the number that the datatype cannot hold. Nothing is rounded to fit but
 floats to a shorter float.
 
-Arrays made from raw bytes are views on them and read-only.
+Nothing is copied that need not be. Arrays made from raw bytes are read-only views on them, unless they begin at an
+address that is no multiple of their element's size: compiled code may assume that it is (onnxruntime does not check),
+so those are copied. Large arrays become raw bytes as views on their memory.
 """
 
 import math
@@ -45,15 +47,18 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 """numpy's dtype for each datatype of the protocol."""
+_BY_CONVENTION = ("BYTES", "BF16")
+"""Whose arrays say less by their dtype than others do."""
 
 RANK_MAX = 32  # numpy 1 can have no more; models have four or five
+VIEW_BYTES_MIN = 16 << 10  # below it a copy is cheaper than all that happens to a view on its way to the socket
 EXACT_FLOAT_MAX = 2.0**53  # above it a float cannot tell neighbouring integers apart
 _LENGTH = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Tensor:
-    """A named array. Its shape is the array's."""
+    """A named array. Its shape is the array's. Not frozen: making one would take four times as long, on every call."""
 
     name: str
     datatype: str
@@ -85,12 +90,14 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: Buffer) -> Te
     return Tensor(name, datatype, _reshape(name, array, shape))
 
 
-def to_raw(tensor: Tensor) -> bytes:
-    """The raw bytes of a tensor whose array has the dtype of its datatype."""
+def to_raw(tensor: Tensor) -> Buffer:
+    """The raw bytes of a tensor whose array has the dtype of its datatype; where it is large, a view on its memory."""
+    array = tensor.array
     if tensor.datatype == "BYTES":
-        values = tensor.array.ravel()
-        return b"".join(part for value in values for part in (_LENGTH.pack(len(value)), value))
-    return tensor.array.tobytes()
+        return b"".join(part for value in array.ravel() for part in (_LENGTH.pack(len(value)), value))
+    if array.nbytes < VIEW_BYTES_MIN or not array.flags.c_contiguous:
+        return array.tobytes()
+    return array.data.cast("B").toreadonly()
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> Tensor:
@@ -109,7 +116,9 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
     if found.size != count or (found.ndim > 1 and found.shape != tuple(shape)):
         nested = f"nested as {list(found.shape)}" if found.ndim > 1 else f"{found.size} in number"
         raise _bad_data(name, f"shape {list(shape)} takes {count} values, the values are {nested}")
-    return Tensor(name, datatype, _reshape(name, _converted(name, datatype, dtype, found, values), shape))
+    if found.dtype != dtype or datatype in _BY_CONVENTION:
+        found = _converted(name, datatype, dtype, found, values)
+    return Tensor(name, datatype, _reshape(name, found, shape))
 
 
 def to_values(tensor: Tensor) -> list[Any]:
@@ -133,7 +142,7 @@ def dtype_of(name: str, datatype: str) -> np.dtype[Any]:
 
 def element_count(name: str, shape: Sequence[int]) -> int:
     """How many elements `shape` has. Raises: Invalid(BAD_SHAPE)."""
-    if len(shape) > RANK_MAX or any(size < 0 for size in shape):
+    if len(shape) > RANK_MAX or min(shape, default=0) < 0:
         raise Invalid(
             "BAD_SHAPE",
             f"tensor {name!r}: {list(shape)[: RANK_MAX + 1]} is not the shape of any tensor",
@@ -192,22 +201,21 @@ def _encoded(name: str, found: Array) -> Array:
 
 def _floats(name: str, datatype: str, found: Array) -> Array:
     """Rounds to the datatype; a finite number that would become infinite is refused."""
-    with np.errstate(over="ignore"):
-        array = found.astype(np.float32 if datatype == "BF16" else DTYPES[datatype])
-    if datatype == "BF16":
-        array = _to_bf16(array)
-        lost = (array & 0x7FFF) == 0x7F80  # the bits of an infinity
-    else:
-        lost = np.isinf(array)
-    if np.any(lost & np.isfinite(found)):
-        raise _bad_data(name, f"{found[lost].flat[0]} is beyond the range of {datatype}")
-    return array
+    try:
+        with np.errstate(over="raise"):
+            array: Array = found.astype(np.float32 if datatype == "BF16" else DTYPES[datatype])
+        return _to_bf16(array) if datatype == "BF16" else array
+    except FloatingPointError:
+        largest = np.abs(found[np.isfinite(found)]).max()
+        raise _bad_data(name, f"{largest} is beyond the range of {datatype}") from None
 
 
 def _to_bf16(array: Array) -> Array:
-    """The upper half of each FP32, rounded to nearest even; a NaN stays one."""
+    """The upper half of each FP32, rounded to nearest even; a NaN stays one. Raises: FloatingPointError."""
     bits = array.view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    if np.any(((rounded & 0x7FFF) == 0x7F80) & np.isfinite(array)):  # the bits of an infinity
+        raise FloatingPointError
     return np.where(np.isnan(array), 0x7FC0, rounded).astype(DTYPES["BF16"])
 
 

@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError
 
 from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane
-from inference_host.execution import Execution
 from mesh.link import LOCAL, ChildLink, DesiredState, Item, dial_grpc
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
@@ -34,10 +33,9 @@ FAREWELL_S = 1.0  # for the last words of a host that ends; nobody depends on th
 class Uplink:
     """The host's end of the link. `run` it in a task; cancel it to end."""
 
-    def __init__(self, plane: DataPlane, gate: Gate, execution: Execution, *, software_version: str) -> None:
+    def __init__(self, plane: DataPlane, gate: Gate, *, software_version: str) -> None:
         self._plane = plane
         self._gate = gate
-        self._execution = execution
         self._software_version = software_version
         self._pace_s = PACE_S
         self._pace_changed = asyncio.Event()
@@ -98,14 +96,14 @@ class Uplink:
 
     def _sample(self) -> None:
         assert self._link is not None
-        counts = self._plane.meter.take()
+        counts = self._plane.take_counts()
         message = HostMetrics(
             replica=self._plane.place.replica,
             window_ms=round(counts.window_s * 1000),
             requests=counts.requests,
             errors=counts.errors,
             deadline_misses=counts.deadline_misses,
-            queue_depth=self._execution.waiting,
+            queue_depth=self._plane.waiting,
             latency=counts.latency.to_proto(),
         )
         self._link.sample(message.SerializeToString())

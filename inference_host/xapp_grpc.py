@@ -6,48 +6,53 @@ tells them; the tensors then go the same way as everybody's.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import grpc
-
-from inference_host.calls import Call
+from inference_host.calls import Answer, Call
 from inference_host.dataplane import DataPlane, Place
+from inference_host.methods import Caller, Method, Reply, Unary, Withdraw, parse
+from inference_host.replies import tell
 from inference_host.signature import Signature, TensorSpec
-from inference_host.tensors import DTYPES, Tensor, from_values, to_values
+from inference_host.tensors import DTYPES, Buffer, Tensor, from_values, to_values
 from waypost import names
 from waypost.api.xapp.v1 import inference_pb2 as xapp
-from waypost.api.xapp.v1.inference_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
 from waypost.errors import Invalid
 
 SERVICE = "waypost.api.xapp.v1.InferenceService"
 ID_CHARS_MAX = 64
 
 
-class Face(InferenceServiceServicer):
+class Face:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        add_InferenceServiceServicer_to_server(self, server)
+    def methods(self) -> Sequence[Method]:
+        return (Method(f"/{SERVICE}/Infer", Unary(self._begin_infer, settles=True), quiet=True),)
 
-    async def Infer(self, request: xapp.InferRequest, context: Any) -> xapp.InferResponse:  # noqa: N802  gRPC's name
-        with self._plane.meter.call() as measured:
-            measured.deadline = self._plane.deadline_of(context.time_remaining(), {})
-            _check_position(request.position, self._plane.place)
-            if len(request.id) > ID_CHARS_MAX:
-                raise Invalid("BAD_ID", f"the id has {len(request.id)} characters, at most {ID_CHARS_MAX} are allowed")
-            model = self._plane.only_model()
-            signature = self._plane.metadata(model, "").signature
-            inputs = [_input(tensor, signature) for tensor in request.inputs]
-            answer = await self._plane.infer(Call(model, "", inputs, request.id, deadline=measured.deadline))
-            facts = self._plane.facts(model, "")
-            context.set_trailing_metadata(facts)
-            return xapp.InferResponse(
-                id=answer.id,
-                outputs=[_output(tensor) for tensor in answer.outputs],
-                model_version=dict(facts)["waypost-model-version"],
-                digest=dict(facts)["waypost-model-digest"],
-            )
+    def _begin_infer(self, body: Buffer, caller: Caller, reply: Reply) -> Withdraw:
+        arrived = self._plane.clock()
+        request = parse(xapp.InferRequest, body)
+        _check_position(request.position, self._plane.place)
+        if len(request.id) > ID_CHARS_MAX:
+            raise Invalid("BAD_ID", f"the id has {len(request.id)} characters, at most {ID_CHARS_MAX} are allowed")
+        model = self._plane.only_model()
+        signature = self._plane.metadata(model, "").signature
+        inputs = [_input(tensor, signature) for tensor in request.inputs]
+        call = Call(model, "", inputs, request.id, deadline=caller.deadline, arrived=arrived)
+        return self._plane.submit(call, partial(tell, reply, _encode))
+
+
+def _encode(answer: Answer) -> list[bytes]:
+    """Raises: Invalid(NO_JSON_FORM)."""
+    facts = dict(answer.facts)
+    response = xapp.InferResponse(
+        id=answer.id,
+        outputs=map(_output, answer.outputs),
+        model_version=facts["waypost-model-version"],
+        digest=facts["waypost-model-digest"],
+    )
+    return [response.SerializeToString()]
 
 
 def _check_position(said: str, place: Place) -> None:

@@ -6,7 +6,8 @@ certificate with a SPIFFE name, its key and the roots to check others by, as fil
     certificate.pem   leaf first          key.pem   0600          roots.pem
 """
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -51,6 +52,20 @@ class Identity:
         if self.is_local and not self.roots:
             return None
         return Tls(self.roots or None, self.certificate or None, self.key or None)
+
+
+def server_context(directory: Path, protocols: Sequence[str]) -> ssl.SSLContext:
+    """For TLS servers that are not grpc's. protocols: offered to clients (ALPN), the best first.
+
+    Python's ssl reads certificates from files only, hence the directory. Raises: OSError (ssl.SSLError is one).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113, section 9.2.1
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2, those that HTTP/2 allows (section 9.2.2)
+    context.set_alpn_protocols(list(protocols))
+    context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+    return context
 
 
 def peer_uris(auth_context: Mapping[str, list[bytes]]) -> list[str]:

@@ -94,8 +94,8 @@ class Observed:
     """Unix seconds when its end was noticed; 0 while it runs."""
     pid: int = 0
     """0 where the driver has none."""
-    grpc_address: str = ""
-    http_address: str = ""
+    address: str = ""
+    """Of a host: gRPC and HTTP/1.1."""
     failure: Failure | None = None
     """Of the last start, where it ended by itself."""
 

@@ -124,8 +124,7 @@ class FakeDriver:
             starts=before.observed.starts + 1 if before else 1,
             started_s=loop.time(),
             pid=machine.starts,
-            grpc_address=f"unix:/fake/{lineup.short}/{id_}.grpc",
-            http_address=f"unix:/fake/{lineup.short}/{id_}.http",
+            address=f"unix:/fake/{lineup.short}/{id_}.sock",
         )
         ready_s = loop.time() + machine.start_delay_s + machine.ready_delay_s
         machine.of(lineup.uid)[id_] = FakeProcess(observed, ready_s, machine.drain_s)

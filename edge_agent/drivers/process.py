@@ -119,7 +119,7 @@ class ProcessDriver:
         if hosts.limits and self._groups is not None:
             with storage_errors(unit.directory):
                 argv = cgroups.joining(self._groups.prepare(self._group(lineup.uid, id_), hosts.limits), argv)
-        about = About(id_, hosts.version, hosts.variant, paths.grpc_address(id_), paths.http_address(id_))
+        about = About(id_, hosts.version, hosts.variant, paths.host_address(id_))
         settings = dump_toml(
             {
                 "model": str(hosts.package),
@@ -130,8 +130,7 @@ class ProcessDriver:
                 "model_version": hosts.version.name,
                 "digest": hosts.version.digest,
                 "monitor": paths.monitor_address,
-                "grpc": about.grpc_address,
-                "http": about.http_address,
+                "listen": about.address,
                 "jwks": str(paths.jwks),
                 "log_level": self._log_level,
             }

@@ -45,8 +45,8 @@ class About:
     id: str
     version: Version = NO_VERSION
     variant: str = ""
-    grpc_address: str = ""
-    http_address: str = ""
+    address: str = ""
+    """Of a host's socket."""
     starts: int = 0
     started_s: float = 0.0
 
@@ -92,7 +92,7 @@ class Unit:
         with storage_errors(self.directory):
             private_directory(self.directory)
             (self.directory / "failure.json").unlink(missing_ok=True)
-            self._remove_sockets()
+            self._remove_socket()
             write_atomically(self.directory / "settings.toml", settings.encode())
             write_atomically(self.directory / "unit.json", json.dumps(asdict(self.about)).encode())
         self._failure, self._ended_s, self._pid = None, 0.0, 0
@@ -133,8 +133,7 @@ class Unit:
             started_s=self.about.started_s,
             ended_s=0.0 if running else self._ended_s,
             pid=self._pid if running else 0,
-            grpc_address=self.about.grpc_address,
-            http_address=self.about.http_address,
+            address=self.about.address,
             failure=None if running else self._failure,
         )
 
@@ -147,7 +146,7 @@ class Unit:
     def remove(self) -> None:
         """Its directory and sockets are gone afterwards; it must have ended."""
         self.close()
-        self._remove_sockets()
+        self._remove_socket()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def close(self) -> None:
@@ -244,10 +243,9 @@ class Unit:
         except (OSError, ValueError, KeyError, TypeError):
             return About(self.directory.name)
 
-    def _remove_sockets(self) -> None:
-        for address in (self.about.grpc_address, self.about.http_address):
-            if address.startswith("unix:"):
-                Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+    def _remove_socket(self) -> None:
+        if self.about.address.startswith("unix:"):
+            Path(self.about.address.removeprefix("unix:")).unlink(missing_ok=True)
 
     def _read_failure(self) -> Failure | None:
         try:

@@ -22,7 +22,7 @@ ALL = 100  # weights are hundredths of the calls
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A host. Addresses are `unix:/path`, `1.2.3.4:port` or `[::1]:port`."""
+    """A host. Addresses are `unix:/path`, `1.2.3.4:port` or `[::1]:port`; ours serve both protocols at one."""
 
     id: str
     grpc_address: str

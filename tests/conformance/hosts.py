@@ -15,6 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh.settings import dump_toml
 
+FRONTS = ("h2", "grpcio")
+"""What may serve gRPC: our own HTTP/2, or grpcio. One suite for both."""
+
 START_S = 30.0  # on a busy machine; alone it takes a second
 END_S = 20.0
 
@@ -24,9 +27,17 @@ class RunningHost:
     """A host that serves."""
 
     process: subprocess.Popen[str]
-    grpc: str
-    http: str
+    address: str
+    """gRPC and HTTP."""
     log: Path
+    grpcio: str = ""
+    """gRPC by grpcio's own server, where that was asked for."""
+
+    def grpc(self, front: str) -> str:
+        """Address of one of FRONTS."""
+        address = {"h2": self.address, "grpcio": self.grpcio}[front]
+        assert address, f"this host was started without {front}"
+        return address
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -35,30 +46,44 @@ class RunningHost:
 
 
 @contextlib.contextmanager
-def by_hand(model: Path, log: Path, *flags: str) -> Iterator[RunningHost]:
+def by_hand(
+    model: Path, log: Path, *flags: str, front: str = "h2", listen: str = "127.0.0.1:0"
+) -> Iterator[RunningHost]:
     """`waypost host run MODEL` on ports of the kernel's choice. Killed at the end where it still runs."""
-    argv = ["run", str(model), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *flags]
-    with _process(argv, log) as process:
+    also = ("--grpcio-listen", listen) if front == "grpcio" else ()
+    with _process(["run", str(model), "--listen", listen, *also, *flags], log) as process:
         addresses: dict[str, str] = {}
         assert process.stdout is not None
         for line in process.stdout:
             kind, _, address = line.strip().partition("  ")
-            if kind in ("gRPC", "HTTP"):
-                addresses[kind] = address.strip()
+            addresses[kind] = address.strip()
             if line.startswith("  curl"):
                 break
-        assert len(addresses) == 2, log.read_text()
-        yield RunningHost(process, addresses["gRPC"], addresses["HTTP"], log)
+        assert "gRPC and HTTP" in addresses, log.read_text()
+        yield RunningHost(process, addresses["gRPC and HTTP"], log, addresses.get("gRPC (grpcio)", ""))
 
 
 @contextlib.contextmanager
-def at_position(directory: Path, **settings: str | int | float | bool) -> Iterator[RunningHost]:
+def at_position(directory: Path, *, front: str = "h2", **settings: str | int | float | bool) -> Iterator[RunningHost]:
     """A host as an agent starts it: settings in a file, Unix sockets. Yields at once: it may be loading still."""
-    grpc_address, http_address = f"unix:{directory}/g.sock", f"unix:{directory}/h.sock"
-    values = {"grpc": grpc_address, "http": http_address, **settings}
+    address, grpcio = f"unix:{directory}/host.sock", f"unix:{directory}/grpcio.sock" if front == "grpcio" else ""
+    values = {"listen": address, "grpcio_listen": grpcio, **settings}
     (directory / "settings.toml").write_text(dump_toml(values))
     with _process(["run", "--settings", str(directory / "settings.toml")], directory / "log") as process:
-        yield RunningHost(process, grpc_address, http_address, directory / "log")
+        yield RunningHost(process, address, directory / "log", grpcio)
+
+
+def bound_address(host: RunningHost) -> str:
+    """Where a host that was told to take any port listens, once it is ready."""
+    ends = time.monotonic() + START_S
+    while time.monotonic() < ends:
+        assert host.process.poll() is None, host.log.read_text()
+        for line in host.log.read_text().splitlines():
+            if '"host_ready"' in line:
+                address: str = json.loads(line)["listen"][0]
+                return address
+        time.sleep(0.02)
+    raise AssertionError(host.log.read_text())
 
 
 def check(package: Path) -> tuple[int, dict[str, object]]:
@@ -74,7 +99,7 @@ def check(package: Path) -> tuple[int, dict[str, object]]:
 
 def wait_until_serving(host: RunningHost, service: str = "") -> None:
     """Asks grpc.health.v1 until it says SERVING, as an agent does."""
-    with grpc.insecure_channel(host.grpc, [("grpc.default_authority", "localhost")]) as channel:
+    with grpc.insecure_channel(host.address, [("grpc.default_authority", "localhost")]) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         ends = time.monotonic() + START_S
         while time.monotonic() < ends:

@@ -1,10 +1,15 @@
-"""The bounds of the HTTP server: time to idle, to ask, to take an answer; connections; reading ahead."""
+"""The HTTP server's bounds over real sockets: those of them that a socket has a say in."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from inference_host.http1 import LINGER_S, READ_AHEAD_BYTES, Limits, Request, Response, Server
+from inference_host import connections, http1
+from inference_host.connections import Connections
+from inference_host.http1 import LINGER_S, READ_AHEAD_BYTES, Connection
+from inference_host.http1_core import Answer, Request, Response
+from inference_host.methods import Withdraw
+from inference_host.server import Server
 
 Scenario = Callable[[Server, int], Awaitable[None]]
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -12,24 +17,30 @@ PATIENCE_S = 10.0
 LARGE = 64 << 20
 
 
-async def respond(request: Request) -> Response:
+def begin(request: Request, answer: Answer) -> Withdraw | None:
     """The path comes back; /large has a body that no socket buffers, /held is never answered."""
     if request.target == "/held":
-        await asyncio.Event().wait()
-    body = bytes(LARGE) if request.target == "/large" else request.target.encode()
-    return Response(200, [body])
+        return lambda: None
+    answer(Response(200, [bytes(LARGE) if request.target == "/large" else request.target.encode()]))
+    return None
 
 
 def refuse(status: int, message: str) -> Response:
     return Response(status, [message.encode()])
 
 
-def with_server(scenario: Scenario, **limits: float) -> None:
+def with_server(scenario: Scenario, limits: connections.Limits = connections.Limits(), **times: float) -> None:  # noqa: B008
     async def main() -> None:
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
-            server = Server(respond, refuse, Limits(1 << 20, **limits), tasks)  # type: ignore[arg-type]
-            port = await server.listen_tcp("127.0.0.1", 0)
-            await scenario(server, port)
+            here = Connections(limits, asyncio.get_running_loop().time)
+            service = http1.Service(begin, refuse, http1.Limits(1 << 20, **times), here)  # type: ignore[arg-type]
+
+            def speak(full: bool) -> Connection:
+                return Connection(service, full=full)
+
+            server = Server(here, http2=speak, http1=speak, tasks=tasks)
+            address = await server.listen("127.0.0.1:0")
+            await scenario(server, int(address.rpartition(":")[2]))
             await server.drain(0.0)
 
     asyncio.run(main())
@@ -64,6 +75,16 @@ def test_an_idle_connection_is_closed_without_a_word() -> None:
     with_server(scenario, idle_s=0.05)
 
 
+def test_a_connection_that_says_nothing_is_closed() -> None:
+    async def scenario(server: Server, port: int) -> None:
+        async with client(port) as (reader, writer):
+            writer.write(b"PR")
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+
+    with_server(scenario, connections.Limits(greeting_s=0.05))
+
+
 def test_a_request_must_come_whole_in_time() -> None:
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (reader, writer):
@@ -78,28 +99,30 @@ def test_a_client_must_take_its_answer_in_time() -> None:
         async with client(port, limit=1024) as (reader, writer):
             writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
             await reader.readline()
-            await server.empty.wait()  # it gave us up
+            await server.connections.empty.wait()  # it gave us up
 
     with_server(scenario, write_s=0.05)
 
 
 def test_one_connection_too_many_is_told_so() -> None:
     async def scenario(server: Server, port: int) -> None:
-        async with client(port) as (first, writer):
-            writer.write(GET % 1)
-            await first.readline()
-            async with client(port) as (second, _):
+        async with client(port) as (first, busy):
+            busy.write(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: len(server.connections) == 1)
+            async with client(port) as (second, writer):
+                writer.write(GET % 1)
                 assert (await second.readline()).startswith(b"HTTP/1.1 503 ")
+            assert not first.at_eof()
 
-    with_server(scenario, connections=1)
+    with_server(scenario, connections.Limits(connections=1))
 
 
-def test_a_client_that_goes_away_cancels_its_call() -> None:
+def test_a_client_that_goes_away_leaves_nothing_behind() -> None:
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (_, writer):
             writer.write(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
-            await until(lambda: bool(server.connections))
-        await server.empty.wait()
+            await until(lambda: len(server.connections) == 1)
+        await server.connections.empty.wait()
 
     with_server(scenario)
 
@@ -117,8 +140,9 @@ def test_pipelined_calls_are_read_ahead_only_so_far() -> None:
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (_, writer):
             writer.write(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n" + GET % 1 * (READ_AHEAD_BYTES // 3))
-            await until(lambda: bool(server.connections))
+            await until(lambda: any(isinstance(each, Connection) for each in server.connections))
             (connection,) = server.connections
+            assert isinstance(connection, Connection)
             await until(lambda: connection.read_ahead_bytes > READ_AHEAD_BYTES)
             await asyncio.sleep(0.05)  # it could read on now, and must not
             assert connection.read_ahead_bytes < 8 * READ_AHEAD_BYTES
@@ -130,7 +154,7 @@ def test_a_request_that_is_coming_in_when_the_server_drains_is_answered() -> Non
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (reader, writer), asyncio.TaskGroup() as tasks:
             writer.write(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
-            await until(lambda: bool(server.connections))
+            await until(lambda: any(isinstance(each, Connection) for each in server.connections))
             tasks.create_task(server.drain(5.0))
             await asyncio.sleep(2 * LINGER_S)
             writer.write(b"b")
@@ -150,5 +174,17 @@ def test_a_request_that_was_on_its_way_when_the_server_drains_is_answered() -> N
             answer = await reader.read()
             assert answer.endswith(b"\r\n\r\n/2")
             assert b"connection: close" in answer
+
+    with_server(scenario)
+
+
+def test_a_connection_that_is_silent_when_the_server_drains_holds_nobody_up() -> None:
+    async def scenario(server: Server, port: int) -> None:
+        async with client(port) as (reader, _):
+            await until(lambda: len(server.connections) == 1)
+            async with asyncio.timeout(5):
+                await server.drain(60.0)
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
 
     with_server(scenario)

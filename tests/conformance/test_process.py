@@ -1,6 +1,7 @@
 """A host as a process: how it starts, fails, drains, and whom it lets in."""
 
 import concurrent.futures
+import dataclasses
 import http.client
 import json
 import os
@@ -19,6 +20,7 @@ from tests import models
 from tests.conformance import hosts
 from tests.conformance.hosts import END_S, RunningHost
 from waypost.api.inference.v1 import inference_pb2 as oip
+from waypost.api.inference.v1 import repository_pb2
 from waypost.api.xapp.v1 import inference_pb2 as xapp
 from waypost.api.xapp.v1.inference_pb2_grpc import InferenceServiceStub
 from waypost.errors import Denied, Invalid, MeshError, Unauthenticated
@@ -80,13 +82,13 @@ def held_request() -> oip.ModelInferRequest:
 def unix_http(host: RunningHost) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection("localhost", timeout=10)
     connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(host.http.removeprefix("unix:"))
+    connection.sock.connect(host.address.removeprefix("unix:"))
     return connection
 
 
 def test_a_host_answers_soon_after_its_start(tmp_path: Path) -> None:
     with hosts.by_hand(models.affine(tmp_path / "m.onnx"), tmp_path / "log") as host:
-        with open_channel(host.grpc) as channel:
+        with open_channel(host.address) as channel:
             infer(channel, "m")
         fields = Path(f"/proc/{host.process.pid}/stat").read_text().rpartition(")")[2].split()
         assert (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") < START_CPU_S_MAX
@@ -94,20 +96,20 @@ def test_a_host_answers_soon_after_its_start(tmp_path: Path) -> None:
     assert json.loads(ready)["since_start_ms"] >= json.loads(ready)["of_which_imports_ms"] > 0
 
 
-def test_a_position_lets_in_who_has_its_token(tmp_path: Path) -> None:
+def test_a_position_lets_in_who_has_its_token(tmp_path: Path, front: str) -> None:
     key = tokens.new_signing_key()
-    with hosts.at_position(tmp_path, **place(tmp_path, key)) as host:
+    with hosts.at_position(tmp_path, front=front, **place(tmp_path, key)) as host:
         hosts.wait_until_serving(host)
-        with open_channel(host.grpc, token=token(key)) as channel:
+        with open_channel(host.grpc(front), token=token(key)) as channel:
             answer = infer(channel)
             assert (answer.model_name, answer.model_version) == ("forecast", "7")
             assert infer(channel, "forecast").model_version == "7"
         for wrong in (None, token(key, "uid-2"), token(tokens.new_signing_key())):
-            with open_channel(host.grpc, token=wrong) as channel, pytest.raises(Unauthenticated):
+            with open_channel(host.grpc(front), token=wrong) as channel, pytest.raises(Unauthenticated):
                 infer(channel)
         assert host.stop() == 0
     assert not (tmp_path / "failure.json").exists()
-    assert not (tmp_path / "h.sock").exists()
+    assert not (tmp_path / "host.sock").exists()
 
 
 def test_the_http_face_asks_for_the_same_token(tmp_path: Path) -> None:
@@ -126,25 +128,25 @@ def test_the_http_face_asks_for_the_same_token(tmp_path: Path) -> None:
         connection.close()
 
 
-def test_xapps_may_not_touch_the_repository(tmp_path: Path) -> None:
+def test_xapps_may_not_touch_the_repository(tmp_path: Path, front: str) -> None:
     key = tokens.new_signing_key()
-    with hosts.at_position(tmp_path, **place(tmp_path, key)) as host:
+    with hosts.at_position(tmp_path, front=front, **place(tmp_path, key)) as host:
         hosts.wait_until_serving(host)
-        with open_channel(host.grpc, token=token(key)) as channel:
+        with open_channel(host.grpc(front), token=token(key)) as channel:
             load = channel.unary_unary(
                 "/inference.GRPCInferenceService/RepositoryModelLoad",
-                oip.RepositoryModelLoadRequest.SerializeToString,
-                oip.RepositoryModelLoadResponse.FromString,
+                repository_pb2.RepositoryModelLoadRequest.SerializeToString,
+                repository_pb2.RepositoryModelLoadResponse.FromString,
             )
             with pytest.raises(Denied):
-                load(oip.RepositoryModelLoadRequest(model_name="forecast"))
+                load(repository_pb2.RepositoryModelLoadRequest(model_name="forecast"))
 
 
-def test_plain_values_are_enough_for_an_xapp(tmp_path: Path) -> None:
+def test_plain_values_are_enough_for_an_xapp(tmp_path: Path, front: str) -> None:
     key = tokens.new_signing_key()
-    with hosts.at_position(tmp_path, **place(tmp_path, key)) as host:
+    with hosts.at_position(tmp_path, front=front, **place(tmp_path, key)) as host:
         hosts.wait_until_serving(host, "waypost.api.xapp.v1.InferenceService")
-        with open_channel(host.grpc, token=token(key)) as channel:
+        with open_channel(host.grpc(front), token=token(key)) as channel:
             stub = InferenceServiceStub(channel)
             values = xapp.Tensor(numbers=[1, 2, 3, 4])
             for position in ("", "uid-1", POSITION, "uav/path/tower-7"):
@@ -203,16 +205,38 @@ def test_a_start_that_goes_well_removes_an_old_note(tmp_path: Path) -> None:
 
 def test_a_taken_port_names_its_holder(tmp_path: Path, repository: RunningHost) -> None:
     model = models.affine(tmp_path / "m.onnx")
-    for face in ("grpc", "http"):
-        with hosts.at_position(tmp_path, model=str(model), **{face: getattr(repository, face)}) as host:
+    for setting in ("listen", "grpcio_listen"):
+        with hosts.at_position(tmp_path, model=str(model), **{setting: repository.address}) as host:
             assert host.process.wait(hosts.START_S) == 1
         assert f"pid {repository.process.pid}" in host.log.read_text()
         assert json.loads((tmp_path / "failure.json").read_text())["reason"] == "ADDRESS_IN_USE"
 
 
+def test_a_socket_of_a_living_host_is_not_taken_from_it(tmp_path: Path) -> None:
+    model, other = models.affine(tmp_path / "m.onnx"), tmp_path / "other"
+    other.mkdir()
+    with hosts.at_position(tmp_path, model=str(model)) as first:
+        hosts.wait_until_serving(first)
+        with hosts.at_position(other, model=str(model), listen=first.address) as second:
+            assert second.process.wait(hosts.START_S) == 1
+        assert json.loads((other / "failure.json").read_text())["reason"] == "ADDRESS_IN_USE"
+        first.process.kill()
+        first.process.wait()
+        with hosts.at_position(other, model=str(model), listen=first.address) as third:
+            hosts.wait_until_serving(dataclasses.replace(third, address=first.address))
+
+
+def test_a_host_listens_at_several_addresses(tmp_path: Path) -> None:
+    model = models.affine(tmp_path / "m.onnx")
+    addresses = [f"unix:{tmp_path}/a.sock", f"unix:{tmp_path}/b.sock"]
+    with hosts.at_position(tmp_path, model=str(model), listen=", ".join(addresses)) as host:
+        for address in addresses:
+            hosts.wait_until_serving(dataclasses.replace(host, address=address))
+
+
 def test_other_machines_are_let_in_only_where_somebody_said_so(tmp_path: Path) -> None:
     model = models.affine(tmp_path / "m.onnx")
-    with hosts.at_position(tmp_path, model=str(model), grpc="0.0.0.0:0") as host:
+    with hosts.at_position(tmp_path, model=str(model), listen="0.0.0.0:0") as host:
         assert host.process.wait(hosts.START_S) == 1
     assert "--insecure-no-auth" in host.log.read_text()
 
@@ -221,7 +245,7 @@ def test_a_repository_serves_what_it_can(tmp_path: Path) -> None:
     models.affine(tmp_path / "good.onnx")
     models.corrupt(tmp_path / "bad.onnx")
     with hosts.by_hand(tmp_path, tmp_path / "log") as host:
-        connection = http.client.HTTPConnection(host.http, timeout=10)
+        connection = http.client.HTTPConnection(host.address, timeout=10)
         connection.request("POST", "/v2/repository/index")
         states = {entry["name"]: entry for entry in json.loads(connection.getresponse().read())}
         assert (states["good"]["state"], states["bad"]["state"]) == ("READY", "UNAVAILABLE")
@@ -230,16 +254,16 @@ def test_a_repository_serves_what_it_can(tmp_path: Path) -> None:
         response = connection.getresponse()
         assert (response.status, response.read()) == (503, b'{"ready":false}')
         connection.close()
-        with open_channel(host.grpc) as channel:
+        with open_channel(host.address) as channel:
             assert infer(channel, "good").model_name == "good"
 
 
-def test_calls_in_flight_end_well_and_new_ones_are_told_to_go_elsewhere(tmp_path: Path) -> None:
+def test_calls_in_flight_end_well_and_new_ones_are_told_to_go_elsewhere(tmp_path: Path, front: str) -> None:
     model = models.holding(tmp_path / "model")
     pool = concurrent.futures.ThreadPoolExecutor()
     with (
-        hosts.by_hand(model, tmp_path / "log", "--threads", "2") as host,
-        grpc.insecure_channel(host.grpc) as channel,
+        hosts.by_hand(model, tmp_path / "log", "--threads", "2", front=front) as host,
+        grpc.insecure_channel(host.grpc(front)) as channel,
         pool,
     ):
         infer = model_infer(channel)
@@ -258,7 +282,7 @@ def test_calls_in_flight_end_well_and_new_ones_are_told_to_go_elsewhere(tmp_path
 
 
 def held_over_http(host: RunningHost) -> tuple[int, str | None]:
-    connection = http.client.HTTPConnection(host.http, timeout=30)
+    connection = http.client.HTTPConnection(host.address, timeout=30)
     body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}
     connection.request("POST", "/v2/models/holding/infer", json.dumps(body))
     response = connection.getresponse()
@@ -281,9 +305,12 @@ def wait_until_draining(host: RunningHost) -> None:
         time.sleep(0.01)
 
 
-def test_streams_and_watchers_do_not_hold_a_stop_up(tmp_path: Path) -> None:
+def test_streams_and_watchers_do_not_hold_a_stop_up(tmp_path: Path, front: str) -> None:
     models.affine(tmp_path / "m.onnx")
-    with hosts.by_hand(tmp_path / "m.onnx", tmp_path / "log") as host, grpc.insecure_channel(host.grpc) as channel:
+    with (
+        hosts.by_hand(tmp_path / "m.onnx", tmp_path / "log", front=front) as host,
+        grpc.insecure_channel(host.grpc(front)) as channel,
+    ):
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         never_ending = iter(lambda: time.sleep(60), 0)
@@ -292,7 +319,7 @@ def test_streams_and_watchers_do_not_hold_a_stop_up(tmp_path: Path) -> None:
             oip.ModelInferRequest.SerializeToString,
             oip.ModelStreamInferResponse.FromString,
         )(never_ending)
-        idle = http.client.HTTPConnection(host.http, timeout=10)
+        idle = http.client.HTTPConnection(host.address, timeout=10)
         idle.request("GET", "/v2/health/live")
         idle.getresponse().read()
         began = time.monotonic()
@@ -306,11 +333,11 @@ def test_streams_and_watchers_do_not_hold_a_stop_up(tmp_path: Path) -> None:
         idle.close()
 
 
-def test_a_model_that_runs_beyond_the_grace_is_left_behind(tmp_path: Path) -> None:
+def test_a_model_that_runs_beyond_the_grace_is_left_behind(tmp_path: Path, front: str) -> None:
     model = models.holding(tmp_path / "model")
     with (
-        hosts.by_hand(model, tmp_path / "log", "--grace-s", "0.1") as host,
-        grpc.insecure_channel(host.grpc) as channel,
+        hosts.by_hand(model, tmp_path / "log", "--grace-s", "0.1", front=front) as host,
+        grpc.insecure_channel(host.grpc(front)) as channel,
     ):
         in_flight = model_infer(channel).future(held_request(), timeout=30)
         wait_until_held(model, 1)
@@ -325,8 +352,8 @@ def test_a_wrong_setting_is_told(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "failure.json").read_text())["reason"] == "BAD_SETTING"
 
 
-def test_errors_carry_their_reason_and_hint(repository: RunningHost) -> None:
-    with open_channel(repository.grpc) as channel, pytest.raises(MeshError) as refused:
+def test_errors_carry_their_reason_and_hint(grpc_address: str) -> None:
+    with open_channel(grpc_address) as channel, pytest.raises(MeshError) as refused:
         infer(channel, "nowhere")
     assert refused.value.reason == "UNKNOWN_MODEL"
     assert "affine" in refused.value.hint

@@ -14,7 +14,7 @@ ONES = np.ones((2, 4), np.float32)
 
 @pytest.fixture
 def client(repository: RunningHost) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(repository.http) as client:
+    with triton.InferenceServerClient(repository.address) as client:
         yield client
 
 
@@ -126,11 +126,14 @@ def test_mistakes_are_told_in_words(
     assert words in refused.value.message()
 
 
-def test_models_are_not_loaded_from_outside(client: triton.InferenceServerClient) -> None:
-    for call in (client.load_model, client.unload_model):
-        with pytest.raises(InferenceServerException) as refused:
-            call("affine")
-        assert "at start" in refused.value.message()
+def test_a_host_by_hand_loads_and_unloads_what_its_directory_holds(client: triton.InferenceServerClient) -> None:
+    client.unload_model("spare")
+    assert not client.is_model_ready("spare")
+    client.load_model("spare")
+    assert client.is_model_ready("spare")
+    with pytest.raises(InferenceServerException) as refused:
+        client.load_model("nowhere")
+    assert "nowhere" in refused.value.message()
 
 
 def test_a_name_may_need_quoting(client: triton.InferenceServerClient) -> None:
@@ -140,6 +143,6 @@ def test_a_name_may_need_quoting(client: triton.InferenceServerClient) -> None:
 
 
 def test_calls_may_overlap(repository: RunningHost) -> None:
-    with triton.InferenceServerClient(repository.http, concurrency=4) as client:
+    with triton.InferenceServerClient(repository.address, concurrency=4) as client:
         calls = [client.async_infer("affine", [tensor("x", ONES * n, "FP32")]) for n in range(8)]
         assert [call.get_result().as_numpy("y")[0, 0] for call in calls] == [2.0 * n + 1 for n in range(8)]

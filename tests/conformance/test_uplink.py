@@ -111,7 +111,7 @@ async def infer(host: RunningHost, key: bytes, *, columns: int = 4) -> str:
     token = tokens.mint(key, audience=UID, subject="agent", client="test", now=clock.now(), lifetime_s=60)
     request = oip.ModelInferRequest(model_name="affine", raw_input_contents=[np.ones(columns, np.float32).tobytes()])
     request.inputs.add(name="x", datatype="FP32", shape=[1, columns])
-    async with open_aio_channel(host.grpc, token=token) as channel:
+    async with open_aio_channel(host.address, token=token) as channel:
         method = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             oip.ModelInferRequest.SerializeToString,

@@ -62,7 +62,7 @@ async def what_is_asked_for_runs(bench: Bench) -> None:
     assert seen.keys() == {"r-a", "r-b", MONITOR}
     assert all(observed.running and observed.starts == 1 and not observed.draining for observed in seen.values())
     assert (seen["r-a"].version, seen["r-a"].variant) == (GOOD, "v")
-    assert seen["r-a"].grpc_address != seen["r-b"].grpc_address != ""
+    assert seen["r-a"].address != seen["r-b"].address != ""
     assert driver.positions() == {UID}
 
 

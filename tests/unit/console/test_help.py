@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,8 @@ from typer.main import get_command
 from console import cli
 from console.cli.root import ENTRIES, app
 
-HELP_S_MAX = 1.0  # measured 0.17 s on two idle cores; this only catches a heavy import that crept in
+HEAVY = {"grpc", "google.protobuf", "numpy", "yaml", "rich", "pydantic"}
+"""Imports that help must not wait for: 0.17 s were measured on two idle cores, and gRPC alone takes as long."""
 
 
 def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -50,11 +50,9 @@ def test_what_the_issue_asks_for_is_there() -> None:
     assert {"application token create", "model version list", "edge-server join-token", "context use"} <= set(EVERY)
 
 
-def test_help_comes_at_once_and_loads_no_grpc() -> None:
-    code = "import sys; from console.cli import main; main(['--help']); sys.exit('grpc' in sys.modules)"
-    started = time.perf_counter()
+def test_help_loads_nothing_heavy() -> None:
+    code = f"import sys; from console.cli import main; main(['--help']); sys.exit(bool({HEAVY} & sys.modules.keys()))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < HELP_S_MAX
     assert "Components, one each, as production runs them:" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
 
@@ -68,14 +66,6 @@ def test_a_component_is_dispatched_without_the_command_line_for_people() -> None
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage: waypost training" in shown.stdout
-
-
-def test_a_component_that_is_not_installed_is_named(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(cli.COMPONENTS, "host", "no_such_package")
-    assert cli.main(["host"]) == 1
-    assert "hint: install what it needs: pip install 'waypost-platform[host]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

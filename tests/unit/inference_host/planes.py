@@ -1,24 +1,33 @@
 """A data plane around a function, for tests: no graph, no files, no transport."""
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from inference_host.calls import Call
-from inference_host.dataplane import DataPlane, Place, Served
+from inference_host.batching import AT_ONCE, Batching
+from inference_host.calls import Answer, Call
+from inference_host.dataplane import DataPlane, Place
 from inference_host.execution import Execution
 from inference_host.lifecycle import Lifecycle
-from inference_host.loader import Loaded, Warm
+from inference_host.loader import Warm
 from inference_host.manifest import Package
+from inference_host.model import Loaded
+from inference_host.probe import Together
+from inference_host.served import Served
 from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays, Steps
 from inference_host.tensors import Tensor
+from tests.sim.virtual import VirtualLoop
+from waypost.errors import MeshError
 
 FULL_NAME = "projects/uav/applications/path/models/forecast/versions/7"
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
 PLACE = Place("projects/uav/applications/path/positions/tower-7", "uid-1", "r-abc123", "tower-7", 3)
+BY_HAND = Place()
 READY = Lifecycle().warming().ready()
 
 
@@ -47,24 +56,123 @@ class Gate:
         return double(inputs)
 
 
+class Waiting:
+    """An asynchronous model that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.calls = self.cancelled = 0
+
+    async def __call__(self, inputs: Arrays) -> Arrays:
+        self.calls += 1
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return double(inputs)
+
+    def steps(self) -> Steps:
+        """All three coroutines: none is done by a thread, for which virtual time would not wait."""
+        return Steps(unchanged_later, self.__call__, unchanged_later)
+
+
+class Recorded:
+    """A model that remembers with how many rows it was called."""
+
+    def __init__(self, predict: Callable[[Arrays], object] | None = None) -> None:
+        self.rows: list[int] = []
+        self._predict = predict or double
+
+    def __call__(self, inputs: Arrays) -> object:
+        self.rows.append(len(inputs["x"]))
+        return self._predict(inputs)
+
+
+class Heard:
+    """What a face's callbacks were told, by id of the call."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, list[Answer | MeshError]] = {}
+
+    def done(self, name: str) -> Callable[[Answer | MeshError], None]:
+        self.outcomes[name] = []
+        return self.outcomes[name].append
+
+    def values(self, name: str) -> list[list[float]]:
+        (outcome,) = self.outcomes[name]
+        assert isinstance(outcome, Answer), outcome
+        values: list[list[float]] = outcome.outputs[0].array.tolist()
+        return values
+
+    def error(self, name: str) -> MeshError:
+        (outcome,) = self.outcomes[name]
+        assert isinstance(outcome, MeshError), outcome
+        return outcome
+
+
+def unchanged(value: Any) -> Any:
+    return value
+
+
+async def unchanged_later(value: Any) -> Any:
+    return value
+
+
 def double(inputs: Arrays) -> Arrays:
     return {"y": inputs["x"] * 2}
 
 
-def served(predict: Callable[[Arrays], object] = double, *, inline: bool = True, life: Lifecycle = READY) -> Served:
-    package = Package(Path("/nowhere"), "forecast", "7", FULL_NAME, "sha256:ff", None, "template:Fake")
-    steps = Steps(lambda inputs: inputs, predict, lambda predicted: predicted)
-    warm = Warm(Loaded(package, SIGNATURE, steps), 0.0, [], 100 if inline else 0)
+def served(
+    predict: Callable[[Arrays], object] = double,
+    *,
+    inline: bool = True,
+    life: Lifecycle = READY,
+    rows_max: int = 1,
+    run_s: float = 0.0,
+    name: str = "forecast",
+) -> Served:
+    """rows_max: above 1 as if calls had been found to go together. run_s: as if measured."""
+    package = Package(Path("/nowhere"), name, "7", FULL_NAME, "sha256:ff", None, "template:Fake")
+    steps = predict.steps() if isinstance(predict, Waiting) else Steps(unchanged, predict, unchanged)
+    together = Together(True, rows_max, [(2, run_s)]) if rows_max > 1 else Together()
+    warm = Warm(Loaded(package, SIGNATURE, steps), run_s, [{"x": x().array}], 100 if inline else 0, together)
     return Served(package, life, warm if life != Lifecycle() else None)
 
 
-def plane(model: Served, execution: Execution, clock: Callable[[], float], place: Place = PLACE) -> DataPlane:
-    return DataPlane([model], place, execution, clock)
+def plane(
+    model: Served | Sequence[Served],
+    execution: Execution,
+    clock: Callable[[], float],
+    place: Place = PLACE,
+    batching: Batching = AT_ONCE,
+) -> DataPlane:
+    models = [model] if isinstance(model, Served) else model
+    return DataPlane(models, place, execution, clock, batching)
 
 
-def call(model: str = "forecast", version: str = "", *, value: float = 1.0, deadline: float | None = None) -> Call:
-    return Call(model, version, [x(value)], "id-1", deadline=deadline)
+def call(
+    model: str = "forecast",
+    version: str = "",
+    *,
+    value: float = 1.0,
+    rows: int = 1,
+    deadline: float | None = None,
+    parameters: dict[str, object] | None = None,
+) -> Call:
+    return Call(model, version, [x(value, rows)], "id-1", deadline=deadline, parameters=parameters or {})
 
 
-def x(value: float = 1.0) -> Tensor:
-    return Tensor("x", "FP32", np.full((1, 2), value, np.float32))
+def x(value: float = 1.0, rows: int = 1) -> Tensor:
+    return Tensor("x", "FP32", np.full((rows, 2), value, np.float32))
+
+
+def run_virtual(scenario: Callable[[Execution], Awaitable[Any]], *, threads: int = 1) -> None:
+    """On virtual time: it passes only while everybody waits, so a deadline costs nothing. Not for models on threads."""
+
+    async def main() -> None:
+        async with Execution(threads) as execution:
+            await scenario(execution)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
+from inference_host.batching import QUEUE_CALLS_MAX
 from inference_host.calls import Answer, Call
-from inference_host.dataplane import DataPlane, Served
-from inference_host.execution import WAITING_MAX, Execution
+from inference_host.dataplane import DataPlane
+from inference_host.execution import Execution
 from inference_host.lifecycle import Lifecycle
+from inference_host.served import Served
 from tests.unit.inference_host import planes
-from tests.unit.inference_host.planes import PLACE, Clock, Gate, call, double, served
+from tests.unit.inference_host.planes import Clock, Gate, Heard, call, double, served
 from waypost.errors import DeadlineExceeded, Denied, Invalid, MeshError, NotFound, Unavailable, Unsupported
 
 Scenario = Callable[[DataPlane, Clock], Awaitable[None]]
@@ -18,11 +21,9 @@ Scenario = Callable[[DataPlane, Clock], Awaitable[None]]
 
 def run(scenario: Scenario, model: Served | None = None, *, threads: int = 1) -> None:
     async def main() -> None:
-        execution, clock = Execution(threads), Clock()
-        try:
+        async with Execution(threads) as execution:
+            clock = Clock()
             await scenario(planes.plane(model or served(), execution, clock), clock)
-        finally:
-            execution.close()
 
     asyncio.run(main())
 
@@ -62,6 +63,18 @@ def test_who_answered_is_told_under_either_name() -> None:
     run(scenario)
 
 
+def test_who_answered_is_one_object_until_the_generation_changes() -> None:
+    async def scenario(plane: DataPlane, clock: Clock) -> None:
+        first, second = await plane.infer(call()), await plane.infer(call())
+        assert first.facts is second.facts is plane.facts("tower-7", "")
+        plane.place = replace(plane.place, generation=4)
+        third = await plane.infer(call())
+        assert ("waypost-position-generation", "4") in third.facts
+        assert third.facts is plane.facts("forecast", "")
+
+    run(scenario)
+
+
 def test_unknown_names_are_not_found_and_the_known_ones_are_told() -> None:
     for unknown in (call("other"), call("forecast", "8"), call("")):
         refused = refusal(unknown)
@@ -91,7 +104,7 @@ def test_readiness_is_every_models() -> None:
     async def scenario(plane: DataPlane, clock: Clock) -> None:
         assert plane.ready()
         assert plane.model_ready("tower-7", "")
-        plane.served[0].life = plane.served[0].life.draining()
+        plane.drain()
         assert not plane.ready()
         assert [(entry.name, entry.version, entry.state) for entry in plane.index(ready_only=False)] == [
             ("forecast", "7", "UNLOADING")
@@ -153,42 +166,94 @@ def test_the_queue_is_counted_and_bounded() -> None:
     model = Gate()
 
     async def scenario(plane: DataPlane, clock: Clock) -> None:
-        execution = plane._execution
         async with asyncio.TaskGroup() as tasks:
-            waiting = [tasks.create_task(plane.infer(call())) for _ in range(WAITING_MAX + 1)]
+            waiting = [tasks.create_task(plane.infer(call())) for _ in range(QUEUE_CALLS_MAX + 1)]
             await asyncio.to_thread(model.entered.acquire)
-            assert execution.waiting == WAITING_MAX
+            assert (plane.waiting, plane.in_flight) == (QUEUE_CALLS_MAX, QUEUE_CALLS_MAX + 1)
             with pytest.raises(Unavailable) as refused:
                 await plane.infer(call())
             assert refused.value.reason == "QUEUE_FULL"
             model.open.set()
             await asyncio.gather(*waiting)
-        assert (execution.waiting, execution.running) == (0, 0)
+        assert (plane.waiting, plane.in_flight) == (0, 0)
 
     run(scenario, served(model, inline=False))
 
 
-def test_the_repository_is_changed_by_operators_only() -> None:
+def test_the_models_of_a_position_are_changed_by_operators_only() -> None:
     async def scenario(plane: DataPlane, clock: Clock) -> None:
-        with pytest.raises(Denied):
-            plane.refuse_repository_change("load", "forecast")
-        plane.place = type(PLACE)()
-        with pytest.raises(Unsupported):
-            plane.refuse_repository_change("unload", "forecast")
+        for change in (plane.load, plane.unload):
+            with pytest.raises(Denied) as refused:
+                await change("forecast")
+            assert refused.value.reason == "NOT_FOR_XAPPS"
 
     run(scenario)
 
 
-def test_a_deadline_is_the_earlier_of_the_transports_and_the_parameters() -> None:
+def test_a_timeout_among_the_parameters_is_a_deadline_too() -> None:
     async def scenario(plane: DataPlane, clock: Clock) -> None:
-        assert plane.deadline_of(None, {}) is None
-        assert plane.deadline_of(2.0, {}) == clock.now + 2
-        assert plane.deadline_of(2.0, {"timeout": 500_000}) == clock.now + 0.5
-        assert plane.deadline_of(None, {"timeout": 500_000}) == clock.now + 0.5
-        assert plane.deadline_of(0.1, {"timeout": 500_000}) == clock.now + 0.1
-        assert plane.deadline_of(None, {"timeout": 0}) is None
+        asked = call(parameters={"timeout": 500_000})
+        asked.arrived = clock.now - 0.5
+        with pytest.raises(DeadlineExceeded):
+            await plane.infer(asked)
+        asked.arrived = clock.now - 0.4
+        assert (await plane.infer(asked)).outputs
+        asked.deadline = clock.now
+        with pytest.raises(DeadlineExceeded):
+            await plane.infer(asked)
 
     run(scenario)
+
+
+def test_priority_and_an_empty_timeout_change_nothing() -> None:
+    async def scenario(plane: DataPlane, clock: Clock) -> None:
+        parameters: dict[str, object] = {"priority": 1, "timeout": 0, "sequence_id": 0, "sequence_start": False}
+        assert (await plane.infer(call(parameters=parameters))).outputs
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("timeout", [-1, 1.5, "1", True, 1 << 60])
+def test_a_timeout_that_is_none_is_the_callers_mistake(timeout: object) -> None:
+    assert isinstance(refusal(call(parameters={"timeout": timeout})), Invalid)
+
+
+@pytest.mark.parametrize("name", ["sequence_id", "sequence_start", "sequence_end"])
+def test_sequences_are_refused_because_nothing_is_kept_between_calls(name: str) -> None:
+    assert isinstance(refusal(call(parameters={name: 1})), Unsupported)
+
+
+def test_a_refusal_is_told_before_submit_returns() -> None:
+    async def scenario(plane: DataPlane, clock: Clock) -> None:
+        heard = Heard()
+        withdraw = plane.submit(call("other"), heard.done("a"))
+        assert isinstance(heard.error("a"), NotFound)
+        withdraw()
+        assert plane.take_counts().requests == 1
+
+    run(scenario)
+
+
+def test_how_a_model_is_run_is_told() -> None:
+    async def scenario(plane: DataPlane, clock: Clock) -> None:
+        config = plane.config("forecast")
+        assert (config.batch_rows_max, config.batching, config.instances, config.file) == (0, False, 2, "")
+        assert config.metadata == plane.metadata("forecast", "")
+
+    async def together(plane: DataPlane, clock: Clock) -> None:
+        config = plane.config("forecast")
+        assert (config.batch_rows_max, config.batching, config.batch_delay_us) == (8, True, 0)
+
+    run(scenario, threads=2)
+    run(together, served(rows_max=8))
+
+
+def test_a_model_that_does_not_serve_has_no_config() -> None:
+    async def scenario(plane: DataPlane, clock: Clock) -> None:
+        with pytest.raises(Unavailable):
+            plane.config("forecast")
+
+    run(scenario, served(life=Lifecycle()))
 
 
 def test_a_template_that_gives_one_array_gives_the_one_output() -> None:

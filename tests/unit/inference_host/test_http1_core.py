@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_host.http1_core import HEAD_BYTES_MAX, HEADERS_MAX, Parser, Refusal, Request
+from inference_host.assembly import LARGE_BYTES
+from inference_host.http1_core import (
+    HEAD_BYTES_MAX,
+    HEADS_REMEMBERED_MAX,
+    Parser,
+    Request,
+    Response,
+    render,
+)
+from inference_host.http1_head import HEADERS_MAX, Refusal
 
 BODY_MAX = 1 << 10
 
@@ -142,3 +151,51 @@ def test_a_client_that_waits_with_nothing_to_send_needs_no_go_ahead() -> None:
 def test_http_1_0_closes_after_its_answer() -> None:
     (request,) = requests_of([b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"])
     assert not request.keep_alive
+
+
+def test_equal_heads_are_parsed_once_and_their_number_is_bounded() -> None:
+    parser = Parser(BODY_MAX)
+    heads = [b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(HEADS_REMEMBERED_MAX + 1)]
+    parser.feed(heads[0] + heads[0])
+    first, second = parser.next(), parser.next()
+    assert first is not None
+    assert second is not None
+    assert first.headers is second.headers
+    parser.feed(b"".join(heads[1:]) + heads[0])
+    others = [parser.next() for _ in heads]
+    assert others[-1] == first
+    assert others[-1] is not None
+    assert others[-1].headers is not first.headers
+
+
+@given(st.integers(LARGE_BYTES - 2, LARGE_BYTES + 2), st.lists(st.integers(1, LARGE_BYTES), max_size=5))
+def test_a_large_body_is_the_same_for_every_cut(size: int, cuts: list[int]) -> None:
+    body = bytes(range(251)) * (size // 251 + 1)
+    body = body[:size]
+    data = head(f"Content-Length: {size}") + body + PIPELINE
+    parser, found = Parser(LARGE_BYTES * 2), []
+    places = sorted({0, len(data), *cuts})
+    for start, end in pairwise(places):
+        parser.feed(data[start:end])
+        while (request := parser.next()) is not None:
+            found.append(request)
+    assert bytes(found[0].body) == body
+    assert found[1:] == REQUESTS
+
+
+def test_a_response_says_what_it_is_and_how_long() -> None:
+    response = Response(200, [b"ab", b"c"], [("x-a", "1")])
+    assert render(response, date="D", keep=True) == (
+        b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-type: application/json\r\ncontent-length: 3\r\nx-a: 1\r\n\r\n"
+    )
+    assert b"connection: close\r\n" in render(response, date="D", keep=False)
+    assert render(Response(799), date="D", keep=True).startswith(b"HTTP/1.1 799 Status\r\n")
+
+
+@given(st.text(max_size=20))
+def test_no_value_can_make_a_header_of_its_own(value: str) -> None:
+    lines = render(Response(200, (), [("name", value)]), date="D", keep=True).split(b"\r\n")
+    assert len(lines) == 7
+    assert lines[4].startswith(b"name: ")
+    assert lines[4].isascii()
+    assert b"\n" not in lines[4]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from inference_host.lifecycle import REPOSITORY_STATES, Lifecycle, State, worst
 
-STEPS = ["warming", "ready", "draining", "failed"]
+STEPS = ["warming", "ready", "draining", "unloaded", "failed"]
 
 
 def step(life: Lifecycle, name: str) -> Lifecycle:
@@ -50,6 +50,13 @@ def test_what_keeps_a_host_from_being_ready_speaks_for_it() -> None:
     assert worst([ready, Lifecycle()]).state is State.LOADING
     assert worst([ready, Lifecycle(), Lifecycle().failed("X", "y")]).state is State.FAILED
     assert worst([ready, ready]).serves
+
+
+def test_a_model_that_was_unloaded_keeps_its_host_from_nothing() -> None:
+    ready = Lifecycle().warming().ready()
+    assert worst([ready.unloaded(), ready]).serves
+    assert worst([ready.unloaded(), Lifecycle()]).state is State.LOADING
+    assert not worst([ready.unloaded()]).serves
 
 
 def test_every_state_has_a_name_in_the_repository_index() -> None:

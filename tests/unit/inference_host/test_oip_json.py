@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inference_host.calls import Answer
+from inference_host.calls import Answer, Timing
 from inference_host.oip_json import BINARY_ONLY, Request, decode, decode_raw, encode
 from inference_host.signature import Signature, TensorSpec
 from inference_host.tensors import DTYPES, Tensor
@@ -30,23 +30,27 @@ def answers(draw: st.DrawFn) -> tuple[Answer, Request]:
             Tensor(f"t{number}", datatype, draw(hnp.arrays(DTYPES[datatype], draw(SHAPES), elements=finite)))
         )
         binary[f"t{number}"] = datatype in BINARY_ONLY or draw(st.booleans())
-    return Answer("m", "1", "id-1", tuple(tensors)), Request((), binary=binary)
+    return answer(*tensors), Request((), binary=binary)
+
+
+def answer(*tensors: Tensor) -> Answer:
+    return Answer("m", "1", "id-1", tensors, Timing(0, 0, 0, 0), ())
 
 
 @given(answers())
 def test_an_answer_reads_back_as_a_request(drawn: tuple[Answer, Request]) -> None:
     """Inputs and outputs have the same form."""
-    answer, request = drawn
-    parts, json_bytes = encode(answer, request)
+    given_answer, request = drawn
+    parts, json_bytes = encode(given_answer, request)
     message = json.loads(parts[0])
     assert (message["model_name"], message["model_version"], message["id"]) == ("m", "1", "id-1")
     assert (json_bytes is not None) == any(request.binary.values())
     head = parts[0].replace(b'"outputs"', b'"inputs"')
     found = decode(head + b"".join(parts[1:]), None if json_bytes is None else len(head))
     assert [(t.name, t.datatype, t.shape) for t in found.inputs] == [
-        (t.name, t.datatype, t.shape) for t in answer.outputs
+        (t.name, t.datatype, t.shape) for t in given_answer.outputs
     ]
-    for mine, theirs in zip(answer.outputs, found.inputs, strict=True):
+    for mine, theirs in zip(given_answer.outputs, found.inputs, strict=True):
         assert mine.array.tobytes() == theirs.array.tobytes()
 
 
@@ -157,7 +161,26 @@ def test_an_output_without_a_json_form_says_how_to_get_it() -> None:
     for tensor in (
         Tensor("y", "FP16", np.zeros(1, np.float16)),
         Tensor("y", "BYTES", np.array([b"\xff"], dtype=object)),
+        Tensor("y", "FP32", np.array([-np.inf], np.float32)),
     ):
         with pytest.raises(Invalid) as refused:
-            encode(Answer("m", "1", "", (tensor,)), Request(()))
+            encode(answer(tensor), Request(()))
         assert "binary_data" in refused.value.hint
+
+
+def test_nan_is_written_as_null() -> None:
+    parts, _ = encode(answer(Tensor("y", "FP32", np.array([np.nan, 1], np.float32))), Request(()))
+    assert json.loads(parts[0])["outputs"][0]["data"] == [None, 1.0]
+
+
+def test_an_array_that_is_part_of_another_is_written_as_its_shape_says() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    parts, _ = encode(answer(Tensor("y", "FP32", array)), Request(()))
+    assert json.loads(parts[0])["outputs"][0]["data"] == array.ravel().tolist()
+
+
+@given(hnp.arrays(np.float32, 8, elements={"allow_nan": False, "allow_infinity": False}))
+def test_floats_are_written_so_that_they_read_back_exactly(values: np.ndarray) -> None:
+    parts, _ = encode(answer(Tensor("y", "FP32", values)), Request(()))
+    found = np.array(json.loads(parts[0])["outputs"][0]["data"], np.float32)
+    assert found.tobytes() == values.tobytes()

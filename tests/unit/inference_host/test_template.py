@@ -61,23 +61,19 @@ def package(
 
 def warm(directory: Path) -> Warm:
     async def scenario() -> Warm:
-        execution = Execution(1)
-        try:
+        async with Execution(1) as execution:
             return await loader.warm_up(await loader.load(read(directory), execution, threads=1), execution)
-        finally:
-            execution.close()
 
     return asyncio.run(scenario())
 
 
 def answer(directory: Path, value: np.ndarray) -> np.ndarray:
     async def scenario() -> np.ndarray:
-        execution = Execution(1)
-        try:
-            ready = await loader.warm_up(await loader.load(read(directory), execution, threads=1), execution)
-            return (await loader.run(ready.loaded, {"x": value}, execution, inline=False))["y"]
-        finally:
-            execution.close()
+        async with Execution(1) as execution:
+            loaded = (await loader.warm_up(await loader.load(read(directory), execution, threads=1), execution)).loaded
+            if loaded.steps.on_loop:
+                return (await loaded.answer_on_loop({"x": value}, execution))["y"]
+            return loaded.answer({"x": value})["y"]
 
     return asyncio.run(scenario())
 
@@ -105,8 +101,23 @@ def test_a_template_never_holds_the_event_loop_up(tmp_path: Path) -> None:
 
 def test_a_graph_runs_inline_as_long_as_requests_are_small(tmp_path: Path) -> None:
     ready = warm(models.affine(tmp_path / "m.onnx"))
-    assert ready.inline({"x": np.zeros((1, 4), np.float32)})
-    assert not ready.inline({"x": np.zeros((1 << 20, 4), np.float32)})
+    assert 4 <= ready.inline_elements_max < 4 << 20
+
+
+def test_rows_of_several_calls_go_through_a_template_together_where_it_says_so(tmp_path: Path) -> None:
+    for name, code in (
+        ("silent", DOUBLES),
+        ("saying", DOUBLES.replace("    def load", "    batches = True\n\n    def load")),
+    ):
+        (tmp_path / name).mkdir()
+        assert warm(package(tmp_path / name, code)).together.apart == (name == "saying")
+
+
+def test_rows_of_an_asynchronous_template_never_go_together(tmp_path: Path) -> None:
+    code = DOUBLES.replace("    def load", "    batches = True\n\n    def load").replace(
+        "def predict", "async def predict"
+    )
+    assert not warm(package(tmp_path, code)).together.apart
 
 
 def test_only_load_and_predict_are_needed(tmp_path: Path) -> None:
@@ -212,6 +223,18 @@ def test_a_template_may_refuse_a_request(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as refused:
         answer(package(tmp_path, code), -np.ones((1, 2), np.float32))
     assert refused.value.reason == "NEGATIVE"
+
+
+def test_text_of_a_template_must_be_bytes(tmp_path: Path) -> None:
+    signature = {"inputs": SIGNATURE["inputs"], "outputs": [{"name": "y", "datatype": "BYTES", "shape": [-1, 2]}]}
+    for value, good in (("b'a'", True), ("'a'", False), ("None", False)):
+        (tmp_path / value).mkdir()
+        code = DOUBLES.replace("predicted.astype(np.float32)", f"np.full(predicted.shape, {value}, dtype=object)")
+        directory = package(tmp_path / value, code, signature=signature)
+        if good:
+            warm(directory)
+        else:
+            assert "bytes" in refusal(directory).message
 
 
 def test_what_a_template_raises_is_not_told_to_callers(tmp_path: Path) -> None:

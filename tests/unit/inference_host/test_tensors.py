@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inference_host.tensors import DTYPES, Tensor, from_raw, from_values, to_raw, to_values
+from inference_host.tensors import DTYPES, VIEW_BYTES_MIN, Tensor, from_raw, from_values, to_raw, to_values
 from waypost.errors import Invalid
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -56,6 +56,16 @@ def test_raw_bytes_may_begin_anywhere_in_a_body(tensor: Tensor, offset: int) -> 
     found = from_raw("t", tensor.datatype, tensor.shape, body)
     assert same(found, tensor)
     assert found.array.flags.aligned
+
+
+@pytest.mark.parametrize("datatype", NUMERIC)
+def test_large_arrays_are_not_copied_into_raw_bytes(datatype: str) -> None:
+    array = np.ones((2, VIEW_BYTES_MIN), DTYPES[datatype])
+    raw = to_raw(Tensor("t", datatype, array))
+    assert isinstance(raw, memoryview)
+    assert (len(raw), raw.readonly) == (array.nbytes, True)
+    assert np.shares_memory(np.frombuffer(raw, DTYPES[datatype]), array)
+    assert to_raw(Tensor("t", datatype, array.T)) == raw  # of another layout: its bytes in the order of the shape
 
 
 @given(tensors(list(DTYPES)).filter(lambda t: t.array.dtype.kind != "f" or not np.isnan(t.array).any()))
@@ -158,6 +168,18 @@ def test_text_keeps_its_trailing_zero_bytes() -> None:
 
 def test_any_byte_but_zero_is_true() -> None:
     assert from_raw("t", "BOOL", [3], b"\x00\x01\x07").array.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("value", [3.4e38, -3.4e38])
+def test_a_number_that_bf16_would_round_to_infinity_is_refused(value: float) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_values("t", "BF16", [2], [float("inf"), value])
+    assert "3.4" in refused.value.message
+
+
+def test_arrays_of_the_datatypes_own_dtype_are_taken_as_they_are() -> None:
+    values = np.array([[0.1, np.nan]], np.float32)
+    assert from_values("t", "FP32", [1, 2], values).array.tobytes() == values.tobytes()
 
 
 def test_bf16_rounds_to_the_nearest_even() -> None:

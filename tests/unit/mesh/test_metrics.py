@@ -22,6 +22,13 @@ def test_merging_is_as_if_all_had_been_added_to_one(some: list[float], others: l
     assert merged.counts == histogram_of(some + others).counts
 
 
+@given(st.lists(st.floats(0, 1e5)))
+def test_adding_many_is_adding_each(values: list[float]) -> None:
+    together = Histogram()
+    together.add_all(values)
+    assert (together.counts, together.sum_us) == (histogram_of(values).counts, histogram_of(values).sum_us)
+
+
 @given(durations, st.floats(0.01, 1))
 def test_a_percentile_is_within_nine_percent(values: list[float], share: float) -> None:
     exact = sorted(values)[max(1, -(-int(share * len(values) * 1e9) // 10**9)) - 1]

@@ -1,0 +1,261 @@
+"""What waits for one model version, and what of it runs next. Pure: values in, decisions out, `now` is an argument.
+
+    offer(job, now)        None: it waits; or why it is refused, before anything was spent on it
+    take(now)              the next batch
+    finished(batch, ...)   its slot is free, and what the run took is learned
+    withdraw(job)          nobody wants its answer any more
+    expire(now)            the jobs whose deadline has passed: to be told so, never to be run
+    next_wake(now)         when to look again although nothing happens
+
+**Never wait for nothing.** While a batch runs others queue; whatever has queued goes together, at once, as soon as a
+slot is free. Only a fixed delay, which somebody must ask for, makes a free slot wait, and only until the batch is full
+or its most urgent call would miss its deadline.
+
+**Earliest deadline first.** A call without a deadline, or with a distant one, is ordered as if it had to be answered
+`PATIENCE_S` after its arrival: urgent calls pass it, for so long at most. So nobody starves.
+
+**What goes together.** Calls of one group (equal shapes behind the first axis), the most urgent ones first, up to
+`rows_max` rows (rows count, not calls) and `BATCH_BYTES_MAX`; and not so many that the run would take longer than the
+most urgent of them has left, or than the event loop may be held. A call that is larger by itself goes alone.
+
+**Refused on arrival** is what a full queue has no room for, and what cannot be in time: what is ahead of it by order,
+plus its own run, against its deadline. The estimate leans towards being too low (estimates.py); what slips through
+expires in the queue.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic
+
+from inference_host.backlog import NEVER, Backlog, J, Load
+from inference_host.estimates import Estimates
+from waypost.errors import DeadlineExceeded, MeshError, Unavailable
+
+PATIENCE_S = 10.0  # longer than calls with a deadline usually have, shorter than a person's
+LOOKAHEAD = 256  # calls that are looked at for one batch: bounds the search where all shapes differ
+BATCH_BYTES_MAX = 1 << 20  # of inputs; above it a copy costs what a batch gains, and memory grows by batches in flight
+QUEUE_CALLS_MAX = 1024  # each holds its tensors and a stream; more would only wait for their deadlines
+QUEUE_ROWS_MAX = 4096  # default: four rows a call
+QUEUE_BYTES_MAX = 256 << 20  # of inputs: four of the largest messages
+SLACK = 2.0  # run times: what a batch that is kept open leaves to its most urgent call, since timers come late
+TRIAL_S = 1.0  # how often an estimate that refuses calls by their own run is put to the test
+RETRY_S_MIN, RETRY_S_MAX = 0.001, 10.0  # what a refused caller is told to wait, whatever the estimate says
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """What an operator may say about it."""
+
+    delay_s: float = 0.0
+    """How long calls are kept waiting for others to join. 0: not at all."""
+    rows_max: int = 0
+    """Rows that go together at most; 1: never several calls; 0: as many as were measured to pay."""
+    queue_rows_max: int = QUEUE_ROWS_MAX
+    """Rows that may wait."""
+
+
+AT_ONCE = Batching()
+"""No delay, as many rows as pay: what is right unless somebody knows better."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch(Generic[J]):
+    """Jobs that run together, the most urgent first."""
+
+    jobs: Sequence[J]
+    rows: int
+    size: int
+    until: float
+    """When its run is expected to end."""
+
+
+class Queue(Generic[J]):
+    """Of one model version, of which about `slots` batches run at a time."""
+
+    def __init__(
+        self,
+        estimates: Estimates,
+        *,
+        rows_max: int = 1,
+        delay_s: float = 0.0,
+        queue_rows_max: int = QUEUE_ROWS_MAX,
+        slots: int = 1,
+        run_s_max: float = NEVER,
+    ) -> None:
+        """rows_max: 1 where batching is off. run_s_max: how long a run of several calls may take by estimate."""
+        self.backlog: Backlog[J] = Backlog()
+        """What waits. To be read only."""
+        self._estimates = estimates
+        self._rows_max = rows_max
+        self._delay_s = delay_s if rows_max > 1 else 0.0
+        self._queue_rows_max = queue_rows_max
+        self._slots = slots
+        self._run_s_max = run_s_max
+        self._running: list[Batch[J]] = []
+        self._tried = -NEVER
+
+    # -- in
+
+    def offer(self, job: J, now: float) -> MeshError | None:
+        """Takes `job` in, or says why not: DeadlineExceeded(TOO_LATE), Unavailable(QUEUE_FULL | OVERLOADED)."""
+        if job.deadline <= now:
+            return too_late("before the model was asked")
+        if self.backlog.jobs and (full := self._no_room(job)):
+            return self._full(full, now)
+        job.run_s = self._estimates.run_s(job.size)
+        job.due = min(job.deadline, now + PATIENCE_S)
+        if job.deadline != NEVER and (estimate_s := self._too_long(job, now)):
+            return _overloaded(estimate_s, job.deadline - now)
+        job.queued = now
+        self.backlog.add(job)
+        return None
+
+    def _no_room(self, job: J) -> str:
+        """The limit that `job` would break, in words; empty: none. An empty queue takes anything."""
+        calls, backlog = len(self.backlog), self.backlog
+        if calls >= QUEUE_CALLS_MAX:
+            return f"{calls} calls wait already, at most {QUEUE_CALLS_MAX} may"
+        if backlog.rows + job.rows > self._queue_rows_max:
+            return f"{backlog.rows} rows wait already, at most {self._queue_rows_max} may (queue_rows_max)"
+        if backlog.bytes + job.bytes > QUEUE_BYTES_MAX:
+            return f"{backlog.bytes} bytes of inputs wait already, at most {QUEUE_BYTES_MAX} may"
+        return ""
+
+    def _full(self, why: str, now: float) -> Unavailable:
+        wait_s = self._busy_s(now) + self._together_s(self.backlog.load())
+        wait_s = min(max(wait_s, RETRY_S_MIN), RETRY_S_MAX)
+        return Unavailable(
+            "QUEUE_FULL",
+            why,
+            "send less, or add replicas; another one may be free",
+            retry_after_ms=str(math.ceil(wait_s * 1e3)),
+        )
+
+    def _too_long(self, job: J, now: float) -> float:
+        """Seconds that `job` is expected to take where that is more than it has left; 0 where it can be in time."""
+        left_s = job.deadline - now
+        if job.run_s > left_s:
+            return 0.0 if self._is_trial(now) else job.run_s
+        busy_s = self._busy_s(now)
+        if busy_s + (self.backlog.run_s + job.run_s) / self._slots <= left_s:  # even alone and as the last
+            return 0.0
+        run_s, rows, size = self.backlog.load(job.due)
+        with_it = Load(run_s + job.run_s, rows + job.rows, size + job.size)
+        in_all_s = busy_s + max(job.run_s, self._together_s(with_it))
+        return in_all_s if in_all_s > left_s else 0.0
+
+    def _is_trial(self, now: float) -> bool:
+        """An estimate that refuses everything is never corrected: now and then a call is let in against it."""
+        if now - self._tried < TRIAL_S:
+            return False
+        self._tried = now
+        return True
+
+    def _busy_s(self, now: float) -> float:
+        """Seconds until a slot is free."""
+        if len(self._running) < self._slots:
+            return 0.0
+        return max(0.0, min(running.until for running in self._running) - now)
+
+    def _together_s(self, load: Load) -> float:
+        """Seconds for some jobs, all slots at work, in full batches as if all of them could go together."""
+        if self._rows_max == 1:
+            return load.run_s / self._slots
+        batches = max(1.0, load.rows / self._rows_max)
+        return batches * self._estimates.run_s(round(load.size / batches)) / self._slots
+
+    # -- out
+
+    def take(self, now: float) -> Batch[J] | None:
+        """The next batch; None where nothing waits, or a batch is kept open for others (see next_wake).
+
+        Call `expire` first: nothing that has expired may be left.
+        """
+        waiting = self.backlog.jobs
+        if not waiting or (self._delay_s and now < self._closes_at()):
+            return None
+        if len(waiting) == 1 or self._rows_max == 1 or waiting[0].group is None:
+            return self._begin(waiting[:1], now)
+        return self._begin(self._companions(now), now)
+
+    def finished(self, batch: Batch[J], run_s: float | None) -> None:
+        """run_s: seconds that the run took; None where that says nothing about the next one."""
+        self._running.remove(batch)
+        if run_s is not None:
+            self._estimates.learn(batch.size, run_s)
+
+    def withdraw(self, job: J) -> None:
+        """Takes `job` out; nothing happens where it does not wait any more."""
+        self.backlog.remove(job)
+
+    def expire(self, now: float) -> Sequence[J]:
+        """Takes out the jobs whose deadline has passed."""
+        late = self.backlog.late(now)
+        for job in late:
+            self.backlog.remove(job)
+        return late
+
+    def next_wake(self, now: float) -> float:
+        """When a deadline passes or a batch that is kept open closes; NEVER where nothing waits for either."""
+        deadline = self.backlog.earliest_deadline()
+        closes = self._closes_at() if self._delay_s and self.backlog.jobs else NEVER
+        return min(deadline, closes) if closes > now else deadline
+
+    def _companions(self, now: float) -> list[J]:
+        """The most urgent job and those that go with it."""
+        jobs: list[J] = []
+        rows = size = bytes_ = 0
+        urgent = NEVER
+        waiting = self.backlog.jobs
+        group = waiting[0].group
+        for job in islice(waiting, LOOKAHEAD):
+            if job.group != group:
+                continue
+            rows += job.rows
+            bytes_ += job.bytes
+            if jobs and (rows > self._rows_max or bytes_ > BATCH_BYTES_MAX):
+                break  # nobody passes a more urgent one by being small
+            jobs.append(job)
+            size += job.size
+            if job.deadline < urgent:
+                urgent = job.deadline
+        room_s = min(urgent - now, self._run_s_max)
+        while len(jobs) > 1 and self._estimates.run_s(size) > room_s:
+            size -= jobs.pop().size
+        return jobs
+
+    def _closes_at(self) -> float:
+        """Until when a batch is kept open for others to join."""
+        backlog = self.backlog
+        if backlog.rows >= self._rows_max or backlog.jobs[0].group is None:
+            return -NEVER
+        oldest = min(job.queued for job in backlog.jobs)
+        slack_s = SLACK * self._estimates.run_s(backlog.size)
+        return min(oldest + self._delay_s, backlog.earliest_deadline() - slack_s)
+
+    def _begin(self, jobs: list[J], now: float) -> Batch[J]:
+        self.backlog.remove_all(jobs, LOOKAHEAD)
+        rows = size = 0
+        for job in jobs:
+            assert job.deadline > now, "expire() comes before take()"
+            rows += job.rows
+            size += job.size
+        batch = Batch(jobs, rows, size, now + self._estimates.run_s(size))
+        self._running.append(batch)
+        return batch
+
+
+def too_late(when: str) -> DeadlineExceeded:
+    return DeadlineExceeded("TOO_LATE", f"the deadline had passed {when}", "allow more time")
+
+
+def _overloaded(estimate_s: float, left_s: float) -> Unavailable:
+    estimate_ms, left_ms = f"{estimate_s * 1e3:.3g}", f"{left_s * 1e3:.3g}"
+    return Unavailable(
+        "OVERLOADED",
+        f"it would be answered in about {estimate_ms} ms and has {left_ms} ms left: it was not tried",
+        "ask another replica, send less, or allow more time",
+        estimate_ms=estimate_ms,
+    )

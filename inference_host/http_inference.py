@@ -1,0 +1,151 @@
+"""POST .../infer: the body of a request to a Call, an Answer to the body of a response.
+
+Like the gRPC face this has neither a task nor a future for a call. Only large compressed bodies are unpacked, and large
+answers packed, on a thread: that takes longer than everybody else should wait.
+"""
+
+import asyncio
+
+from inference_host import oip_json
+from inference_host.calls import Answer, Call
+from inference_host.dataplane import DataPlane
+from inference_host.encodings import (
+    COMPRESS_BYTES_MIN,
+    COMPRESS_INLINE_BYTES_MAX,
+    DECOMPRESS_INLINE_BYTES_MAX,
+    chosen,
+    compressed,
+    decompressed,
+)
+from inference_host.http1_core import Answer as Respond
+from inference_host.http1_core import Request, Response
+from inference_host.http_errors import refusal
+from inference_host.methods import Withdraw, as_mesh_error
+from inference_host.oip_routes import Found
+from inference_host.replies import around
+from inference_host.tensors import Buffer
+from waypost.errors import Invalid, MeshError
+
+JSON_BYTES_HEADER = "inference-header-content-length"
+TIMEOUT_HEADER = "waypost-timeout-ms"
+DIGITS_MAX = 18  # of a number in a header: below 2^63
+
+
+class Inferences:
+    """All inferences over HTTP."""
+
+    def __init__(self, plane: DataPlane, body_bytes_max: int, tasks: asyncio.TaskGroup) -> None:
+        """body_bytes_max: of a request after decompression."""
+        self.plane = plane
+        self.body_bytes_max = body_bytes_max
+        self.tasks = tasks
+
+    def begin(self, request: Request, found: Found, respond: Respond) -> Withdraw:
+        """Raises: Invalid, Unsupported, and what DataPlane.metadata does."""
+        inference = _Inference(self, request, found, respond)
+        inference.begin()
+        return inference.withdraw
+
+
+class _Inference:
+    """One of them. `_under_way` is how to withdraw what it waits for: unpacking, the model, packing."""
+
+    __slots__ = ("_all", "_arrived", "_form", "_found", "_request", "_respond", "_under_way")
+
+    def __init__(self, inferences: Inferences, request: Request, found: Found, respond: Respond) -> None:
+        self._all = inferences
+        self._arrived = inferences.plane.clock()
+        self._request = request
+        self._found = found
+        self._respond = respond
+        self._form: oip_json.Request
+        self._under_way: Withdraw | None = None
+
+    def withdraw(self) -> None:
+        if self._under_way is not None:
+            self._under_way()
+
+    def begin(self) -> None:
+        body, coding = self._request.body, self._request.headers.get("content-encoding")
+        if coding is None:
+            self._submit(body)
+        elif len(body) <= DECOMPRESS_INLINE_BYTES_MAX:
+            self._submit(decompressed(body, coding, self._all.body_bytes_max))
+        else:
+            self._under_way = self._all.tasks.create_task(self._unpack(coding), name="unpack").cancel
+
+    async def _unpack(self, coding: str) -> None:
+        try:
+            body = await asyncio.to_thread(decompressed, self._request.body, coding, self._all.body_bytes_max)
+            self._submit(body)
+        except Exception as error:  # the life of a request ends here
+            self._respond(refusal(as_mesh_error(error)))
+
+    def _submit(self, body: Buffer) -> None:
+        self._form = form = self._decoded(body)
+        milliseconds = _number(self._request, TIMEOUT_HEADER)
+        deadline = None if milliseconds is None else self._arrived + milliseconds / 1e3
+        model, version = self._found.model, self._found.version
+        call = Call(model, version, form.inputs, form.id, form.outputs, deadline, form.parameters, self._arrived)
+        self._under_way = None
+        withdraw = self._all.plane.submit(call, self._told)
+        self._under_way = self._under_way or withdraw  # it may be answered already, and its answer being packed
+
+    def _decoded(self, body: Buffer) -> oip_json.Request:
+        json_bytes = _number(self._request, JSON_BYTES_HEADER)
+        if json_bytes == 0:
+            signature = self._all.plane.metadata(self._found.model, self._found.version).signature
+            return oip_json.decode_raw(body, signature)
+        return oip_json.decode(body, json_bytes)
+
+    def _told(self, outcome: Answer | MeshError) -> None:
+        try:
+            response = refusal(outcome) if isinstance(outcome, MeshError) else self._response(outcome)
+            coding = _coding(self._request, response)
+            if coding and _size(response) > COMPRESS_INLINE_BYTES_MAX:
+                self._under_way = self._all.tasks.create_task(self._pack(response, coding), name="pack").cancel
+                return
+            if coding:
+                _pack(response, coding)
+        except Exception as error:  # the life of a request ends here
+            response = refusal(as_mesh_error(error))
+        self._respond(response)
+
+    def _response(self, answer: Answer) -> Response:
+        """Raises: Invalid(NO_JSON_FORM)."""
+        parts, json_bytes = oip_json.encode(answer, self._form)
+        if json_bytes is None:
+            return Response(200, parts, around(answer))
+        headers = (*around(answer), (JSON_BYTES_HEADER, str(json_bytes)))
+        return Response(200, parts, headers, "application/octet-stream")
+
+    async def _pack(self, response: Response, coding: str) -> None:
+        try:
+            await asyncio.to_thread(_pack, response, coding)
+        except Exception as error:  # the life of a request ends here
+            response = refusal(as_mesh_error(error))
+        self._respond(response)
+
+
+def _coding(request: Request, response: Response) -> str:
+    """How to compress a response: as its caller asked for it, where it is worth the time; empty: not at all."""
+    accepted = request.headers.get("accept-encoding")
+    return chosen(accepted) if accepted and _size(response) >= COMPRESS_BYTES_MIN else ""
+
+
+def _size(response: Response) -> int:
+    return sum(map(len, response.body))
+
+
+def _pack(response: Response, coding: str) -> None:
+    response.body = [compressed(response.body, coding)]
+    response.headers = (*response.headers, ("content-encoding", coding), ("vary", "accept-encoding"))
+
+
+def _number(request: Request, header: str) -> int | None:
+    text = request.headers.get(header)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:
+        raise Invalid("BAD_HEADER", f"{header} is {text[:32]!r}, a whole number is expected")
+    return int(text)

@@ -1,0 +1,216 @@
+"""From a call to its answer: the queue of one model version, and its runs.
+
+    submit ──▶ Queue ──▶ Run ──▶ tell ──▶ settled
+            (batching)  (runs: put together, through the model, taken apart; execution: where)
+
+A lane is the `Source` of a runner, which asks it for runs when there is room. Whatever a call comes to, its `done`
+hears it exactly once, in the event loop, and never after it was withdrawn. `settled` is called when all that was known
+at one time has been told, so that the answers of a batch leave their connections together.
+
+**Deadlines** have one timer for the whole lane, set to the earliest; it tells those who are late, in the queue or in a
+run, and is only there where calls outlast a turn of the loop. On the loop nothing could be told earlier than it is
+noticed anyway: when its turn comes a call that is late is told so instead of being run.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from inference_host.backlog import NEVER
+from inference_host.batching import Queue, too_late
+from inference_host.calls import Answer, Facts, Timing
+from inference_host.execution import Runner, Source
+from inference_host.meter import Tally
+from inference_host.model import Loaded
+from inference_host.runs import Ask, Run
+from inference_host.tensors import Tensor
+from waypost.errors import Internal, MeshError
+
+log = structlog.get_logger()
+
+
+class Lane:
+    """Of one model version. Everything is called in the event loop."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        queue: Queue[Ask],
+        tally: Tally,
+        clock: Callable[[], float],
+        runner: Callable[[Source[Run]], Runner],
+        settled: Callable[[], None],
+    ) -> None:
+        """clock: what deadlines are read on. runner: makes the one that runs what this lane has."""
+        self.facts: Facts = ()
+        """What answers carry from now on."""
+        self.calls = 0
+        """Calls that wait or run, and whose callers wait for them."""
+        self._loaded = loaded
+        self._queue = queue
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._tally = tally
+        self._runner = runner(self)
+        self._settled = settled
+        self._runs: set[Run] = set()
+        self._wake_at = NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Event | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        return len(self._queue.backlog)
+
+    def submit(self, ask: Ask, now: float) -> None:
+        refusal = self._queue.offer(ask, now)
+        if refusal is not None:
+            ask.told = True
+            self._tally.refused(refusal, now - ask.arrived)
+            ask.done(refusal)
+            return
+        self.calls += 1
+        self._runner.wake()
+        if self._runner.outlasts and ask.deadline < self._wake_at:
+            self._wake(ask.deadline, now)
+
+    def withdraw(self, ask: Ask) -> None:
+        """Nobody waits for its answer any more. Nothing happens where it was told."""
+        if ask.told:
+            return
+        ask.told = True
+        self.calls -= 1
+        self._queue.withdraw(ask)
+        self._tally.withdrawn(late=self._clock() >= ask.deadline)
+        self._abandon_runs()
+        self._rest()
+
+    async def rest(self) -> None:
+        """Returns when nothing waits or runs any more. For lanes that take no further calls."""
+        self._idle = self._idle or asyncio.Event()
+        self._rest()
+        await self._idle.wait()
+
+    # -- execution.Source
+
+    def next(self) -> Run | None:
+        if not self._queue.backlog.jobs:
+            return None
+        now = self._clock()
+        late = self._queue.expire(now)
+        if late:
+            self._tell_late(late, "before the model was asked", now)
+            self._loop.call_soon(self.settle)
+        batch = self._queue.take(now)
+        if batch is None:
+            self._wake(self._queue.next_wake(now), now)
+            return None
+        run = Run(batch, self._loaded, self._clock, now)
+        self._runs.add(run)
+        return run
+
+    def finish(self, run: Run) -> None:
+        told = self._clock()
+        self._runs.discard(run)
+        self._queue.finished(run.batch, run.ended - run.prepared if run.clean else None)
+        self._count(run, told)
+        if run.answers:
+            self._tell(run, told)
+        else:  # its task was cancelled: nobody waits, or the host ends
+            for ask in run.asks:
+                self._fail(ask, Internal("STOPPED", "the host ended before the model had answered"), told)
+
+    def settle(self) -> None:
+        self._settled()
+        self._rest()
+
+    # -- telling
+
+    def _count(self, run: Run, told: float) -> None:
+        calls = len(run.asks)
+        self._tally.ran(
+            calls,
+            run.batch.rows,
+            queue_s=calls * run.taken - sum([ask.queued for ask in run.asks]),
+            input_s=run.prepared - run.taken,
+            infer_s=run.ended - run.prepared,
+            output_s=told - run.ended,
+        )
+
+    def _tell(self, run: Run, told: float) -> None:
+        compute_s = run.ended - run.prepared
+        batch_s = told - run.taken - compute_s
+        package, facts = self._loaded.package, self.facts
+        took_s: list[float] = []
+        rows = late = 0
+        for ask, answer in zip(run.asks, run.answers, strict=True):
+            if ask.told:
+                continue
+            if isinstance(answer, MeshError):
+                self._fail(ask, answer, told)
+                continue
+            total_s = told - ask.arrived
+            took_s.append(total_s)
+            rows += ask.rows
+            late += told >= ask.deadline
+            outputs = tuple([Tensor(spec.name, spec.datatype, answer[spec.name]) for spec in ask.wanted])
+            timing = Timing(run.taken - ask.queued, batch_s, compute_s, total_s)
+            self._end(ask, Answer(package.model, package.version, ask.id, outputs, timing, facts))
+        if took_s:
+            self._tally.answered(took_s, rows, late=late, now=told)
+
+    def _fail(self, ask: Ask, error: MeshError, now: float) -> None:
+        if not ask.told:
+            self._tally.failed(error, now - ask.arrived, late=now >= ask.deadline)
+            self._end(ask, error)
+
+    def _tell_late(self, asks: Sequence[Ask], when: str, now: float) -> None:
+        for ask in asks:
+            self._fail(ask, too_late(when), now)
+
+    def _end(self, ask: Ask, outcome: Answer | MeshError) -> None:
+        ask.told = True
+        self.calls -= 1
+        try:
+            ask.done(outcome)
+        except Exception as error:  # a face that cannot take its answer must not cost the others of the batch theirs
+            log.error("answer_lost", exc_info=error)
+
+    # -- time
+
+    def _wake(self, when: float, now: float) -> None:
+        """Looks again at `when`, unless an earlier look is due anyway."""
+        if when >= self._wake_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake_at = when
+        self._timer = self._loop.call_later(max(0.0, when - now), self._look)
+
+    def _look(self) -> None:
+        """A deadline has passed, or a batch that was kept open closes."""
+        now = max(self._clock(), self._wake_at)  # timers may come a tick of the clock early
+        self._timer, self._wake_at = None, NEVER
+        self._tell_late(self._queue.expire(now), "before the model was asked", now)
+        self._tell_late([ask for ask in self._running() if ask.deadline <= now], "before the model answered", now)
+        self._abandon_runs()
+        self._runner.wake()
+        self.settle()
+        earliest = min([ask.deadline for ask in self._running()], default=NEVER)
+        self._wake(min(earliest, self._queue.next_wake(now)), now)
+
+    def _running(self) -> list[Ask]:
+        """Calls in runs whose callers wait for them."""
+        return [ask for run in self._runs for ask in run.asks if not ask.told]
+
+    def _abandon_runs(self) -> None:
+        for run in list(self._runs):
+            if not run.abandoned and all(ask.told for ask in run.asks):
+                run.abandoned = True
+                self._runner.abandon(run)
+
+    def _rest(self) -> None:
+        if self._idle is not None and not self.calls and not self._runs:
+            self._idle.set()

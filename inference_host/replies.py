@@ -1,0 +1,35 @@
+"""What both gRPC faces put around an answer, and the HTTP face with them: who answered, and where the time went.
+
+`server-timing` is W3C's header (Server Timing, section 3): durations in milliseconds, which browsers and proxies show.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from inference_host.calls import Answer, Facts
+from inference_host.methods import Reply, as_mesh_error
+from waypost.errors import MeshError
+
+SERVER_TIMING = "server-timing"
+_FORM = "queue;dur=%.3f, batch;dur=%.3f, compute;dur=%.3f, total;dur=%.3f"
+
+Encode: TypeAlias = Callable[[Answer], Sequence[bytes | memoryview]]
+
+
+def around(answer: Answer) -> Facts:
+    """The facts of an answer and its timing, for trailers or headers."""
+    queue_s, batch_s, compute_s, total_s = answer.timing
+    return (*answer.facts, (SERVER_TIMING, _FORM % (queue_s * 1e3, batch_s * 1e3, compute_s * 1e3, total_s * 1e3)))
+
+
+def tell(reply: Reply, encode: Encode, outcome: Answer | MeshError) -> None:
+    """How a call ended, to the one who waits for it."""
+    if isinstance(outcome, MeshError):
+        reply.fail(outcome)
+        return
+    try:
+        message = encode(outcome)
+    except Exception as error:  # the life of a call ends here
+        reply.fail(as_mesh_error(error))
+    else:
+        reply.send(message, around(outcome))

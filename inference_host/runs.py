@@ -1,0 +1,119 @@
+"""One run of a model over the calls of a batch: their inputs put together, their answers taken apart.
+
+**A batch that fails** is run again call by call, so that one bad request does not hurt the others. Only what may be
+asked twice is ever batched: graphs, and templates that say so.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from inference_host.backlog import Job
+from inference_host.batching import Batch
+from inference_host.calls import Done
+from inference_host.methods import as_mesh_error
+from inference_host.model import Loaded, Threads
+from inference_host.signature import TensorSpec
+from inference_host.template import Arrays
+from waypost.errors import Cancelled, Exhausted, Internal, MeshError
+
+
+@dataclass(slots=True, eq=False)
+class Ask(Job):
+    """A call on its way."""
+
+    id: str
+    inputs: Arrays
+    wanted: tuple[TensorSpec, ...]
+    done: Done
+    arrived: float
+    told: bool = field(init=False, default=False)
+    """Whether `done` has heard, or will not hear any more."""
+
+
+class Run:
+    """The `Work` of a lane (execution.py)."""
+
+    __slots__ = ("_clock", "_loaded", "abandoned", "answers", "asks", "batch", "clean", "ended", "prepared", "taken")
+
+    def __init__(self, batch: Batch[Ask], loaded: Loaded, clock: Callable[[], float], taken: float) -> None:
+        self.batch = batch
+        self.asks = batch.jobs
+        self.taken = self.prepared = self.ended = taken
+        """When its calls left the queue, their inputs were put together, the model had answered."""
+        self.answers: Sequence[Arrays | MeshError] = ()
+        """One for each call; none while it has not ended."""
+        self.clean = False
+        """Whether it took what such a run takes."""
+        self.abandoned = False
+        """Whether its runner knows that nobody waits for it."""
+        self._loaded = loaded
+        self._clock = clock
+
+    def perform(self) -> None:
+        try:
+            inputs = together(self.asks)
+            self.prepared = self._clock()
+            outputs = self._loaded.answer(inputs)
+            self.ended = self._clock()
+            self.answers = apart(outputs, self.asks, self.batch.rows)
+            self.clean = True
+        except Exception as error:  # the life of a run ends here; its thread must come back
+            self.answers = self._one_by_one(error)
+            self.ended = self._clock()
+
+    async def perform_on_loop(self, threads: Threads) -> None:
+        """Coroutines are never batched."""
+        (ask,) = self.asks
+        try:
+            self.answers = [await self._loaded.answer_on_loop(ask.inputs, threads)]
+        except Exception as error:  # the life of a run ends here
+            self.answers = [_as_told(error)]
+        self.ended = self._clock()
+
+    def _one_by_one(self, error: Exception) -> Sequence[Arrays | MeshError]:
+        if len(self.asks) == 1:
+            return [_as_told(error)]
+        return [self._alone(ask) for ask in self.asks]
+
+    def _alone(self, ask: Ask) -> Arrays | MeshError:
+        if ask.told:
+            return Cancelled("CANCELLED", "nobody waits for it any more")
+        try:
+            return self._loaded.answer(ask.inputs)
+        except Exception as error:  # the life of a call ends here
+            return _as_told(error)
+
+
+def together(asks: Sequence[Ask]) -> Arrays:
+    """The inputs of a batch: each call's rows after those of the one before."""
+    inputs = asks[0].inputs
+    if len(asks) == 1:
+        return inputs
+    return {name: np.concatenate([ask.inputs[name] for ask in asks]) for name in inputs}
+
+
+def apart(outputs: Arrays, asks: Sequence[Ask], rows: int) -> Sequence[Arrays]:
+    """Each call's rows of the outputs of a batch, as views.
+
+    Raises: Internal(MODEL_FAILED) where the outputs have not the batch's `rows`.
+    """
+    if len(asks) == 1:
+        return [outputs]
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            raise Internal("MODEL_FAILED", f"output {name!r} has shape {list(array.shape)} for {rows} rows")
+    answers: list[Arrays] = []
+    begin = 0
+    for ask in asks:
+        end = begin + ask.rows
+        answers.append({name: array[begin:end] for name, array in outputs.items()})
+        begin = end
+    return answers
+
+
+def _as_told(error: Exception) -> MeshError:
+    if isinstance(error, MemoryError):
+        return Exhausted("OUT_OF_MEMORY", "no memory is left for this request", "send a smaller batch")
+    return as_mesh_error(error)

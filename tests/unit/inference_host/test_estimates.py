@@ -1,0 +1,58 @@
+"""How long a run will take."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference_host.estimates import OUTLIER, RUN_S_MIN, Estimates
+
+sizes = st.integers(0, 1 << 40)
+times = st.floats(1e-6, 1e3)
+
+
+def test_nothing_is_known_at_first() -> None:
+    assert Estimates().run_s(100) == 0.0
+
+
+def test_what_was_measured_is_expected() -> None:
+    estimates = Estimates([(16, 5e-6), (1024, 7e-6)])
+    assert estimates.run_s(16) == estimates.run_s(31) == 5e-6
+    assert estimates.run_s(1024) == 7e-6
+
+
+def test_what_was_not_seen_takes_as_long_as_the_next_smaller_times_how_much_larger_it_is() -> None:
+    estimates = Estimates([(16, 5e-6)])
+    assert estimates.run_s(16 * 8) == pytest.approx(8 * 5e-6)
+
+
+def test_what_is_smaller_than_all_that_was_seen_takes_as_long_as_the_smallest() -> None:
+    assert Estimates([(16, 5e-6), (1024, 7e-6)]).run_s(1) == 5e-6
+
+
+@given(sizes, times, st.floats(1e-6, 1e9))
+def test_one_run_that_met_somebody_else_on_the_cpu_changes_little(size: int, usual_s: float, once_s: float) -> None:
+    estimates = Estimates([(size, usual_s)])
+    estimates.learn(size, once_s)
+    assert estimates.run_s(size) <= usual_s * (1 + 0.1 * (OUTLIER - 1)) * 1.000001
+
+
+@given(sizes, times, times)
+def test_what_has_changed_for_good_is_learned(size: int, before_s: float, after_s: float) -> None:
+    estimates = Estimates([(size, before_s)])
+    for _ in range(400):
+        estimates.learn(size, after_s)
+    assert estimates.run_s(size) == pytest.approx(after_s, rel=0.01)
+
+
+@given(st.lists(st.tuples(sizes, times), min_size=1), sizes)
+def test_an_estimate_lies_within_what_was_seen_or_above_in_proportion(runs: list[tuple[int, float]], size: int) -> None:
+    estimates = Estimates(runs)
+    least = min(run_s for _, run_s in runs)
+    assert estimates.run_s(size) >= least * 0.999999
+
+
+def test_a_clock_that_saw_no_time_pass_leaves_something_to_learn_from() -> None:
+    estimates = Estimates([(1, 0.0)])
+    assert estimates.run_s(1) == RUN_S_MIN
+    estimates.learn(1, 1.0)
+    assert estimates.run_s(1) > RUN_S_MIN

@@ -1,0 +1,56 @@
+"""Programs in other languages: built once, from pinned versions, into the environment's own directory.
+
+Where a language or its packages are not to be had, a test that needs them is skipped and says why; in CI it fails.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+BUILT = Path(sys.prefix) / "wire"  # beside what else was installed for the tests
+BUILD_S = 300.0  # with a download of everything
+
+
+@cache
+def go(package: str) -> Path:
+    """An executable, from a package that go/go.mod names."""
+    target = BUILT / "go" / package.rpartition("/")[2]
+    _run("Go", ["go", "build", "-o", str(target), package], HERE / "go", {"GOFLAGS": "-mod=readonly"})
+    return target
+
+
+@cache
+def java() -> str:
+    """The class path of java/*.java."""
+    libraries, classes = BUILT / "java" / "lib", BUILT / "java" / "classes"
+    if not libraries.exists():
+        copy = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy-dependencies"
+        _run("Maven", ["mvn", "-q", "-B", copy, f"-DoutputDirectory={libraries}"], HERE / "java")
+    sources = [str(path) for path in sorted((HERE / "java").glob("*.java"))]
+    compile_ = ["javac", "-encoding", "UTF-8", "-cp", f"{libraries}/*", "-d", str(classes), *sources]
+    _run("Java", compile_, HERE / "java")
+    return f"{classes}:{libraries}/*"
+
+
+def _run(language: str, argv: Sequence[str], directory: Path, environment: dict[str, str] | None = None) -> None:
+    if shutil.which(argv[0]) is None:
+        missing(f"{language} is not installed: there is no `{argv[0]}`")
+    done = subprocess.run(
+        argv, cwd=directory, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=BUILD_S
+    )
+    if done.returncode:
+        missing(f"{' '.join(argv[:3])} failed:\n{done.stdout}{done.stderr}")
+
+
+def missing(what: str) -> None:
+    """Never returns."""
+    if os.environ.get("CI"):
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
