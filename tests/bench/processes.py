@@ -1,0 +1,123 @@
+"""The processes of one server: started together, counted together, ended together."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from tests.bench.machine import CpuGroup, cpu_group
+
+END_S = 10.0  # after SIGTERM; then they are killed
+_JOIN = 'echo $$ > "$0" && exec "$@"'
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Libraries that size their pools by the machine would spin beside the model on the one core that a server has."""
+
+
+class Processes:
+    """Made by `processes`; everything in it is gone when that is left."""
+
+    def __init__(self, directory: Path, core: int | None, group: CpuGroup | None) -> None:
+        self.directory = directory
+        """For settings, sockets and logs."""
+        self._core = core
+        self._group = group
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._logs: list[Path] = []
+
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Starts one on the server's core; its output goes to `<name>.log`."""
+        command = list(argv)
+        if self._core is not None:
+            command = ["taskset", "--cpu-list", str(self._core), *command]
+        if self._group is not None:
+            command = ["/bin/sh", "-c", _JOIN, str(self._group.procs), *command]
+        log = self.directory / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.directory,
+                env={**os.environ, **ONE_THREAD, **(env or {})},
+                start_new_session=True,
+            )
+        self._started.append(process)
+        self._logs.append(log)
+
+    @property
+    def cpu_flags(self) -> list[str]:
+        """How the driver is told to count their CPU time."""
+        if self._group is not None:
+            return ["--cpu-file", str(self._group.usage)]
+        return [flag for pid in self.pids() for flag in ("--cpu-pid", str(pid))]
+
+    def cpu_s(self) -> float:
+        """CPU time of all that run."""
+        if self._group is not None:
+            return self._group.used_s()
+        return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in self.pids())
+
+    def pids(self) -> list[int]:
+        if self._group is not None:
+            return self._group.pids()
+        return [process.pid for root in self._started for process in _with_descendants(root.pid)]
+
+    def memory_bytes(self) -> int:
+        """Resident memory of all of them, with what they share among themselves counted once.
+
+        Not PSS: that splits libraries with strangers too, so it falls when somebody else happens to run the same ones.
+        """
+        private, shared = 0, Counter[str]()
+        for pid in self.pids():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for mapped in psutil.Process(pid).memory_maps(grouped=True):
+                    private += mapped.private_clean + mapped.private_dirty
+                    here = mapped.shared_clean + mapped.shared_dirty
+                    shared[mapped.path] = max(shared[mapped.path], here)
+        return private + shared.total()
+
+    def died(self) -> str:
+        """The end of the log of one that has ended; empty while all run."""
+        for process, log in zip(self._started, self._logs, strict=True):
+            if process.poll() is not None:
+                return f"exit code {process.returncode}: ...{log.read_text(errors='replace')[-600:]}"
+        return ""
+
+    def end(self) -> None:
+        left = [process for root in self._started for process in _with_descendants(root.pid)]
+        for root in self._started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(root.pid, signal.SIGTERM)
+        psutil.wait_procs(left, END_S)
+        for pid in {*self.pids(), *(process.pid for process in left if process.is_running())}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for root in self._started:
+            root.wait()
+
+
+@contextlib.contextmanager
+def processes(name: str, directory: Path, core: int | None) -> Iterator[Processes]:
+    """Room for the processes of a server called `name`, which may use `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with cpu_group(name) as group:
+        room = Processes(directory, core, group)
+        try:
+            yield room
+        finally:
+            room.end()
+
+
+def _with_descendants(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
