@@ -63,7 +63,7 @@ def as_json(message: Message) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
         value = getattr(message, field.name)
-        if field.is_repeated:
+        if field.default_value == []:  # `is_repeated` is younger than the oldest protobuf that we support
             found[field.name] = [_json_value(field, each) for each in value]
         elif field.message_type is None or message.HasField(field.name):
             found[field.name] = _json_value(field, value)

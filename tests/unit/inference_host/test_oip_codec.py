@@ -69,7 +69,7 @@ def pieces(request: oip.ModelInferRequest) -> list[bytes]:
     """Its fields, each as it stands on the wire."""
     found: list[bytes] = []
     for described, value in request.ListFields():
-        one_by_one = described.is_repeated and described.name != "parameters"
+        one_by_one = described.default_value == [] and described.name != "parameters"
         for each in [[element] for element in value] if one_by_one else [value]:
             found.append(field(**{described.name: each}))
     return found
