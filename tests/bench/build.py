@@ -16,7 +16,7 @@ ROOT = HERE.parents[1]
 CACHE = ROOT / ".bench"
 """Binaries, environments and models, kept between runs."""
 PROTOS = ROOT / "protos"
-INFERENCE_PROTO = "waypost/api/inference/v1/inference.proto"
+INFERENCE = "waypost/api/inference/v1"
 FLAGS = ("-std=c++20", "-O2", "-Wall", "-Wextra")
 BUILD_S = 600.0
 
@@ -43,12 +43,13 @@ def cpp_server(cache: Path) -> Path:
         raise CannotBuild("gRPC for C++ is not installed: apt-get install libgrpc++-dev protobuf-compiler")
     generated = cache / "cpp"
     generated.mkdir(parents=True, exist_ok=True)
-    _run(["protoc", f"--proto_path={PROTOS}", f"--cpp_out={generated}", INFERENCE_PROTO])
-    messages = generated / INFERENCE_PROTO.replace(".proto", ".pb.cc")
+    protos = sorted((PROTOS / INFERENCE).glob("*.proto"))
+    _run(["protoc", f"--proto_path={PROTOS}", f"--cpp_out={generated}", *map(str, protos)])
+    messages = [str(generated / INFERENCE / f"{proto.stem}.pb.cc") for proto in protos]
     source, library = HERE / "peers/cpp/server.cc", _onnxruntime(generated)
-    flags = [str(source), str(messages), f"-I{generated}", str(library), f"-Wl,-rpath,{library.parent}"]
+    flags = [str(source), *messages, f"-I{generated}", str(library), f"-Wl,-rpath,{library.parent}"]
     flags += ["-lgrpc++", "-lgrpc", "-lgpr", "-lprotobuf", "-lpthread"]
-    return _built(cache, "cpp_server", [source, source.with_name("ort.h"), PROTOS / INFERENCE_PROTO], flags)
+    return _built(cache, "cpp_server", [source, source.with_name("ort.h"), *protos], flags)
 
 
 def _onnxruntime(directory: Path) -> Path:
