@@ -94,8 +94,7 @@ class StreamingCall(Call):
         while (found := self._inbox.next()) is None:
             self._acknowledge()
             if self._ended:
-                if self._inbox.held_bytes:
-                    raise Invalid("BAD_FRAMING", "the stream ended inside a message")
+                self._inbox.finish()
                 raise StopAsyncIteration
             self._more = asyncio.get_running_loop().create_future()
             await self._more

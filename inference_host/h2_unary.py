@@ -64,7 +64,8 @@ class UnaryCall(Call):
         self._found = found = found or self._found
         self.hold_request(messages.held_bytes + (len(found[1]) if found is not None else 0))
         if ended:
-            if found is None or messages.held_bytes:
+            messages.finish()
+            if found is None:
                 raise _not_one_message()
             self._messages = self._found = None
             self._expand(*found)

@@ -72,6 +72,17 @@ def test_a_length_beyond_the_limit_is_refused_before_the_message_comes() -> None
         messages_of([prefix(BYTES_MAX + 1)])
 
 
+@pytest.mark.parametrize("size", [1, LARGE_BYTES])
+@pytest.mark.parametrize("got", [b"", b"x"])
+def test_an_end_inside_a_message_is_refused(size: int, got: bytes) -> None:
+    """Also right behind the length of a large one, of which nothing is held yet."""
+    messages = Messages(BYTES_MAX)
+    messages.feed(prefix(size + 1) + got)
+    assert messages.next() is None
+    with pytest.raises(Invalid, match="ended inside a message"):
+        messages.finish()
+
+
 def test_an_unknown_flag_is_refused() -> None:
     with pytest.raises(Invalid):
         messages_of([b"\2\0\0\0\0"])
