@@ -1,7 +1,7 @@
 """The method table under grpc.aio: the other front end, on an address of its own, off unless asked for.
 
 For callers who want grpcio's own HTTP/2, and to hold our own (h2) against: both pass one conformance suite. A call
-costs ten times as much here, most of it in grpc.aio's hand-overs between threads.
+costs several times as much here, most of it in grpc.aio's hand-overs between threads.
 """
 
 import asyncio

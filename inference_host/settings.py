@@ -25,7 +25,7 @@ class HostSettings(Settings):
     Other machines are let in only with TLS, or where that is said not to matter."""
 
     grpcio_listen: str = ""
-    """Where grpcio's own server answers gRPC besides, ten times slower: host:port or unix:/path. Empty: nowhere."""
+    """Where grpcio's own server answers gRPC besides, several times slower: host:port or unix:/path. Empty: nowhere."""
 
     tls: Path | None = None
     """Directory with certificate.pem, key.pem and roots.pem: TLS is spoken at every host:port. The files are read at

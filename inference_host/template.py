@@ -82,7 +82,7 @@ class Template:
         return inputs
 
     def predict(self, prepared: Any) -> Any:
-        """The one part that every template must have: there is nothing to do in its place."""
+        """Abstract, the one part that every template must have: there is nothing to do in its place."""
         raise NotImplementedError
 
     def postprocess(self, predicted: Any) -> Any:

@@ -92,11 +92,11 @@ class Control(Outgoing):
         return min(due, self._drain_due(now))
 
     def shutdown(self, now: float) -> None:
-        """End gracefully: no new streams, and `closed` when those that are open are over. See `tick`."""
+        """Abstract, a role's. End gracefully: no new streams, `closed` when those that are open are over. See `tick`."""
         raise NotImplementedError
 
     def _began(self) -> int:
-        """A number that is 0 first and grows with each stream."""
+        """Abstract, a role's. A number that is 0 first and grows with each stream."""
         raise NotImplementedError
 
     def _drain_due(self, now: float) -> float:
@@ -265,7 +265,7 @@ class Control(Outgoing):
             self._events.append(Reset(stream, fault.code, by_peer=False, reason=fault.reason))
 
     def _is_idle(self, stream_id: int) -> bool:
-        """Section 5.1, "idle": it has not been opened yet, or never can be."""
+        """Abstract, a role's. Section 5.1, "idle": it has not been opened yet, or never can be."""
         raise NotImplementedError
 
     def _check_not_idle(self, name: str, stream_id: int) -> None:

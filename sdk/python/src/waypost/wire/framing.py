@@ -143,15 +143,17 @@ class Framing(Control):
         self._expected = None
 
     def _on_headers(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
+        """Abstract: `http2` gives it, as it does the three below."""
         raise NotImplementedError
 
     def _on_continuation(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
+        """Abstract."""
         raise NotImplementedError
 
     def _on_data(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
-        """`data` may end before the frame does."""
+        """Abstract. `data` may end before the frame does."""
         raise NotImplementedError
 
     def _continue_body(self, data: bytes, body: Body) -> int:
-        """More of a DATA frame that was cut."""
+        """Abstract. More of a DATA frame that was cut."""
         raise NotImplementedError

@@ -83,7 +83,10 @@ class Connection(Framing):
         return self._on_block(stream_id, assembly.join(), assembly.ended, data, end)
 
     def _on_block(self, stream_id: int, block: bytes, ended: bool, data: bytes, at: int) -> int:
-        """A whole header block. `data` from `at` on is what follows it. → offset behind what was used of that"""
+        """Abstract, a role's. A whole header block. `data` from `at` on is what follows it.
+
+        → offset behind what was used of that
+        """
         raise NotImplementedError
 
     def _on_data(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:

@@ -183,7 +183,7 @@ class Outgoing:
             self.lose()
 
     def _last_peer_stream(self) -> int:
-        """The highest stream of the peer's that was or may have been acted on (section 6.8)."""
+        """Abstract, a role's. The highest stream of the peer's that was or may have been acted on (section 6.8)."""
         raise NotImplementedError
 
     def _queue(self, stream: Stream, parts: Iterable[Chunk], end: bytes | None) -> None:
