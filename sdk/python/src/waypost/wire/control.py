@@ -92,7 +92,7 @@ class Control(Outgoing):
         return min(due, self._drain_due(now))
 
     def shutdown(self, now: float) -> None:
-        """Abstract, a role's. End gracefully: no new streams, `closed` when those that are open are over. See `tick`."""
+        """Abstract, a role's. End gracefully: no new streams, then `closed` when the open ones are over. See `tick`."""
         raise NotImplementedError
 
     def _began(self) -> int:
