@@ -6,7 +6,6 @@ Whatever else is rare and costs a bisection.
 
 from bisect import bisect_left, bisect_right, insort_right
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
 from math import inf
 from operator import attrgetter
@@ -15,26 +14,28 @@ from typing import Generic, NamedTuple, TypeVar
 NEVER = inf
 
 
-@dataclass(slots=True, eq=False)
 class Job:
-    """One call's work, as far as order and size go."""
+    """One call's work, as far as order and size go.
 
-    rows: int
-    size: int
-    """Elements that go in: what its run time goes by."""
-    bytes: int
-    group: Hashable
-    """Only jobs of equal groups go together; None: with no other."""
-    deadline: float
-    """NEVER where it has none."""
-    due: float = field(init=False, default=NEVER)
-    """What it is ordered by: no later than its deadline. Set by the queue."""
-    queued: float = field(init=False, default=0.0)
-    """When it was offered. Set by the queue."""
-    run_s: float = field(init=False, default=0.0)
-    """What a run of its own is expected to take. Set by the queue."""
-    waiting: bool = field(init=False, default=False)
+    rows and size (elements) go in, the latter is what its run time goes by. group: only jobs of equal groups go
+    together; None: with no other. deadline: NEVER where it has none.
+    """
+
+    due = NEVER
+    """What it is ordered by: no later than its deadline. Set by the queue, as are those below."""
+    queued = 0.0
+    """When it was offered."""
+    run_s = 0.0
+    """What a run of its own is expected to take."""
+    waiting = False
     """Whether it is in the backlog."""
+
+    def __init__(self, rows: int, size: int, bytes_: int, group: Hashable, deadline: float) -> None:
+        self.rows = rows
+        self.size = size
+        self.bytes = bytes_
+        self.group = group
+        self.deadline = deadline
 
 
 J = TypeVar("J", bound=Job)
@@ -81,8 +82,7 @@ class Backlog(Generic[J]):
         index = bisect_left(self.jobs, job.due, key=_due)
         while self.jobs[index] is not job:
             index += 1
-        del self.jobs[index]
-        self._gone(job)
+        self.remove_all([job], index + 1)
 
     def remove_all(self, jobs: Sequence[J], among: int) -> None:
         """Takes out `jobs`, which stand in their order among the first `among`."""
@@ -92,7 +92,13 @@ class Backlog(Generic[J]):
             taken = set(map(id, jobs))
             self.jobs[:among] = [job for job in self.jobs[:among] if id(job) not in taken]
         for job in jobs:
-            self._gone(job)
+            job.waiting = False
+            self.rows -= job.rows
+            self.size -= job.size
+            self.bytes -= job.bytes
+            self.run_s -= job.run_s
+        if not self.jobs:
+            self.run_s = 0.0  # sums of floats drift
 
     def late(self, now: float) -> Sequence[J]:
         """Those whose deadline has passed."""
@@ -110,10 +116,3 @@ class Backlog(Generic[J]):
     def earliest_deadline(self) -> float:
         """NEVER where there is none."""
         return min([job.deadline for job in self.jobs], default=NEVER)
-
-    def _gone(self, job: J) -> None:
-        job.waiting = False
-        self.rows -= job.rows
-        self.size -= job.size
-        self.bytes -= job.bytes
-        self.run_s = self.run_s - job.run_s if self.jobs else 0.0  # sums of floats drift

@@ -100,16 +100,18 @@ class Queue(Generic[J]):
 
     def offer(self, job: J, now: float) -> MeshError | None:
         """Takes `job` in, or says why not: DeadlineExceeded(TOO_LATE), Unavailable(QUEUE_FULL | OVERLOADED)."""
-        if job.deadline <= now:
+        deadline, backlog = job.deadline, self.backlog
+        if deadline <= now:
             return too_late("before the model was asked")
-        if self.backlog.jobs and (full := self._no_room(job)):
+        if backlog.jobs and (full := self._no_room(job)):
             return self._full(full, now)
-        job.run_s = self._estimates.run_s(job.size)
-        job.due = min(job.deadline, now + PATIENCE_S)
-        if job.deadline != NEVER and (estimate_s := self._too_long(job, now)):
-            return _overloaded(estimate_s, job.deadline - now)
+        job.run_s = run_s = self._estimates.run_s(job.size)
+        job.due = deadline if deadline < now + PATIENCE_S else now + PATIENCE_S
+        # Whoever could wait for all others, one by one, need not be looked at more closely.
+        if (self._running or backlog.run_s + run_s > deadline - now) and (estimate_s := self._too_long(job, now)):
+            return _overloaded(estimate_s, deadline - now)
         job.queued = now
-        self.backlog.add(job)
+        backlog.add(job)
         return None
 
     def _no_room(self, job: J) -> str:
@@ -136,6 +138,8 @@ class Queue(Generic[J]):
     def _too_long(self, job: J, now: float) -> float:
         """Seconds that `job` is expected to take where that is more than it has left; 0 where it can be in time."""
         left_s = job.deadline - now
+        if left_s == NEVER:
+            return 0.0
         if job.run_s > left_s:
             return 0.0 if self._is_trial(now) else job.run_s
         busy_s = self._busy_s(now)
@@ -177,8 +181,9 @@ class Queue(Generic[J]):
         if not waiting or (self._delay_s and now < self._closes_at()):
             return None
         if len(waiting) == 1 or self._rows_max == 1 or waiting[0].group is None:
-            return self._begin(waiting[:1], now)
-        return self._begin(self._companions(now), now)
+            first = waiting[0]
+            return self._begin([first], first.rows, first.size, now)
+        return self._begin(*self._companions(now), now)
 
     def finished(self, batch: Batch[J], run_s: float | None) -> None:
         """run_s: seconds that the run took; None where that says nothing about the next one."""
@@ -203,28 +208,31 @@ class Queue(Generic[J]):
         closes = self._closes_at() if self._delay_s and self.backlog.jobs else NEVER
         return min(deadline, closes) if closes > now else deadline
 
-    def _companions(self, now: float) -> list[J]:
-        """The most urgent job and those that go with it."""
+    def _companions(self, now: float) -> tuple[list[J], int, int]:
+        """The most urgent job and those that go with it, their rows and their size."""
         jobs: list[J] = []
         rows = size = bytes_ = 0
         urgent = NEVER
         waiting = self.backlog.jobs
         group = waiting[0].group
+        rows_max = self._rows_max
         for job in islice(waiting, LOOKAHEAD):
             if job.group != group:
                 continue
-            rows += job.rows
             bytes_ += job.bytes
-            if jobs and (rows > self._rows_max or bytes_ > BATCH_BYTES_MAX):
+            if jobs and (rows + job.rows > rows_max or bytes_ > BATCH_BYTES_MAX):
                 break  # nobody passes a more urgent one by being small
             jobs.append(job)
+            rows += job.rows
             size += job.size
             if job.deadline < urgent:
                 urgent = job.deadline
         room_s = min(urgent - now, self._run_s_max)
         while len(jobs) > 1 and self._estimates.run_s(size) > room_s:
-            size -= jobs.pop().size
-        return jobs
+            dropped = jobs.pop()
+            rows -= dropped.rows
+            size -= dropped.size
+        return jobs, rows, size
 
     def _closes_at(self) -> float:
         """Until when a batch is kept open for others to join."""
@@ -235,13 +243,9 @@ class Queue(Generic[J]):
         slack_s = SLACK * self._estimates.run_s(backlog.size)
         return min(oldest + self._delay_s, backlog.earliest_deadline() - slack_s)
 
-    def _begin(self, jobs: list[J], now: float) -> Batch[J]:
+    def _begin(self, jobs: list[J], rows: int, size: int, now: float) -> Batch[J]:
+        assert min([job.deadline for job in jobs]) > now, "expire() comes before take()"
         self.backlog.remove_all(jobs, LOOKAHEAD)
-        rows = size = 0
-        for job in jobs:
-            assert job.deadline > now, "expire() comes before take()"
-            rows += job.rows
-            size += job.size
         batch = Batch(jobs, rows, size, now + self._estimates.run_s(size))
         self._running.append(batch)
         return batch

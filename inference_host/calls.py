@@ -6,19 +6,33 @@ four of a call adds up to a third of what a small model takes. Nobody changes th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from inference_host.signature import Signature
-from inference_host.tensors import Tensor
+from inference_host.signature import Signature, TensorSpec
+from inference_host.tensors import Array, Tensor
 from mesh.metrics import Histogram
 from waypost.errors import Invalid, MeshError, Unsupported
 
 _UNSUPPORTED = ("classification", "shared_memory_region")
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+ID_CHARS_MAX = 256  # of a request: it is echoed
 TIMEOUT_US_MAX = 1 << 53  # 285 years; more cannot be added to a clock without losing it
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
 """Who answered, as metadata or headers of a reply."""
+
+
+class Form:
+    """What callers repeat with every call: all of a request but its id and its values.
+
+    Whoever reads requests keeps one for each that he has met, and hands it on with the calls that have it. The data
+    plane hangs its `plan` for them there, so that it looks once at what never changes.
+    """
+
+    __slots__ = ("plan",)
+
+    def __init__(self) -> None:
+        self.plan: Any = None
 
 
 @dataclass(slots=True)
@@ -33,38 +47,55 @@ class Call:
     """Empty: all."""
     deadline: float | None = None
     """The transport's, on the data plane's clock; None: none."""
-    parameters: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] | None = None
     """Of the request. `timeout` (µs, from its arrival) is a second deadline; those of sequences are refused, because no
     state is kept between calls; `priority` changes nothing: deadlines order the queue."""
     arrived: float | None = None
     """When its last byte was read, on the data plane's clock; None: when it is submitted."""
+    form: Form | None = field(default=None, compare=False)
+    """The same object for calls that differ in nothing but id, values, deadline and `arrived`; None: nobody knows."""
 
 
-class Timing(NamedTuple):
-    """Where a call's time went, in seconds. The first three do not add up to the last: reading the call is missing."""
+Timing: TypeAlias = tuple[float, float, float, float]
+"""Where a call's time went, in seconds:
 
-    queue_s: float
-    """Waiting for its turn."""
-    batch_s: float
-    """Being put together with others, handed to a thread, and taken apart again."""
-    compute_s: float
-    """In the model."""
-    total_s: float
-    """From its arrival to its answer."""
+    queue      waiting for its turn
+    batch      being put together with others, handed to a thread, and taken apart again
+    compute    in the model
+    total      from its arrival to its answer; more than the others together, which leave out that it is read
+"""
 
 
-@dataclass(slots=True)
-class Answer:
-    """What a model answered. model, version: ids of the real ones, whatever the caller called them."""
+@dataclass(slots=True, eq=False)
+class Origin:
+    """Who answers: the same object for all answers of a version, until the position's generation changes.
+
+    model, version: ids of the real ones, whatever the caller called them.
+    """
 
     model: str
     version: str
+    facts: Facts = ()
+    """The same as metadata or headers."""
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """What a model answered."""
+
+    origin: Origin
     id: str
-    outputs: tuple[Tensor, ...]
-    """Their arrays may be read until the answer has left, and belong to the host."""
+    specs: tuple[TensorSpec, ...]
+    """The outputs that were asked for: the same object for calls of one form."""
+    arrays: Sequence[Array]
+    """Theirs. They may be read until the answer has left, and belong to the host."""
     timing: Timing
-    facts: Facts
-    """The same object for all answers of a version, until the position's generation changes."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Specs and arrays in one."""
+        pairs = zip(self.specs, self.arrays, strict=True)
+        return tuple([Tensor(spec.name, spec.datatype, array) for spec, array in pairs])
 
 
 Done: TypeAlias = Callable[[Answer | MeshError], object]
@@ -154,24 +185,25 @@ class IndexEntry:
     reason: str
 
 
-def deadline_of(call: Call, arrived: float) -> float | None:
-    """When an answer is no longer wanted: the transport's word, or `timeout` among the call's parameters.
+def checked(call: Call, deadline: float, arrived: float) -> float:
+    """What no plan has seen: its id and parameters. Returns when an answer is no longer wanted.
 
-    Raises: Unsupported(UNSUPPORTED_PARAMETER), Invalid(BAD_PARAMETER).
+    deadline: the transport's word. Raises: Unsupported(UNSUPPORTED_PARAMETER), Invalid(BAD_ID | BAD_PARAMETER).
     """
+    if len(call.id) > ID_CHARS_MAX:
+        raise Invalid("BAD_ID", f"the request's id has {len(call.id)} characters, at most {ID_CHARS_MAX} are allowed")
     parameters = call.parameters
     if not parameters:
-        return call.deadline
+        return deadline
     for name in _SEQUENCE:
         if parameters.get(name):
             raise Unsupported("UNSUPPORTED_PARAMETER", f"{name}: models here keep nothing from one call to the next")
     timeout_us = parameters.get("timeout")
     if not timeout_us:  # 0 is what clients send for none
-        return call.deadline
+        return deadline
     if type(timeout_us) is not int or not 0 < timeout_us <= TIMEOUT_US_MAX:
         raise Invalid("BAD_PARAMETER", f"timeout is {timeout_us!r}, microseconds are expected: a whole number above 0")
-    until = arrived + timeout_us / 1e6
-    return until if call.deadline is None else min(until, call.deadline)
+    return min(arrived + timeout_us / 1e6, deadline)
 
 
 def refuse_unsupported(tensor: str, parameters: Mapping[str, object]) -> None:

@@ -16,24 +16,27 @@ serve now, the queue is full, or it could not have been in time.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from inference_host.backlog import NEVER
 from inference_host.batching import AT_ONCE, Batching
-from inference_host.calls import Answer, Call, Config, Done, Facts, IndexEntry, Metadata, Statistics
+from inference_host.calls import Answer, Call, Config, Done, Facts, IndexEntry, Metadata, Statistics, checked
 from inference_host.execution import Execution
 from inference_host.lifecycle import Lifecycle, worst
 from inference_host.loader import Warm
 from inference_host.manifest import Package
+from inference_host.memo import Memo
 from inference_host.meter import Counts, Meter
 from inference_host.methods import Withdraw
 from inference_host.repository import Packages, Repository, not_serving
-from inference_host.served import Lanes, Served
+from inference_host.served import Lanes, Plan, Served
 from mesh import clock as wall
-from waypost.errors import Denied, Invalid, MeshError
+from waypost.errors import Denied, Invalid, MeshError, NotFound
 
 SERVER_NAME = "waypost"
+PLANS_MAX = 1024  # callers have one for each shape that they send
 EXTENSIONS = (
     "binary_tensor_data",
     "model_configuration",
@@ -86,6 +89,7 @@ class DataPlane:
         self._repository = Repository(
             served, execution, self._meter, self._serve, serve_as=place.serve_as, packages=packages
         )
+        self._plans: Memo[Hashable, Plan] = Memo(PLANS_MAX)
         for each in served:
             if each.warm is not None:
                 self._open(each, each.warm)
@@ -96,17 +100,19 @@ class DataPlane:
         """`done` hears the Answer or a MeshError once, at once or later, in the event loop; and not once withdrawn."""
         now = self.clock()
         arrived = now if call.arrived is None else call.arrived
-        tally = self._meter.elsewhere
         try:
-            served = self._repository.find(call.model, call.version)
-            tally, lanes = served.tally, served.lanes
-            if lanes is None or not served.life.serves:
-                raise not_serving(served)
-            lane, ask = lanes.ask(call, done, arrived)
+            plan: Plan | None = call.form.plan if call.form is not None else None
+            if plan is None or plan.lane is None:
+                plan = self._plan(call)
+            deadline = call.deadline if call.deadline is not None else NEVER
+            if call.parameters or call.id:
+                deadline = checked(call, deadline, arrived)
         except MeshError as error:
-            tally.refused(error, now - arrived)
+            self._refuse(call, error, now - arrived)
             done(error)
             return _nothing
+        lane, ask = plan.lane, plan.ask(call, deadline, done, arrived)
+        assert lane is not None
         lane.submit(ask, now)
         return partial(lane.withdraw, ask)
 
@@ -136,6 +142,28 @@ class DataPlane:
     def waiting(self) -> int:
         """Those of them that do not run yet."""
         return sum(lane.waiting for served in self.served if served.lanes for lane in served.lanes.all)
+
+    def _plan(self, call: Call) -> Plan:
+        """Raises: NotFound, Unavailable, Invalid."""
+        shapes = tuple([(tensor.name, tensor.datatype, tensor.array.shape) for tensor in call.inputs])
+        key = (call.model, call.version, tuple(call.outputs), shapes)
+        plan = self._plans.get(key)
+        if plan is None or plan.lane is None:
+            served = self._repository.find(call.model, call.version)
+            if served.lanes is None or not served.life.serves:
+                raise not_serving(served)
+            plan = self._plans.remember(key, served.lanes.plan(call))
+        if call.form is not None:
+            call.form.plan = plan
+        return plan
+
+    def _refuse(self, call: Call, error: MeshError, took_s: float) -> None:
+        """Counts it where it was going."""
+        try:
+            tally = self._repository.find(call.model, call.version).tally
+        except NotFound:
+            tally = self._meter.elsewhere
+        tally.refused(error, took_s)
 
     # -- models
 

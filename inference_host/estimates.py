@@ -28,9 +28,8 @@ class Estimates:
         What has not been seen takes as long as the next smaller that has, times how much larger it is; below the
         smallest, as long as that.
         """
-        octave = size.bit_length()
-        known = self._run_s.get(octave)
-        return self._inferred_s(octave) if known is None else known
+        known = self._run_s.get(size.bit_length())
+        return self._inferred_s(size.bit_length()) if known is None else known
 
     def learn(self, size: int, took_s: float) -> None:
         """A run of `size` elements took `took_s` seconds."""

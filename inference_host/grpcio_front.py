@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from inference_host.auth import Gate
-from inference_host.methods import Caller, Method, Streaming, Trailers, Unary, generator
+from inference_host.methods import SERVER_TIMING, Caller, Method, Streaming, Trailers, Unary, generator
 from mesh import serve
 from waypost.errors import MeshError
 
@@ -59,9 +59,10 @@ class _Reply:
     def __init__(self) -> None:
         self.future: asyncio.Future[tuple[bytes, Trailers]] = asyncio.get_running_loop().create_future()
 
-    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = ()) -> None:
+    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = (), timing: str = "") -> None:
         if not self.future.done():
-            self.future.set_result((b"".join(message), trailers))
+            told = [(SERVER_TIMING, timing)] if timing else []
+            self.future.set_result((b"".join(message), (*trailers, *told)))
 
     def fail(self, error: MeshError) -> None:
         if not self.future.done():

@@ -2,7 +2,7 @@
 
 A client's calls repeat their header block byte for byte, and the wire machine then gives the same `Head` again: what it
 asks for is read once and kept in the head's `note`. Answers are made of blocks that are encoded once: the head is a
-constant, and of the trailers only what differs from call to call is encoded anew.
+constant, and of the trailers only the timing is encoded anew with every call.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import quote
 
-from inference_host.memo import Memo
-from inference_host.methods import Caller, Method, Reply, Streaming, Trailers, Unary, Withdraw
+from inference_host.methods import SERVER_TIMING, Caller, Method, Reply, Streaming, Trailers, Unary, Withdraw
 from waypost.errors import Invalid, MeshError, Unsupported
 from waypost.rpc.status import DETAILS_KEY, to_status
 from waypost.wire import Block, Head, grpc
@@ -21,10 +20,6 @@ from waypost.wire.metadata import decode_metadata, encode_binary, parse_timeout,
 Begin: TypeAlias = Callable[[bytes | memoryview, Caller, Reply], Withdraw | None]
 
 STATUS_MESSAGE_CHARS_MAX = 200  # percent-encoding may make twelve bytes of one; the details say it in full
-TRAILERS_MAX = 1024  # pairs whose encoding is kept: a handful per model version
-VARYING = frozenset({"server-timing"})
-"""Trailers that differ with every call."""
-
 NOT_GRPC = b"gRPC is spoken over HTTP/2 here: POST, content-type application/grpc. The rest is HTTP/1.1.\n"
 """For a person with curl."""
 _TEXT = ((b"content-type", b"text/plain"), (b"content-length", b"%d" % len(NOT_GRPC)))
@@ -39,6 +34,8 @@ HEADS = {
 }
 """An answer's, by how its messages are compressed."""
 _OK = grpc.OK.data
+_TIMING = encode([(SERVER_TIMING.encode(), b"")])[:-1]
+"""A literal field (RFC 7541, section 6.2.2) up to the length of its value."""
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -105,25 +102,21 @@ class Reader:
 
 
 class Tails:
-    """Trailers of answers that went well, as blocks."""
+    """Trailers of answers that went well, as encoded blocks."""
 
     def __init__(self) -> None:
-        self._known: Memo[tuple[str, str], bytes] = Memo(TRAILERS_MAX)
-        self._starts = {name: encode([(name.encode(), b"")])[:-1] for name in VARYING}
-        """Literal fields (RFC 7541, section 6.2.2) up to the length of their values."""
+        self._trailers: Trailers = ()
+        self._block = _OK
+        """What those were last time, and their encoding: they are the same object with nearly every call."""
 
-    def block(self, trailers: Trailers) -> Block:
-        if not trailers:
-            return grpc.OK
-        known = self._known
-        return Block.of(_OK + b"".join([known.get(pair) or self._encode(pair) for pair in trailers]))
-
-    def _encode(self, pair: tuple[str, str]) -> bytes:
-        name, value = pair[0], _text(pair[1])
-        start = self._starts.get(name)
-        if start is None:
-            return self._known.remember(pair, encode([(name.encode(), value)]))
-        return start + encode_integer(len(value), 0x7F, 0) + value
+    def block(self, trailers: Trailers, timing: str = "") -> bytes:
+        if trailers is not self._trailers:
+            self._trailers = trailers
+            self._block = _OK + encode([(name.encode(), _text(value)) for name, value in trailers])
+        if not timing:
+            return self._block
+        value = timing.encode()
+        return b"".join((self._block, _TIMING, encode_integer(len(value), 0x7F, 0), value))
 
 
 def failure(error: MeshError, *, head_sent: bool = False) -> Block:

@@ -113,23 +113,21 @@ class UnaryCall(Call):
 
     # -- its answer: methods.Reply
 
-    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = ()) -> None:
+    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = (), timing: str = "") -> None:
         if self._over:
             return
         self._withdraw = None
-        size = 0
-        for part in message:
-            size += len(part)
+        size = len(message[0]) if len(message) == 1 else sum(map(len, message))
         if size >= LARGE_BYTES and (refusal := self._refuse_answer(size)) is not None:
             self.fail(refusal)
             return
         self._over = True
+        connection = self._connection
+        tail = connection.service.tails.block(trailers, timing)
         if size >= LARGE_BYTES or self.ask.coding:
-            self._send_at_leisure(message, size, trailers)
+            self._send_at_leisure(message, size, tail)
         else:
             self._queued = size
-            connection = self._connection
-            tail = connection.service.tails.block(trailers)
             connection.machine.reply(self.stream, _HEAD, (prefix(size), *message), tail)
             connection.over(self)
         if self.ask.told:
@@ -142,27 +140,26 @@ class UnaryCall(Call):
             return Exhausted("OUT_OF_MEMORY", "the memory for answers on their way is taken", "take those first")
         return None
 
-    def _send_at_leisure(self, message: Sequence[bytes | memoryview], size: int, trailers: Trailers) -> None:
+    def _send_at_leisure(self, message: Sequence[bytes | memoryview], size: int, tail: bytes) -> None:
         """A large answer waits for its turn, a compressed one is compressed first, where that is worth it."""
         connection = self._connection
         if not self.ask.coding or size < COMPRESS_BYTES_MIN:
-            connection.later(self, size, lambda: self._reply(message, size, trailers, compressed=False))
+            connection.later(self, size, lambda: self._reply(message, size, tail, compressed=False))
         elif size <= COMPRESS_INLINE_BYTES_MAX:
-            self._send_packed([encodings.compressed(message, self.ask.coding)], trailers)
+            self._send_packed([encodings.compressed(message, self.ask.coding)], tail)
         else:
-            connection.service.tasks.create_task(self._compress_aside(message, trailers), name="deflate")
+            connection.service.tasks.create_task(self._compress_aside(message, tail), name="deflate")
 
-    async def _compress_aside(self, message: Sequence[bytes | memoryview], trailers: Trailers) -> None:
-        self._send_packed([await asyncio.to_thread(encodings.compressed, message, self.ask.coding)], trailers)
+    async def _compress_aside(self, message: Sequence[bytes | memoryview], tail: bytes) -> None:
+        self._send_packed([await asyncio.to_thread(encodings.compressed, message, self.ask.coding)], tail)
 
-    def _send_packed(self, packed: Sequence[bytes], trailers: Trailers) -> None:
+    def _send_packed(self, packed: Sequence[bytes], tail: bytes) -> None:
         size = sum(map(len, packed))
-        self._connection.later(self, size, lambda: self._reply(packed, size, trailers, compressed=True))
+        self._connection.later(self, size, lambda: self._reply(packed, size, tail, compressed=True))
 
-    def _reply(self, parts: Sequence[bytes | memoryview], size: int, trailers: Trailers, *, compressed: bool) -> None:
+    def _reply(self, parts: Sequence[bytes | memoryview], size: int, tail: bytes, *, compressed: bool) -> None:
         connection = self._connection
         self._queued = size
-        tail = connection.service.tails.block(trailers)
         head = HEADS[self.ask.coding if compressed else ""]
         connection.machine.reply(self.stream, head, (prefix(size, compressed=compressed), *parts), tail)
         connection.over(self)

@@ -19,12 +19,11 @@ import structlog
 
 from inference_host.backlog import NEVER
 from inference_host.batching import Queue, too_late
-from inference_host.calls import Answer, Facts, Timing
+from inference_host.calls import Answer, Origin
 from inference_host.execution import Runner, Source
 from inference_host.meter import Tally
 from inference_host.model import Loaded
 from inference_host.runs import Ask, Run
-from inference_host.tensors import Tensor
 from waypost.errors import Internal, MeshError
 
 log = structlog.get_logger()
@@ -43,8 +42,8 @@ class Lane:
         settled: Callable[[], None],
     ) -> None:
         """clock: what deadlines are read on. runner: makes the one that runs what this lane has."""
-        self.facts: Facts = ()
-        """What answers carry from now on."""
+        self.origin = Origin(loaded.package.model, loaded.package.version)
+        """Who answers, from now on."""
         self.calls = 0
         """Calls that wait or run, and whose callers wait for them."""
         self._loaded = loaded
@@ -142,22 +141,21 @@ class Lane:
     def _tell(self, run: Run, told: float) -> None:
         compute_s = run.ended - run.prepared
         batch_s = told - run.taken - compute_s
-        package, facts = self._loaded.package, self.facts
+        origin, taken = self.origin, run.taken
         took_s: list[float] = []
         rows = late = 0
-        for ask, answer in zip(run.asks, run.answers, strict=True):
+        for ask, given in zip(run.asks, run.answers, strict=True):
             if ask.told:
                 continue
-            if isinstance(answer, MeshError):
-                self._fail(ask, answer, told)
+            if isinstance(given, MeshError):
+                self._fail(ask, given, told)
                 continue
             total_s = told - ask.arrived
             took_s.append(total_s)
             rows += ask.rows
             late += told >= ask.deadline
-            outputs = tuple([Tensor(spec.name, spec.datatype, answer[spec.name]) for spec in ask.wanted])
-            timing = Timing(run.taken - ask.queued, batch_s, compute_s, total_s)
-            self._end(ask, Answer(package.model, package.version, ask.id, outputs, timing, facts))
+            timing = (taken - ask.queued, batch_s, compute_s, total_s)
+            self._end(ask, Answer(origin, ask.id, ask.wanted, given, timing))
         if took_s:
             self._tally.answered(took_s, rows, late=late, now=told)
 

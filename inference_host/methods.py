@@ -22,6 +22,8 @@ from waypost.errors import Internal, Invalid, MeshError
 log = structlog.get_logger()
 
 Trailers: TypeAlias = Sequence[tuple[str, str]]
+SERVER_TIMING = "server-timing"
+
 Withdraw: TypeAlias = Callable[[], object]
 """Says that nobody waits for the answer any more. Harmless after it was given."""
 
@@ -43,8 +45,9 @@ class Caller:
 class Reply(Protocol):
     """The one answer to a unary call."""
 
-    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = ()) -> None:
-        """The response message in parts, and trailing metadata."""
+    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = (), timing: str = "") -> None:
+        """The response message in parts, and trailing metadata: `trailers` are mostly the same object with every call,
+        `timing` is the value of SERVER_TIMING, which never is."""
 
     def fail(self, error: MeshError) -> None: ...
 

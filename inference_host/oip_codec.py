@@ -26,10 +26,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from inference_host import oip_messages
-from inference_host.calls import Answer, Call
+from inference_host.calls import Answer, Call, Form, Origin
 from inference_host.memo import Memo
 from inference_host.methods import parse
-from inference_host.tensors import VIEW_BYTES_MIN, Array, Buffer, Tensor, dtype_of, element_count, from_raw, to_raw
+from inference_host.signature import TensorSpec
+from inference_host.tensors import VIEW_BYTES_MIN, Array, Buffer, Tensor, dtype_of, element_count, from_raw, memory
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.errors import MeshError
 
@@ -43,6 +44,8 @@ _NAME, _VERSION, _ID, _INPUT, _OUTPUT, _RAW = (number << 3 | 2 for number in (1,
 _RESPONSE_ID, _RESPONSE_RAW = (bytes([number << 3 | 2]) for number in (3, 6))
 _MORE = 0x80
 """Set in each byte of a length but its last."""
+_SHORT_IDS = [_RESPONSE_ID + bytes([size]) for size in range(_MORE)]
+"""What stands before a response's id, by its length."""
 
 
 class _OtherForm(Exception):
@@ -65,16 +68,22 @@ class _Header(NamedTuple):
     version: str
     inputs: tuple[_Input, ...]
     outputs: tuple[str, ...]
+    form: Form
 
 
 class _Layout(NamedTuple):
-    """A response without id and raw contents: what stands before the id, and before each of the raw contents."""
+    """A response without id and raw contents: what stands before the id, and before each of the raw contents.
 
+    Of outputs of such shapes from this origin, by these specs: they are compared as objects, which no other call has.
+    """
+
+    origin: Origin
+    specs: tuple[TensorSpec, ...]
     names: bytes
     before: tuple[bytes, ...]
 
 
-_Shapes: TypeAlias = tuple[object, ...]
+_Key: TypeAlias = tuple[object, ...]
 
 
 class Codec:
@@ -82,7 +91,7 @@ class Codec:
 
     def __init__(self) -> None:
         self._headers: Memo[bytes, _Header] = Memo(HEADERS_MAX)
-        self._layouts: Memo[_Shapes, _Layout] = Memo(LAYOUTS_MAX)
+        self._layouts: Memo[_Key, _Layout] = Memo(LAYOUTS_MAX)
 
     def decode(self, body: Buffer) -> Call:
         """Large tensors are views on `body` where they stand aligned. Raises: Invalid, Unsupported."""
@@ -94,12 +103,12 @@ class Codec:
     def encode(self, answer: Answer) -> Sequence[Buffer]:
         """The message in parts. Large tensors are views on the answer's arrays."""
         layout = self._layout(answer)
-        if len(layout.before) != len(answer.outputs):
+        if len(layout.before) != len(answer.arrays):
             return [oip_messages.encode(answer)]
         message: list[Buffer] = []
         parts: list[Buffer] = [layout.names, _response_id(answer.id)]
-        for before, tensor in zip(layout.before, answer.outputs, strict=True):
-            raw = to_raw(tensor)
+        for before, array in zip(layout.before, answer.arrays, strict=True):
+            raw = memory(array)
             parts += (before, raw)
             if len(raw) >= VIEW_BYTES_MIN:
                 message += (b"".join(parts[:-1]), raw)
@@ -111,8 +120,13 @@ class Codec:
     def _decode_canonical(self, body: Buffer) -> Call:
         """Raises: IndexError where the body ends too early, and what `decode` catches besides."""
         head = body if type(body) is bytes else bytes(body[:HEADER_BYTES_MAX])
-        names = _after(_VERSION, head, _after(_NAME, head, 0))
-        tensors = at = _after(_ID, head, names)
+        at = 2 + head[1] if head[0] == _NAME else 0
+        if head[at] == _VERSION:
+            at += 2 + head[at + 1]
+        names = at
+        if head[at] == _ID:
+            at += 2 + head[at + 1]
+        tensors = at
         while head[at] == _INPUT:
             at += 2 + head[at + 1]
         while head[at] == _OUTPUT:
@@ -125,7 +139,8 @@ class Codec:
             inputs.append(_tensor(expected, body, start, at))
         if at != len(body):
             raise _OtherForm
-        return Call(header.model, header.version, inputs, _id(head, names, tensors), header.outputs)
+        model, version, _, outputs, form = header
+        return Call(model, version, inputs, _id(head, names, tensors), outputs, form=form)
 
     def _learn(self, key: bytes) -> _Header:
         """What protobuf reads in a header. Raises: _OtherForm, IndexError, MeshError."""
@@ -140,14 +155,15 @@ class Codec:
                 raise _OtherForm
         inputs = tuple(map(_input, message.inputs))
         outputs = tuple(output.name for output in message.outputs)
-        return self._headers.remember(key, _Header(message.model_name, message.model_version, inputs, outputs))
+        return self._headers.remember(key, _Header(message.model_name, message.model_version, inputs, outputs, Form()))
 
     def _layout(self, answer: Answer) -> _Layout:
-        shapes: list[object] = [answer.model, answer.version]
-        for tensor in answer.outputs:
-            shapes += (tensor.name, tensor.datatype, tensor.array.shape)
-        key = tuple(shapes)
-        return self._layouts.get(key) or self._layouts.remember(key, _new_layout(answer))
+        specs, arrays = answer.specs, answer.arrays
+        key = (id(specs), arrays[0].shape) if len(arrays) == 1 else (id(specs), *[array.shape for array in arrays])
+        layout = self._layouts.get(key)
+        if layout is None or layout.specs is not specs or layout.origin is not answer.origin:
+            return self._layouts.remember(key, _new_layout(answer))
+        return layout
 
 
 def length_bytes(length: int) -> bytes:
@@ -160,11 +176,6 @@ def length_bytes(length: int) -> bytes:
         length >>= 7
     written.append(length)
     return bytes(written)
-
-
-def _after(field: int, head: bytes, at: int) -> int:
-    """Where the next field begins, if `field` stands at `at`; else `at`."""
-    return at + 2 + head[at + 1] if head[at] == field else at
 
 
 def _has_short_fields(key: bytes) -> bool:
@@ -219,11 +230,9 @@ def _tensor(expected: _Input, body: Buffer, start: int, end: int) -> Tensor:
         return from_raw(name, datatype, shape, memoryview(body)[start:end])
     if end - start != size_bytes:
         raise _OtherForm
-    array: Array
-    if size_bytes < VIEW_BYTES_MIN:  # a slice of `bytes` is a copy, and aligned; a view on them would mostly not be
-        array = np.ndarray(shape, dtype, body[start:end])
-    else:
-        array = np.ndarray(shape, dtype, body, start)
+    if size_bytes < VIEW_BYTES_MIN:  # a copy is aligned; a view would mostly not be
+        return Tensor(name, datatype, np.ndarray(shape, dtype, bytes(body[start:end])))
+    array: Array = np.ndarray(shape, dtype, body, start)
     return Tensor(name, datatype, array if array.flags.aligned else array.copy())
 
 
@@ -237,17 +246,19 @@ def _input(message: oip.InferInputTensor) -> _Input:
 
 
 def _new_layout(answer: Answer) -> _Layout:
-    names = oip.ModelInferResponse(model_name=answer.model, model_version=answer.version).SerializeToString()
-    if any(tensor.datatype == "BYTES" for tensor in answer.outputs):  # their length does not follow from their shape
-        return _Layout(names, ())
+    origin, specs = answer.origin, answer.specs
+    names = oip.ModelInferResponse(model_name=origin.model, model_version=origin.version).SerializeToString()
+    if any(spec.datatype == "BYTES" for spec in specs):  # their length does not follow from their shape
+        return _Layout(origin, specs, names, ())
     outputs = oip.ModelInferResponse(outputs=oip_messages.output_specs(answer.outputs)).SerializeToString()
-    before = [_RESPONSE_RAW + length_bytes(tensor.array.nbytes) for tensor in answer.outputs]
+    before = [_RESPONSE_RAW + length_bytes(array.nbytes) for array in answer.arrays]
     before[:1] = [outputs + first for first in before[:1]]
-    return _Layout(names, tuple(before))
+    return _Layout(origin, specs, names, tuple(before))
 
 
 def _response_id(text: str) -> bytes:
     if not text:
         return b""
     encoded = text.encode()
-    return _RESPONSE_ID + length_bytes(len(encoded)) + encoded
+    size = len(encoded)
+    return (_SHORT_IDS[size] if size < _MORE else _RESPONSE_ID + length_bytes(size)) + encoded

@@ -93,7 +93,8 @@ def encode(answer: Answer, request: Request) -> tuple[list[Buffer], int | None]:
         else:
             entry["data"] = _json_values(tensor)
         outputs.append(entry)
-    message: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version, "outputs": outputs}
+    origin = answer.origin
+    message: dict[str, Any] = {"model_name": origin.model, "model_version": origin.version, "outputs": outputs}
     if answer.id:
         message["id"] = answer.id
     head = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -60,14 +60,14 @@ def decode(body: Buffer) -> Call:
         inputs=_inputs(request),
         id=request.id,
         outputs=tuple(output.name for output in request.outputs),
-        parameters=_plain(request.parameters),
+        parameters=_plain(request.parameters) or None,
     )
 
 
 def encode(answer: Answer) -> bytes:
     response = oip.ModelInferResponse(
-        model_name=answer.model,
-        model_version=answer.version,
+        model_name=answer.origin.model,
+        model_version=answer.origin.version,
         id=answer.id,
         outputs=output_specs(answer.outputs),
         raw_output_contents=[bytes(to_raw(tensor)) for tensor in answer.outputs],

@@ -135,7 +135,7 @@ class _Stream:
             turn.answer.set_result(error)
             return turn
         call.arrived, call.deadline = arrived, self._caller.deadline
-        turn.id, turn.wants_last = call.id, call.parameters.get(WANTS_LAST) is True
+        turn.id, turn.wants_last = call.id, (call.parameters or {}).get(WANTS_LAST) is True
         withdraw = self._plane.submit(call, partial(_tell, turn))
         turn.answer.add_done_callback(lambda answer: answer.cancelled() and withdraw())
         return turn

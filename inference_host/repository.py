@@ -123,7 +123,7 @@ class Repository:
         """Lets no calls in any more, for good."""
         self._draining = True
         for served in self.served:
-            served.life = served.life.draining()
+            served.drain()
 
     def _warming(self, served: Served) -> None:
         served.life = served.life.warming()

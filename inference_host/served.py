@@ -8,10 +8,11 @@ one lane learns about run times the other knows too.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from weakref import WeakSet
 
 from inference_host.backlog import NEVER
 from inference_host.batching import Batching, Queue
-from inference_host.calls import Call, Done, Facts, deadline_of
+from inference_host.calls import Call, Done, Facts, Origin
 from inference_host.estimates import Estimates
 from inference_host.execution import INLINE_MAX_S, TASKS_MAX, Execution, InTasks, OnLoop, OnThreads
 from inference_host.lane import Lane
@@ -21,12 +22,9 @@ from inference_host.manifest import Package
 from inference_host.meter import Tally
 from inference_host.probe import elements, has_rows
 from inference_host.runs import Ask
-from inference_host.signature import Signature, checked_inputs, checked_outputs
+from inference_host.signature import Signature, TensorSpec, checked_inputs, checked_outputs
 from inference_host.template import Arrays
 from inference_host.tensors import Array
-from waypost.errors import Invalid
-
-ID_CHARS_MAX = 256  # of a request: it is echoed
 
 
 @dataclass(slots=True, eq=False)
@@ -46,14 +44,42 @@ class Served:
     def tell(self, facts: Facts) -> None:
         """What its answers carry from now on."""
         self.facts = facts
+        origin = Origin(self.package.model, self.package.version, facts)
         for lane in self.lanes.all if self.lanes else ():
-            lane.facts = facts
+            lane.origin = origin
+
+    def drain(self) -> None:
+        """Lets no calls in any more."""
+        self.life = self.life.draining()
+        if self.lanes is not None:
+            self.lanes.close()
 
     def unload(self) -> Sequence[Lane]:
-        """Lets no calls in any more. Returns where those are that came in before."""
-        lanes = self.lanes.all if self.lanes else ()
+        """The same, and forgets the model. Returns where the calls are that came in before."""
+        lanes: Sequence[Lane] = ()
+        if self.lanes is not None:
+            self.lanes.close()
+            lanes = self.lanes.all
         self.life, self.warm, self.lanes = self.life.unloaded(), None, None
         return lanes
+
+
+class Plan:
+    """What calls of one form come to: checked and measured once."""
+
+    def __init__(self, lane: Lane, inputs: Arrays, wanted: tuple[TensorSpec, ...], grouping: "Grouping") -> None:
+        self.lane: Lane | None = lane
+        """None when its model lets no calls in any more: plans are kept by those who call, and must not keep it."""
+        self.wanted = wanted
+        self.rows, self.size, self.bytes, self.group = grouping.of(inputs)
+
+    def ask(self, call: Call, deadline: float, done: Done, arrived: float) -> Ask:
+        """A call on its way."""
+        inputs: Arrays = {}
+        for tensor in call.inputs:
+            inputs[tensor.name] = tensor.array
+        bytes_ = self.bytes if self.bytes >= 0 else sum(map(_bytes, inputs.values()))
+        return Ask(self.rows, self.size, bytes_, self.group, deadline, call.id, inputs, self.wanted, done, arrived)
 
 
 class Lanes:
@@ -96,25 +122,27 @@ class Lanes:
                 on_loop = partial(OnLoop, loop=execution.loop)
                 self._small = lane(queue(1, INLINE_MAX_S), runner=on_loop)
         self._grouping = Grouping(warm.loaded.signature)
+        self._plans: WeakSet[Plan] = WeakSet()
 
     @property
     def all(self) -> tuple[Lane, ...]:
         return (self._large,) if self._small is None else (self._small, self._large)
 
-    def ask(self, call: Call, done: Done, arrived: float) -> tuple[Lane, Ask]:
-        """The call, checked, and the lane that it goes to. Raises: Invalid, Unsupported."""
-        if len(call.id) > ID_CHARS_MAX:
-            raise Invalid(
-                "BAD_ID", f"the request's id has {len(call.id)} characters, at most {ID_CHARS_MAX} are allowed"
-            )
+    def plan(self, call: Call) -> Plan:
+        """For it and all others of its form. Raises: Invalid."""
         warm = self.warm
         inputs = checked_inputs(warm.loaded.signature, call.inputs)
         wanted = checked_outputs(warm.loaded.signature, call.outputs)
-        deadline = deadline_of(call, arrived)
-        rows, size, bytes_, group = self._grouping.of(inputs)
-        lane = self._small if self._small is not None and size <= warm.inline_elements_max else self._large
-        deadline = NEVER if deadline is None else deadline
-        return lane, Ask(rows, size, bytes_, group, deadline, call.id, inputs, wanted, done, arrived)
+        is_small = self._small is not None and elements(inputs) <= warm.inline_elements_max
+        lane = self._small if self._small is not None and is_small else self._large
+        plan = Plan(lane, inputs, wanted, self._grouping)
+        self._plans.add(plan)
+        return plan
+
+    def close(self) -> None:
+        """No plan leads here any more."""
+        for plan in self._plans:
+            plan.lane = None
 
 
 class Grouping:
@@ -126,24 +154,23 @@ class Grouping:
         self._has_text = any(spec.datatype == "BYTES" for spec in signature.inputs)
 
     def of(self, inputs: Arrays) -> tuple[int, int, int, Hashable]:
-        """Rows, elements, bytes and the group; the group is None for a call that goes with no other."""
-        size = bytes_ = 0
-        for array in inputs.values():
-            size += array.size
-            bytes_ += array.nbytes
-        if self._has_text:
-            bytes_ += sum(_text_bytes(array) for array in inputs.values())
+        """Rows, elements, bytes and the group.
+
+        bytes: -1 where they do not follow from the shapes. group: None for calls that go with no others.
+        """
+        size = elements(inputs)
+        bytes_ = -1 if self._has_text else sum(map(_bytes, inputs.values()))
         if not self._has_rows:
             return 1, size, bytes_, None
-        rows: int = array.shape[0]
-        if not rows or (len(inputs) > 1 and any(array.shape[0] != rows for array in inputs.values())):
+        rows, *others = [array.shape[0] for array in inputs.values()]
+        if not rows or any(other != rows for other in others):
             return rows, size, bytes_, None
         return rows, size, bytes_, () if self._one_tail else tuple([array.shape[1:] for array in inputs.values()])
 
 
-def _text_bytes(array: Array) -> int:
-    """What numpy does not count: it sees the pointers only."""
-    return sum(map(len, array.flat)) if array.dtype == object else 0
+def _bytes(array: Array) -> int:
+    """numpy does not count texts: it sees the pointers only."""
+    return array.nbytes + (sum(map(len, array.flat)) if array.dtype == object else 0)
 
 
 def _batch_rows_max(warm: Warm, batching: Batching) -> int:

@@ -92,9 +92,13 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: Buffer) -> Te
 
 def to_raw(tensor: Tensor) -> Buffer:
     """The raw bytes of a tensor whose array has the dtype of its datatype; where it is large, a view on its memory."""
-    array = tensor.array
     if tensor.datatype == "BYTES":
-        return b"".join(part for value in array.ravel() for part in (_LENGTH.pack(len(value)), value))
+        return b"".join(part for value in tensor.array.ravel() for part in (_LENGTH.pack(len(value)), value))
+    return memory(tensor.array)
+
+
+def memory(array: Array) -> Buffer:
+    """The bytes of an array of numbers; where it is large, a view on its memory."""
     if array.nbytes < VIEW_BYTES_MIN or not array.flags.c_contiguous:
         return array.tobytes()
     return array.data.cast("B").toreadonly()

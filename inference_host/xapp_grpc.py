@@ -45,7 +45,7 @@ class Face:
 
 def _encode(answer: Answer) -> list[bytes]:
     """Raises: Invalid(NO_JSON_FORM)."""
-    facts = dict(answer.facts)
+    facts = dict(answer.origin.facts)
     response = xapp.InferResponse(
         id=answer.id,
         outputs=map(_output, answer.outputs),

@@ -31,14 +31,15 @@ class Histogram:
 
     def add_all(self, durations_s: Iterable[float]) -> None:
         """Counts several durations. Nothing is called for each: an inference host does this for every answer."""
-        counts, log2, last = self.counts, math.log2, BUCKETS - 1
+        counts, log2, last, sum_us = self.counts, math.log2, BUCKETS - 1, 0
         for duration_s in durations_s:
             us = duration_s * 1e6
             bucket = int(PER_OCTAVE * log2(us)) if us > 1 else 0
             if bucket > last:
                 bucket = last
             counts[bucket] = counts.get(bucket, 0) + 1
-            self.sum_us += round(us)
+            sum_us += round(us)
+        self.sum_us += sum_us
 
     def merge(self, other: "Histogram") -> None:
         """Afterwards as if all of the other's durations had been added here."""

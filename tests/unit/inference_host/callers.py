@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from inference_host import oip_grpc
 from inference_host.dataplane import DataPlane, Place
 from inference_host.execution import Execution
-from inference_host.methods import Caller, Method, Streaming, Trailers, Unary, Withdraw
+from inference_host.methods import SERVER_TIMING, Caller, Method, Streaming, Trailers, Unary, Withdraw
 from inference_host.served import Served
 from tests.unit.inference_host import planes
 from waypost.errors import MeshError
@@ -26,9 +26,10 @@ class Told:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     withdraw: Withdraw | None = None
 
-    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = ()) -> None:
+    def send(self, message: Sequence[bytes | memoryview], trailers: Trailers = (), timing: str = "") -> None:
         assert not self.heard.is_set(), "a reply is told once"
-        self.message, self.trailers = b"".join(message), trailers
+        self.message = b"".join(message)
+        self.trailers = [*trailers, (SERVER_TIMING, timing)] if timing else trailers
         self.heard.set()
 
     def fail(self, error: MeshError) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inference_host.batching import AT_ONCE, Batching
-from inference_host.calls import Answer, Call
+from inference_host.calls import Answer, Call, Origin
 from inference_host.dataplane import DataPlane, Place
 from inference_host.execution import Execution
 from inference_host.lifecycle import Lifecycle
@@ -131,12 +131,13 @@ def served(
     rows_max: int = 1,
     run_s: float = 0.0,
     name: str = "forecast",
+    signature: Signature = SIGNATURE,
 ) -> Served:
     """rows_max: above 1 as if calls had been found to go together. run_s: as if measured."""
     package = Package(Path("/nowhere"), name, "7", FULL_NAME, "sha256:ff", None, "template:Fake")
     steps = predict.steps() if isinstance(predict, Waiting) else Steps(unchanged, predict, unchanged)
     together = Together(True, rows_max, [(2, run_s)]) if rows_max > 1 else Together()
-    warm = Warm(Loaded(package, SIGNATURE, steps), run_s, [{"x": x().array}], 100 if inline else 0, together)
+    warm = Warm(Loaded(package, signature, steps), run_s, [{"x": x().array}], 100 if inline else 0, together)
     return Served(package, life, warm if life != Lifecycle() else None)
 
 
@@ -160,7 +161,12 @@ def call(
     deadline: float | None = None,
     parameters: dict[str, object] | None = None,
 ) -> Call:
-    return Call(model, version, [x(value, rows)], "id-1", deadline=deadline, parameters=parameters or {})
+    return Call(model, version, [x(value, rows)], "id-1", deadline=deadline, parameters=parameters)
+
+
+def answer(*outputs: Tensor, model: str = "m", version: str = "1", id_: str = "id-1") -> Answer:
+    specs = tuple(TensorSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in outputs)
+    return Answer(Origin(model, version), id_, specs, [tensor.array for tensor in outputs], (0, 0, 0, 0))
 
 
 def x(value: float = 1.0, rows: int = 1) -> Tensor:

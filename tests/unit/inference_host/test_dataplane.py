@@ -45,7 +45,7 @@ def refusal(asked: Call, model: Served | None = None) -> MeshError:
 def test_a_model_answers_to_both_its_names(model: str, version: str, inline: bool) -> None:
     async def scenario(plane: DataPlane, clock: Clock) -> None:
         answer = await plane.infer(call(model, version, value=3.0))
-        assert (answer.model, answer.version, answer.id) == ("forecast", "7", "id-1")
+        assert (answer.origin.model, answer.origin.version, answer.id) == ("forecast", "7", "id-1")
         assert answer.outputs[0].array.tolist() == [[6.0, 6.0]]
 
     run(scenario, served(inline=inline))
@@ -66,11 +66,11 @@ def test_who_answered_is_told_under_either_name() -> None:
 def test_who_answered_is_one_object_until_the_generation_changes() -> None:
     async def scenario(plane: DataPlane, clock: Clock) -> None:
         first, second = await plane.infer(call()), await plane.infer(call())
-        assert first.facts is second.facts is plane.facts("tower-7", "")
+        assert first.origin.facts is second.origin.facts is plane.facts("tower-7", "")
         plane.place = replace(plane.place, generation=4)
         third = await plane.infer(call())
-        assert ("waypost-position-generation", "4") in third.facts
-        assert third.facts is plane.facts("forecast", "")
+        assert ("waypost-position-generation", "4") in third.origin.facts
+        assert third.origin.facts is plane.facts("forecast", "")
 
     run(scenario)
 

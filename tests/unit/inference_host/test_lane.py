@@ -16,10 +16,11 @@ from inference_host.dataplane import DataPlane
 from inference_host.execution import Execution
 from inference_host.runs import Ask, Run, apart, together
 from inference_host.served import Served
+from inference_host.signature import TensorSpec
 from inference_host.template import Arrays
 from tests.unit.inference_host import planes
 from tests.unit.inference_host.planes import Clock, Gate, Heard, Recorded, Waiting, call, double, run_virtual, served
-from waypost.errors import DeadlineExceeded, Internal, Invalid, Unavailable
+from waypost.errors import DeadlineExceeded, Internal, Invalid, MeshError, Unavailable
 
 Scenario = Callable[[DataPlane, Heard], Awaitable[None]]
 
@@ -153,15 +154,15 @@ def test_split_answers_are_those_that_each_call_would_have_had_alone(rows: list[
         return {"y": inputs["x"].sum(axis=1), "z": inputs["i"][:, None] * inputs["x"]}
 
     answers = apart(model(together(asks)), asks, sum(rows))
-    for ask, answer in zip(asks, answers, strict=True):
+    for ask, given_ in zip(asks, answers, strict=True):
         alone = model(ask.inputs)
-        assert answer.keys() == alone.keys()
-        assert all(np.array_equal(answer[name], alone[name]) for name in alone)
+        assert all(np.array_equal(array, alone[name]) for name, array in zip("zy", given_, strict=True))
 
 
 def _ask(inputs: Arrays) -> Ask:
     rows = len(inputs["x"])
-    return Ask(rows, rows, rows, (), NEVER, "", inputs, (), lambda outcome: None, 0.0)
+    wanted = tuple(TensorSpec(name, "FP32", ()) for name in ("zy" if "i" in inputs else "y"))
+    return Ask(rows, rows, rows, (), NEVER, "", inputs, wanted, lambda outcome: None, 0.0)
 
 
 # -- failures
@@ -202,7 +203,7 @@ def test_who_went_away_is_not_run_again_when_its_batch_has_failed() -> None:
     run.perform()
     assert model.rows == [1, 1]
     assert not run.clean
-    assert [isinstance(answer, dict) for answer in run.answers] == [True, False, True]
+    assert [isinstance(answer, MeshError) for answer in run.answers] == [False, True, False]
 
 
 def test_outputs_that_cannot_be_taken_apart_are_asked_for_one_by_one() -> None:
@@ -469,7 +470,7 @@ def test_an_answer_tells_where_its_time_went() -> None:
             (answer,) = heard.outcomes["a"]
             assert isinstance(answer, Answer)
             assert answer.timing == (0.5, 0.0, 0.25, 1.75)
-            assert answer.facts == plane.facts("forecast", "")
+            assert answer.origin.facts == plane.facts("forecast", "")
 
     asyncio.run(main())
 

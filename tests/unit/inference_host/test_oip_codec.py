@@ -10,9 +10,10 @@ from hypothesis.extra import numpy as hnp
 
 from inference_host import oip_messages
 from inference_host.assembly import Assembly
-from inference_host.calls import Answer, Call, Timing
+from inference_host.calls import Answer, Call
 from inference_host.oip_codec import Codec
 from inference_host.tensors import DTYPES, VIEW_BYTES_MIN, Buffer, Tensor
+from tests.unit.inference_host.planes import answer
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.errors import MeshError
 
@@ -201,7 +202,7 @@ def outcome(decode: Callable[[Buffer], Call], body: Buffer) -> object:
         for t in call.inputs
     ]
     assert all(t.array.flags.aligned for t in call.inputs)
-    return call.model, call.version, call.id, tuple(call.outputs), dict(call.parameters), tensors
+    return call.model, call.version, call.id, tuple(call.outputs), call.parameters, tensors
 
 
 def aligned(body: bytes) -> memoryview:
@@ -286,7 +287,7 @@ def answers(draw: st.DrawFn) -> Answer:
                 name, datatype, draw(st.sampled_from([array, array.T, array[..., ::2]]) if shape else st.just(array))
             )
         )
-    return Answer("m", draw(NAMES), draw(NAMES), tuple(tensors), Timing(0, 0, 0, 0), ())
+    return answer(*tensors, version=draw(NAMES), id_=draw(NAMES))
 
 
 @given(answers())
@@ -299,7 +300,7 @@ def test_an_answer_written_by_hand_is_what_protobuf_writes(answer: Answer) -> No
 
 def test_large_outputs_are_not_copied_and_small_ones_come_in_one_piece() -> None:
     small, large = np.ones(4, np.float32), np.ones((2, VIEW_BYTES_MIN), np.float32)
-    tensors = tuple(Tensor(name, "FP32", array) for name, array in [("a", small), ("b", large), ("c", small)])
-    parts = Codec().encode(Answer("m", "1", "7", tensors, Timing(0, 0, 0, 0), ()))
+    tensors = [Tensor(name, "FP32", array) for name, array in [("a", small), ("b", large), ("c", small)]]
+    parts = Codec().encode(answer(*tensors))
     assert len(parts) == 3
     assert np.shares_memory(np.frombuffer(parts[1], np.float32), large)

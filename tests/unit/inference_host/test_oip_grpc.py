@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
-from inference_host.calls import Answer, Call, Done, Timing
+from inference_host.calls import Call, Done
 from inference_host.methods import Caller
 from inference_host.oip_grpc import SERVICE, Face
 from inference_host.tensors import Tensor
+from tests.unit.inference_host import planes
 from tests.unit.inference_host.callers import Told, ask, begin, over_grpc
 from tests.unit.inference_host.planes import BY_HAND, FULL_NAME, PLACE, READY, Waiting, served
 from waypost.api.inference.v1 import inference_pb2 as oip
@@ -78,7 +79,7 @@ class Nonsense:
         return 0.0
 
     def submit(self, call: Call, done: Done) -> None:
-        done(Answer("m", "1", "", (Tensor("y", "BYTES", np.array([1], object)),), Timing(0, 0, 0, 0), ()))
+        done(planes.answer(Tensor("y", "BYTES", np.array([1], object))))
 
 
 def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_and_told() -> None:

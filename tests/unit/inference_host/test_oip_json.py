@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inference_host.calls import Answer, Timing
+from inference_host.calls import Answer
 from inference_host.oip_json import BINARY_ONLY, Request, decode, decode_raw, encode
 from inference_host.signature import Signature, TensorSpec
 from inference_host.tensors import DTYPES, Tensor
+from tests.unit.inference_host import planes
 from waypost.errors import Invalid, MeshError, Unsupported
 
 NUMERIC = sorted(set(DTYPES) - {"BYTES", "BF16"})
@@ -34,7 +35,7 @@ def answers(draw: st.DrawFn) -> tuple[Answer, Request]:
 
 
 def answer(*tensors: Tensor) -> Answer:
-    return Answer("m", "1", "id-1", tensors, Timing(0, 0, 0, 0), ())
+    return planes.answer(*tensors)
 
 
 @given(answers())

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_host.calls import Answer, Call, Timing
+from inference_host.calls import Call
 from inference_host.oip_messages import CONTENTS, decode, encode
 from inference_host.tensors import DTYPES, Tensor, to_raw
+from tests.unit.inference_host.planes import answer
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.errors import Invalid, Unsupported
 
@@ -89,8 +90,8 @@ def test_what_would_change_the_answer_is_not_ignored() -> None:
 
 
 def test_answers_always_carry_raw_contents() -> None:
-    answer = Answer("m", "1", "7", (Tensor("y", "FP32", np.ones((1, 2), np.float32)),), Timing(0, 0, 0, 0), ())
-    message = oip.ModelInferResponse.FromString(encode(answer))
+    given = answer(Tensor("y", "FP32", np.ones((1, 2), np.float32)), id_="7")
+    message = oip.ModelInferResponse.FromString(encode(given))
     assert (message.model_name, message.model_version, message.id) == ("m", "1", "7")
     assert list(message.raw_output_contents) == [np.ones(2, np.float32).tobytes()]
     assert list(message.outputs[0].shape) == [1, 2]

@@ -5,10 +5,13 @@ import asyncio
 import numpy as np
 import pytest
 
+from inference_host.backlog import NEVER
+from inference_host.calls import Call
 from inference_host.execution import Execution
 from inference_host.served import Grouping
 from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays
+from inference_host.tensors import Tensor
 from tests.unit.inference_host import planes
 from tests.unit.inference_host.planes import call, served
 
@@ -63,8 +66,19 @@ def test_a_model_without_inputs_has_no_rows() -> None:
 def test_text_is_counted_with_its_bytes() -> None:
     text = np.array([b"x" * 1000, b""], dtype=object)
     _, size, nbytes, _ = of({"x": text}, TensorSpec("x", "BYTES", (-1,)))
-    assert size == 2
-    assert nbytes == 1000 + text.nbytes
+    assert (size, nbytes) == (2, -1)
+    text_call = Call("m", "", [Tensor("x", "BYTES", text)])
+    signature = Signature((TensorSpec("x", "BYTES", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
+
+    async def main() -> None:
+        async with Execution(1) as execution:
+            plane = planes.plane(served(signature=signature), execution, asyncio.get_running_loop().time)
+            lanes = plane.served[0].lanes
+            assert lanes is not None
+            ask = lanes.plan(text_call).ask(text_call, NEVER, lambda outcome: None, 0.0)
+            assert ask.bytes == 1000 + text.nbytes
+
+    asyncio.run(main())
 
 
 def test_small_calls_run_on_the_loop_and_large_ones_on_threads() -> None:
@@ -76,7 +90,7 @@ def test_small_calls_run_on_the_loop_and_large_ones_on_threads() -> None:
             assert lanes is not None
             small, large = lanes.all
             for rows, lane in ((50, small), (51, large)):  # 100 elements may
-                assert lanes.ask(call(rows=rows), lambda outcome: None, 0.0)[0] is lane
+                assert lanes.plan(call(rows=rows)).lane is lane
             assert (await plane.infer(call(rows=51))).outputs[0].shape == (51, 2)
 
     asyncio.run(main())

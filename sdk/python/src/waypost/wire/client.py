@@ -146,7 +146,7 @@ class ClientConnection(Connection):
 
     def _answer(self, stream: Stream, head: Head, data: bytes, at: int) -> int:
         """The whole answer, if DATA and trailers seen before follow at once; else its head."""
-        body_end = self._whole_data(stream, 0, head.length, data, at)
+        body_end = self._whole_data(stream, head.length, data, at)
         tail, end = self._whole_tail(stream.id, data, body_end) if body_end else (None, 0)
         if tail is None:
             self._events.append(Headers(stream, head, False))
@@ -156,6 +156,29 @@ class ClientConnection(Connection):
         stream.unread = len(body)
         self._events.append(Response(stream, head, body, tail))
         self._end_remote(stream)
+        return end
+
+    def _whole_data(self, stream: Stream, length: int, data: bytes, at: int) -> int:
+        """Look ahead: does a DATA frame without flags come next, as a whole and allowed? → its end, or 0
+
+        length: what content-length says, or −1. Whatever is unusual is left to the usual way.
+        """
+        if len(data) - at < HEADER_BYTES:
+            return 0
+        high, low, kind, flags, stream_id = split_header(data, at)
+        size = high << 8 | low
+        end = at + HEADER_BYTES + size
+        if (
+            flags
+            or kind != DATA
+            or stream_id != stream.id
+            or end > len(data)
+            or not 0 < size <= FRAME_BYTES_MIN
+            or size > self._window
+            or size > stream.receive_window
+            or length not in (-1, size)
+        ):
+            return 0
         return end
 
     def _whole_tail(self, stream_id: int, data: bytes, at: int) -> tuple[Head | None, int]:

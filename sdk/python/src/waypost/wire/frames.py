@@ -98,32 +98,29 @@ def check_dependency(stream_id: int, priority: bytes) -> None:
 
 
 _BLOCK_OPENS = bytes((HEADERS, END_HEADERS))
-_BLOCK_ENDS = bytes((HEADERS, END_HEADERS | END_STREAM))
 
 
 class Block:
     """A header list, encoded for any connection and any stream.
 
-    opening, ending: its frame's header up to the stream id, without and with END_STREAM. Raises ValueError above
-    16 KiB, which is what fits into a frame that every peer takes.
+    opening: its frame's header up to the stream id. Raises ValueError above 16 KiB, which is what fits into a frame
+    that every peer takes.
     """
 
-    __slots__ = ("data", "ending", "opening")
+    __slots__ = ("data", "opening")
 
     def __init__(self, pairs: Pairs) -> None:
-        self._set(encode(pairs))
+        self.data = encode(pairs)
+        if len(self.data) > FRAME_BYTES_MIN:
+            raise ValueError(f"a header block of {len(self.data)} bytes does not fit into a frame of {FRAME_BYTES_MIN}")
+        self.opening = len(self.data).to_bytes(3, "big") + _BLOCK_OPENS
 
-    @classmethod
-    def of(cls, data: bytes) -> "Block":
-        """Of fields that `hpack.encode` has encoded, in any number of pieces: none refers to another."""
-        block = cls.__new__(cls)
-        block._set(data)
-        return block
 
-    def _set(self, data: bytes) -> None:
-        if len(data) > FRAME_BYTES_MIN:
-            raise ValueError(f"a header block of {len(data)} bytes does not fit into one frame of {FRAME_BYTES_MIN}")
-        size = len(data).to_bytes(3, "big")
-        self.data = data
-        self.opening = size + _BLOCK_OPENS
-        self.ending = size + _BLOCK_ENDS
+Fields = Pairs | Block | bytes
+"""A header list to be sent: as it is, as a constant, or put together from pieces that `hpack.encode` has encoded."""
+
+
+def encoded(fields: Fields) -> bytes:
+    if isinstance(fields, bytes):
+        return fields
+    return fields.data if isinstance(fields, Block) else encode(fields)

@@ -29,14 +29,10 @@ from waypost.wire.faults import ErrorCode, Fault, Malformed, StreamFault
 from waypost.wire.fields import Field
 from waypost.wire.frames import (
     CONTINUATION,
-    DATA,
     END_HEADERS,
     END_STREAM,
-    FRAME_BYTES_MIN,
-    HEADER_BYTES,
     PADDED,
     padding,
-    split_header,
     unwrap,
 )
 from waypost.wire.framing import Framing
@@ -110,29 +106,6 @@ class Connection(Framing):
         if stream is not None:
             self._deliver(stream, piece, ended and len(piece) == content)
         return min(end, len(data))
-
-    def _whole_data(self, stream: Stream, flags: int, length: int, data: bytes, at: int) -> int:
-        """Look ahead: does a DATA frame with just these flags come next, as a whole and allowed? → its end, or 0
-
-        length: what content-length says, or −1. Whatever is unusual is left to the usual way.
-        """
-        if len(data) - at < HEADER_BYTES:
-            return 0
-        high, low, kind, its_flags, stream_id = split_header(data, at)
-        size = high << 8 | low
-        end = at + HEADER_BYTES + size
-        if (
-            its_flags != flags
-            or kind != DATA
-            or stream_id != stream.id
-            or end > len(data)
-            or not 0 < size <= FRAME_BYTES_MIN
-            or size > self._window
-            or size > stream.receive_window
-            or length not in (-1, size)
-        ):
-            return 0
-        return end
 
     def _on_trailers(self, stream: Stream, block: bytes, ended: bool) -> None:
         """Section 8.1: a second header block ends the peer's side."""

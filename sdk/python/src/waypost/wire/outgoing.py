@@ -9,18 +9,17 @@ from collections.abc import Iterable
 
 from waypost.wire import settings
 from waypost.wire.faults import ErrorCode, Fault
-from waypost.wire.fields import Pairs
 from waypost.wire.frames import (
     PING,
     SETTINGS,
     WINDOW_DEFAULT,
-    Block,
+    Fields,
+    encoded,
     frame,
     goaway,
     rst_stream,
     window_update,
 )
-from waypost.wire.hpack import encode
 from waypost.wire.limits import Limits
 from waypost.wire.outbox import Outbox
 from waypost.wire.streams import Chunk, Stream
@@ -116,10 +115,10 @@ class Outgoing:
                 self._end_local(stream)
         return out.take()
 
-    def send_headers(self, stream: Stream, pairs: Pairs | Block, *, end: bool = False) -> None:
+    def send_headers(self, stream: Stream, fields: Fields, *, end: bool = False) -> None:
         """The head of an answer, or with `end` a whole answer without a body. Names in lower case."""
         if stream.local_open:
-            self._out.headers(stream.id, pairs.data if isinstance(pairs, Block) else encode(pairs), end)
+            self._out.headers(stream.id, encoded(fields), end)
             if end:
                 self._end_local(stream)
 
@@ -127,9 +126,9 @@ class Outgoing:
         """Some of the body, any size: it is queued, cut into frames and sent as windows open. See `Stream.unsent`."""
         self._queue(stream, parts, b"" if end else None)
 
-    def send_trailers(self, stream: Stream, pairs: Pairs | Block) -> None:
+    def send_trailers(self, stream: Stream, fields: Fields) -> None:
         """The end of the body, behind all of its data."""
-        self._queue(stream, (), pairs.data if isinstance(pairs, Block) else encode(pairs))
+        self._queue(stream, (), encoded(fields))
 
     def reset(self, stream: Stream, code: int = ErrorCode.CANCEL) -> None:
         """End it now, both ways. What it had queued is dropped, what the peer still sends is ignored."""
@@ -138,23 +137,10 @@ class Outgoing:
 
     def acknowledge(self, stream: Stream, size: int) -> None:
         """`size` bytes of the stream's data have been read: the peer may send as many more."""
-        early = min(size, stream.set_aside)
-        size = min(size - early, stream.unread)  # a stream that is over has nothing unread: it was given back then
-        stream.set_aside -= early
+        size = min(size, stream.unread)  # a stream that is over has nothing unread: it was given back then
         stream.unread -= size
         if stream.remote_open:
-            self._refill(stream, early + size)
-        self._give_back(size)
-
-    def set_aside(self, stream: Stream, size: int) -> None:
-        """`size` bytes of the stream's data lie with the owner for a while, on its account.
-
-        The connection's window opens again for the neighbours, the stream's own when the bytes are acknowledged. So
-        what bounds a peer's unread data is then no longer `Limits.connection_window_bytes`, but the owner.
-        """
-        size = min(size, stream.unread)
-        stream.unread -= size
-        stream.set_aside += size
+            self._refill(stream, size)
         self._give_back(size)
 
     def ping(self, payload: bytes) -> None:

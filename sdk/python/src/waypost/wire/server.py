@@ -1,12 +1,12 @@
 """The server's role: streams are opened by the peer, a header block is a request or its trailers.
 
-The warm path is `_on_block` and `reply`. A call whose HEADERS and DATA came whole is one `Request`: one look for the
+The warm path is `_begin` and `reply`. A call whose HEADERS and DATA came whole is one `Request`: one look for the
 block, one `Stream`, one slice. Its answer, if the windows are wide enough, is one bytes object made of two constant
 blocks and the message.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf
 
 from waypost.wire import heads
@@ -15,19 +15,24 @@ from waypost.wire.events import Headers, Request
 from waypost.wire.faults import ErrorCode, Fault, StreamFault
 from waypost.wire.frames import (
     DATA,
+    END_HEADERS,
     END_STREAM,
     FRAME_BYTES_MIN,
     HEADER_BYTES,
+    HEADERS,
     PREFACE,
     STREAM_ID_MAX,
     WINDOW_MAX,
     WINDOW_UPDATE,
     WINDOW_UPDATE_BYTES,
     Block,
+    Fields,
+    encoded,
     frame,
     goaway,
     pack_header,
     pack_id,
+    split_header,
     split_window_update,
 )
 from waypost.wire.heads import Head
@@ -58,27 +63,30 @@ class ServerConnection(Connection):
         self._preface = PREFACE
         self._greet(b"", is_client=False)
 
-    def reply(self, stream: Stream, head: Block, parts: Iterable[Chunk], trailers: Block) -> None:
+    def reply(self, stream: Stream, head: Block, parts: Sequence[Chunk], trailers: Fields) -> None:
         """A whole answer. parts: the body; no copy of it is made if it is large or must wait."""
-        parts = tuple(parts)
         size = sum(map(len, parts))
+        tail = encoded(trailers)
+        tail_size = len(tail)
         out = self._out
         if (
             size > out.window
             or size > stream.send_window
             or size > FRAME_BYTES_MIN
+            or tail_size > FRAME_BYTES_MIN
             or out.ready
             or out.encoder.update_due
             or not stream.local_open
         ):
             self.send_headers(stream, head)
             self.send_data(stream, parts)
-            self.send_trailers(stream, trailers)
+            self.send_trailers(stream, tail)
             return
         out.window -= size
-        stream_id = pack_id(stream.id)
-        data = pack_header(size >> 8, size & 0xFF, DATA, 0, stream.id)
-        out.put(b"".join((head.opening, stream_id, head.data, data, *parts, trailers.ending, stream_id, trailers.data)))
+        stream_id = stream.id
+        data = pack_header(size >> 8, size & 0xFF, DATA, 0, stream_id)
+        end = pack_header(tail_size >> 8, tail_size & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream_id)
+        out.put(b"".join((head.opening, pack_id(stream_id), head.data, data, *parts, end, tail)))
         self._end_local(stream)
 
     def shutdown(self, now: float) -> None:
@@ -113,10 +121,20 @@ class ServerConnection(Connection):
 
     def _end_local(self, stream: Stream) -> None:
         """An answer before the request's end: no more of that is needed (section 8.1)."""
-        super()._end_local(stream)
+        stream.local_open = False
+        self._completed += 1
         if stream.remote_open:
-            self._completed += 1
             self._abort(stream, ErrorCode.NO_ERROR)
+        else:
+            self._forget(stream)
+
+    def _on_headers(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
+        if flags == END_HEADERS and stream_id == self._highest + 2 and len(self._streams) < self._streams_max:
+            head = self._blocks.heads.get(data[start:end])
+            if head is not None:  # a call like one before
+                self._highest = stream_id
+                return self._begin(stream_id, head, data, end)
+        return super()._on_headers(flags, stream_id, data, start, end)
 
     def _on_block(self, stream_id: int, block: bytes, ended: bool, data: bytes, at: int) -> int:
         if stream_id <= self._highest or not stream_id & 1:
@@ -125,53 +143,73 @@ class ServerConnection(Connection):
         if stream_id != self._highest + 2:
             self._skipped.append((self._highest, stream_id))
         self._highest = stream_id
-        head = self._blocks.heads.get(block) or self._judged(stream_id, self._blocks.head, block)
+        head = self._judged(stream_id, self._blocks.head, block)
         if len(self._streams) >= self._streams_max:
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM, "TOO_MANY_STREAMS")
-        stream = Stream(stream_id, self._peer_window, self._stream_window)
+        if not ended:
+            return self._begin(stream_id, head, data, at)
+        stream = self._open(stream_id, head)
+        if head.length > 0:
+            raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "CONTENT_LENGTH_WRONG")
+        self._events.append(Headers(stream, head, True))
+        self._end_remote(stream)
+        return at
+
+    def _open(self, stream_id: int, head: Head) -> Stream:
+        stream = self._streams[stream_id] = Stream(stream_id, self._peer_window, self._stream_window)
         stream.informed = True
         stream.body_left = head.length
-        self._streams[stream_id] = stream
-        if ended:
-            self._begin_ended(stream, head)
-            return at
-        return self._begin(stream, head, data, at)
+        return stream
 
-    def _begin(self, stream: Stream, head: Head, data: bytes, at: int) -> int:
-        increment = self._early_update(stream, data, at) if data.startswith(_WINDOW_UPDATE, at) else 0
-        body_at = at + WINDOW_UPDATE_BYTES if increment else at
-        end = self._whole_data(stream, END_STREAM, head.length, data, body_at)
-        if not end:
-            self._events.append(Headers(stream, head, False))
-            return at
+    def _begin(self, stream_id: int, head: Head, data: bytes, at: int) -> int:
+        """A call whose DATA follows at once, as a whole and allowed, is one event; whatever is unusual takes several.
+
+        C-core's calls have a WINDOW_UPDATE in between.
+        """
+        increment = self._early_update(stream_id, data, at) if data.startswith(_WINDOW_UPDATE, at) else 0
+        start = at + HEADER_BYTES + WINDOW_UPDATE_BYTES if increment else at + HEADER_BYTES
+        if start > len(data):
+            return self._begin_slowly(stream_id, head, at)
+        high, low, kind, flags, its_stream = split_header(data, start - HEADER_BYTES)
+        size = high << 8 | low
+        end = start + size
+        if (
+            kind != DATA
+            or flags != END_STREAM
+            or its_stream != stream_id
+            or end > len(data)
+            or not 0 < size <= FRAME_BYTES_MIN
+            or size > self._window
+            or size > self._stream_window
+            or head.length not in (-1, size)
+        ):
+            return self._begin_slowly(stream_id, head, at)
+        stream = self._streams[stream_id] = Stream(stream_id, self._peer_window, self._stream_window)
         if increment:
             self._count_update(increment)
             stream.send_window += increment
-        body = data[body_at + HEADER_BYTES : end]
-        self._window -= len(body)
-        stream.unread = len(body)
+        self._window -= size
+        stream.unread = size
         stream.remote_open = False
-        self._events.append(Request(stream, head, body))
+        self._events.append(Request(stream, head, data[start:end]))
         return end
 
-    def _early_update(self, stream: Stream, data: bytes, at: int) -> int:
+    def _begin_slowly(self, stream_id: int, head: Head, at: int) -> int:
+        self._events.append(Headers(self._open(stream_id, head), head, False))
+        return at
+
+    def _early_update(self, stream_id: int, data: bytes, at: int) -> int:
         """Look ahead: does an allowed WINDOW_UPDATE for this stream come next? → its increment, or 0"""
         if len(data) - at < WINDOW_UPDATE_BYTES:
             return 0
-        *_, stream_id, increment = split_window_update(data, at)
+        *_, its_stream, increment = split_window_update(data, at)
         if (
-            stream_id != stream.id
-            or increment > WINDOW_MAX - stream.send_window
+            its_stream != stream_id
+            or increment > WINDOW_MAX - self._peer_window
             or (increment < self.limits.small_window_update_bytes and self._meters.small_window_updates.tokens < 1)
         ):
             return 0
         return increment
-
-    def _begin_ended(self, stream: Stream, head: Head) -> None:
-        if head.length > 0:
-            raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "CONTENT_LENGTH_WRONG")
-        self._events.append(Headers(stream, head, True))
-        self._end_remote(stream)
 
     def _on_later_block(self, stream_id: int, block: bytes, ended: bool) -> None:
         """Trailers, or a block where none may be."""

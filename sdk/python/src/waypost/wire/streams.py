@@ -19,54 +19,38 @@ Chunk = bytes | memoryview
 
 
 class Stream:
-    """id: odd, as only clients open streams here."""
+    """id: odd, as only clients open streams here.
 
-    __slots__ = (
-        "bodiless",
-        "body_left",
-        "consumed",
-        "id",
-        "informed",
-        "local_open",
-        "owner",
-        "queue",
-        "queued_end",
-        "receive_window",
-        "remote_open",
-        "send_window",
-        "set_aside",
-        "unread",
-        "unsent",
-    )
+    Most streams never need what has a default here: not setting it saves a tenth of what a call costs.
+    """
+
+    owner: Any = None
+    """Whatever the owner hangs here."""
+    remote_open = True
+    local_open = True
+    unread = 0
+    """Bytes received that the owner has not acknowledged."""
+    unsent = 0
+    """Bytes in `queue`."""
+    consumed = 0
+    """Bytes acknowledged by the owner that were not given back to the peer yet."""
+    body_left = -1
+    """What content-length says is still to come; -1: it does not say."""
+    bodiless = False
+    """The answer has no body, whatever its content-length says: it answers HEAD."""
+    informed = False
+    """The peer's head came, so the next header block is its trailers."""
+    queue: deque[Chunk] | None = None
+    """Data that waits for its turn; None while nothing ever had to."""
+    queued_end: bytes | None = None
+    """What ends our side behind the queue: a block of trailers, or b"" for END_STREAM on the last DATA."""
 
     def __init__(self, stream_id: int, send_window: int, receive_window: int) -> None:
         self.id = stream_id
-        self.owner: Any = None
-        """Whatever the owner hangs here."""
-        self.remote_open = True
-        self.local_open = True
         self.send_window = send_window
         """Bytes we may send; negative after the peer shrank its initial window (section 6.9.2)."""
         self.receive_window = receive_window
         """Bytes the peer may send."""
-        self.unread = 0
-        """Bytes received that the owner has neither acknowledged nor set aside."""
-        self.set_aside = 0
-        """Bytes that the owner has set aside and not acknowledged yet."""
-        self.unsent = 0
-        """Bytes in `queue`."""
-        self.consumed = 0
-        """Bytes acknowledged by the owner that were not given back to the peer yet."""
-        self.body_left = -1
-        """What content-length says is still to come; -1: it does not say."""
-        self.bodiless = False
-        """The answer has no body, whatever its content-length says: it answers HEAD."""
-        self.informed = False
-        """The peer's head came, so the next header block is its trailers."""
-        self.queue: deque[Chunk] | None = None
-        """Data that waits for its turn; None while nothing ever had to."""
-        self.queued_end: bytes | None = None
-        """What ends our side behind the queue: a block of trailers, or b"" for END_STREAM on the last DATA."""
 
     @property
     def closed(self) -> bool:
