@@ -91,14 +91,16 @@ class Backlog(Generic[J]):
         else:
             taken = set(map(id, jobs))
             self.jobs[:among] = [job for job in self.jobs[:among] if id(job) not in taken]
+        if not self.jobs:
+            self.rows = self.size = self.bytes = 0
+            self.run_s = 0.0  # sums of floats drift
         for job in jobs:
             job.waiting = False
-            self.rows -= job.rows
-            self.size -= job.size
-            self.bytes -= job.bytes
-            self.run_s -= job.run_s
-        if not self.jobs:
-            self.run_s = 0.0  # sums of floats drift
+            if self.jobs:
+                self.rows -= job.rows
+                self.size -= job.size
+                self.bytes -= job.bytes
+                self.run_s -= job.run_s
 
     def late(self, now: float) -> Sequence[J]:
         """Those whose deadline has passed."""

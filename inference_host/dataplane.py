@@ -22,7 +22,18 @@ from functools import partial
 
 from inference_host.backlog import NEVER
 from inference_host.batching import AT_ONCE, Batching
-from inference_host.calls import Answer, Call, Config, Done, Facts, IndexEntry, Metadata, Statistics, checked
+from inference_host.calls import (
+    ID_CHARS_MAX,
+    Answer,
+    Call,
+    Config,
+    Done,
+    Facts,
+    IndexEntry,
+    Metadata,
+    Statistics,
+    checked,
+)
 from inference_host.execution import Execution
 from inference_host.lifecycle import Lifecycle, worst
 from inference_host.loader import Warm
@@ -105,7 +116,7 @@ class DataPlane:
             if plan is None or plan.lane is None:
                 plan = self._plan(call)
             deadline = call.deadline if call.deadline is not None else NEVER
-            if call.parameters or call.id:
+            if call.parameters or len(call.id) > ID_CHARS_MAX:
                 deadline = checked(call, deadline, arrived)
         except MeshError as error:
             self._refuse(call, error, now - arrived)

@@ -18,7 +18,8 @@ class Estimates:
 
     def __init__(self, seeds: Iterable[tuple[int, float]] = ()) -> None:
         """seeds: (elements, seconds) of runs that were measured already."""
-        self._run_s: dict[int, float] = {}
+        self.known: dict[int, float] = {}
+        """Seconds by the bit length of what goes in. To be read only."""
         for size, run_s in seeds:
             self.learn(size, run_s)
 
@@ -28,25 +29,25 @@ class Estimates:
         What has not been seen takes as long as the next smaller that has, times how much larger it is; below the
         smallest, as long as that.
         """
-        known = self._run_s.get(size.bit_length())
+        known = self.known.get(size.bit_length())
         return self._inferred_s(size.bit_length()) if known is None else known
 
     def learn(self, size: int, took_s: float) -> None:
         """A run of `size` elements took `took_s` seconds."""
         octave = size.bit_length()
         took_s = max(took_s, RUN_S_MIN)
-        old = self._run_s.get(octave)
+        old = self.known.get(octave)
         if old is None:
-            self._run_s[octave] = took_s
+            self.known[octave] = took_s
         elif took_s < old:
-            self._run_s[octave] = old + (took_s - old) * FASTER
+            self.known[octave] = old + (took_s - old) * FASTER
         else:
-            self._run_s[octave] = old + (min(took_s, old * OUTLIER) - old) * SLOWER
+            self.known[octave] = old + (min(took_s, old * OUTLIER) - old) * SLOWER
 
     def _inferred_s(self, octave: int) -> float:
-        if not self._run_s:
+        if not self.known:
             return 0.0
-        below = max((known for known in self._run_s if known < octave), default=None)
+        below = max((known for known in self.known if known < octave), default=None)
         if below is None:
-            return self._run_s[min(self._run_s)]
-        return self._run_s[below] * 2.0 ** (octave - below)
+            return self.known[min(self.known)]
+        return self.known[below] * 2.0 ** (octave - below)

@@ -79,7 +79,7 @@ class OnLoop:
         """Not at once but in the loop's next turn: what else arrives in this one goes together with it."""
         if not self._woken:
             self._woken = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_at(0.0, self._turn)
 
     def abandon(self, work: Work) -> None: ...
 

@@ -87,6 +87,8 @@ class Connection(asyncio.BufferedProtocol):
         self._later: deque[tuple[int, Callable[[], None]]] = deque()
         self._sending: dict[int, Call] = {}
         self._receiving = False
+        self._told = False
+        """The outbox knows that there is something to write, and will be told to."""
         self._writable = True
         self._stuck_since: float | None = None
         self._heard_at = service.connections.now
@@ -174,9 +176,7 @@ class Connection(asyncio.BufferedProtocol):
     def _on_request(self, event: Request, now: float) -> None:
         ask = event.head.note or self.service.reader.read(event.head)
         if ask.begin is not None:  # shorter than the way below, for nearly every call
-            call = UnaryCall(self, event.stream, ask, now)
-            if call.open():
-                call.feed(event.data, ended=True)
+            UnaryCall(self, event.stream, ask, now).answer(event.data)
         elif (other := self._open(event.stream, event.head, now)) is not None:
             other.feed(event.data, ended=True)
 
@@ -220,8 +220,9 @@ class Connection(asyncio.BufferedProtocol):
             self.sending(call)
         else:
             self._forget(call)
-        if not self._receiving:
-            self.service.outbox.add(self, settles=call.ask.settles)
+        if not self._receiving and not (self._told and call.ask.settles):
+            self._told = call.ask.settles
+            self.service.outbox.add(self, settles=self._told)
 
     def sending(self, call: Call) -> None:
         """It wants to know when what it has sent has left."""
@@ -248,13 +249,15 @@ class Connection(asyncio.BufferedProtocol):
         self.calls.pop(call.stream.id, None)
         if self._sending:
             self._sending.pop(call.stream.id, None)
-        call.hold(0)
+        if call.held:
+            call.hold(0)
 
     # -- writing
 
     def flush(self) -> None:
         """Writes what there is, as long as the peer takes it."""
         machine, transport = self.machine, self._transport
+        self._told = False
         while self._writable and not self._closing:
             if self._later:
                 self._send_later()

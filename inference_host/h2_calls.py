@@ -41,7 +41,8 @@ class Call(ABC):
 
     _over = False
     """The method has nothing more to say, or will not be heard."""
-    _held = 0
+    held = 0
+    """Bytes of its request or its answer that count; see `hold`."""
     _queued = 0
     """Bytes of the answer so far."""
     _taken: tuple[float, int] | None = None
@@ -93,7 +94,7 @@ class Call(ABC):
         """Counts what this call holds now of its request or its answer. Whether there is memory for it."""
         if size < LARGE_BYTES:
             size = 0
-        growth, self._held = size - self._held, size
+        growth, self.held = size - self.held, size
         return not growth or self._connection.service.connections.count(growth) or growth < 0
 
     def hold_request(self, size: int) -> None:

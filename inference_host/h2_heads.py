@@ -36,6 +36,8 @@ HEADS = {
 _OK = grpc.OK.data
 _TIMING = encode([(SERVER_TIMING.encode(), b"")])[:-1]
 """A literal field (RFC 7541, section 6.2.2) up to the length of its value."""
+_TIMINGS = [_TIMING + bytes([size]) for size in range(0x7F)]
+"""The same up to its value, by its length."""
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -116,7 +118,9 @@ class Tails:
         if not timing:
             return self._block
         value = timing.encode()
-        return b"".join((self._block, _TIMING, encode_integer(len(value), 0x7F, 0), value))
+        size = len(value)
+        start = _TIMINGS[size] if size < len(_TIMINGS) else _TIMING + encode_integer(size, 0x7F, 0)
+        return b"".join((self._block, start, value))
 
 
 def failure(error: MeshError, *, head_sent: bool = False) -> Block:

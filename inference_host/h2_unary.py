@@ -42,12 +42,20 @@ class UnaryCall(Call):
             return False
         return True
 
+    def answer(self, data: bytes) -> None:
+        """The whole request came at once."""
+        message = only_message(data, LARGE_BYTES)
+        try:
+            self.check()
+            if message is not None:
+                self._begin(message)
+            else:
+                self._gather(data, ended=True)
+        except MeshError as error:
+            self.fail(error)
+
     def feed(self, data: bytes, *, ended: bool) -> None:
         if self._over:
-            return
-        message = only_message(data, LARGE_BYTES) if ended and self._messages is None else None
-        if message is not None:
-            self._begin(message)
             return
         try:
             self._gather(data, ended=ended)
@@ -98,7 +106,7 @@ class UnaryCall(Call):
         self._begun = True
         assert ask.begin is not None
         try:
-            if self._held or len(body) >= LARGE_BYTES:
+            if self.held or len(body) >= LARGE_BYTES:
                 self.hold_request(len(body))
             withdraw = ask.begin(body, Caller(ask.metadata, self.deadline), self)
         except Exception as error:  # the life of a call ends here

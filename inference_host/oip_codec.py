@@ -61,6 +61,8 @@ class _Input(NamedTuple):
     dtype: np.dtype[Any]
     size_bytes: int
     """0 where raw contents are not simply an array's memory: BYTES, BOOL, and tensors without elements."""
+    before: bytes
+    """What then stands before them."""
 
 
 class _Header(NamedTuple):
@@ -103,11 +105,14 @@ class Codec:
     def encode(self, answer: Answer) -> Sequence[Buffer]:
         """The message in parts. Large tensors are views on the answer's arrays."""
         layout = self._layout(answer)
-        if len(layout.before) != len(answer.arrays):
+        arrays = answer.arrays
+        if len(layout.before) != len(arrays):
             return [oip_messages.encode(answer)]
+        if len(arrays) == 1 and arrays[0].nbytes < VIEW_BYTES_MIN:  # as below, in half the time
+            return [b"".join((layout.names, _response_id(answer.id), layout.before[0], arrays[0].tobytes()))]
         message: list[Buffer] = []
         parts: list[Buffer] = [layout.names, _response_id(answer.id)]
-        for before, array in zip(layout.before, answer.arrays, strict=True):
+        for before, array in zip(layout.before, arrays, strict=True):
             raw = memory(array)
             parts += (before, raw)
             if len(raw) >= VIEW_BYTES_MIN:
@@ -133,13 +138,18 @@ class Codec:
             at += 2 + head[at + 1]
         key = head[:names] + head[tensors:at]
         header = self._headers.get(key) or self._learn(key)
+        model, version, expected, outputs, form = header
         inputs: list[Tensor] = []
-        for expected in header.inputs:
-            start, at = _raw(body, at)
-            inputs.append(_tensor(expected, body, start, at))
+        for name, datatype, shape, dtype, size_bytes, before in expected:
+            start = at + len(before)
+            if size_bytes and body[at:start] == before:
+                at = start + size_bytes
+                inputs.append(Tensor(name, datatype, _array(shape, dtype, body, start, at)))
+            else:
+                start, at = _raw(body, at)
+                inputs.append(from_raw(name, datatype, shape, memoryview(body)[start:at]))
         if at != len(body):
             raise _OtherForm
-        model, version, _, outputs, form = header
         return Call(model, version, inputs, _id(head, names, tensors), outputs, form=form)
 
     def _learn(self, key: bytes) -> _Header:
@@ -223,17 +233,14 @@ def _long_length(body: Buffer, at: int) -> tuple[int, int]:
     raise _OtherForm
 
 
-def _tensor(expected: _Input, body: Buffer, start: int, end: int) -> Tensor:
-    """Raises: _OtherForm, Invalid."""
-    name, datatype, shape, dtype, size_bytes = expected
-    if not size_bytes:
-        return from_raw(name, datatype, shape, memoryview(body)[start:end])
-    if end - start != size_bytes:
+def _array(shape: tuple[int, ...], dtype: np.dtype[Any], body: Buffer, start: int, end: int) -> Array:
+    """Raises: _OtherForm where the body ends before `end`."""
+    if end > len(body):
         raise _OtherForm
-    if size_bytes < VIEW_BYTES_MIN:  # a copy is aligned; a view would mostly not be
-        return Tensor(name, datatype, np.ndarray(shape, dtype, bytes(body[start:end])))
+    if end - start < VIEW_BYTES_MIN:  # a copy is aligned; a view would mostly not be
+        return np.ndarray(shape, dtype, bytes(body[start:end]))
     array: Array = np.ndarray(shape, dtype, body, start)
-    return Tensor(name, datatype, array if array.flags.aligned else array.copy())
+    return array if array.flags.aligned else array.copy()
 
 
 def _input(message: oip.InferInputTensor) -> _Input:
@@ -241,8 +248,9 @@ def _input(message: oip.InferInputTensor) -> _Input:
     shape = tuple(message.shape)
     dtype = dtype_of(message.name, message.datatype)
     count = element_count(message.name, shape)
-    is_memory = message.datatype not in ("BYTES", "BOOL")
-    return _Input(message.name, message.datatype, shape, dtype, count * dtype.itemsize if is_memory else 0)
+    size_bytes = 0 if message.datatype in ("BYTES", "BOOL") else count * dtype.itemsize
+    before = bytes([_RAW]) + length_bytes(size_bytes)
+    return _Input(message.name, message.datatype, shape, dtype, size_bytes, before)
 
 
 def _new_layout(answer: Answer) -> _Layout:

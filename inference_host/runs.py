@@ -5,7 +5,7 @@ asked twice is ever batched: graphs, and templates that say so.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,15 @@ Given: TypeAlias = Sequence[Array]
 """What a call gets: an array for each output that it wanted."""
 
 
+class Kind(Protocol):
+    """What calls of one form have in common (served.Plan)."""
+
+    rows: int
+    size: int
+    group: Hashable
+    wanted: tuple[TensorSpec, ...]
+
+
 class Ask(Job):
     """A call on its way."""
 
@@ -30,26 +39,16 @@ class Ask(Job):
     """Whether `done` has heard, or will not hear any more."""
 
     def __init__(
-        self,
-        rows: int,
-        size: int,
-        bytes_: int,
-        group: Hashable,
-        deadline: float,
-        id_: str,
-        inputs: Arrays,
-        wanted: tuple[TensorSpec, ...],
-        done: Done,
-        arrived: float,
+        self, kind: Kind, bytes_: int, deadline: float, id_: str, inputs: Arrays, done: Done, arrived: float
     ) -> None:
-        self.rows = rows  # as Job does: calling that would add a tenth to what submitting a call takes
-        self.size = size
+        self.rows = kind.rows  # as Job does: calling that would add a tenth to what submitting a call takes
+        self.size = kind.size
+        self.group = kind.group
+        self.wanted = kind.wanted
         self.bytes = bytes_
-        self.group = group
         self.deadline = deadline
         self.id = id_
         self.inputs = inputs
-        self.wanted = wanted
         self.done = done
         self.arrived = arrived
 
@@ -128,9 +127,13 @@ def apart(outputs: Arrays, asks: Sequence[Ask], rows: int) -> Sequence[Given]:
             raise Internal("MODEL_FAILED", f"output {name!r} has shape {list(array.shape)} for {rows} rows")
     answers: list[Given] = []
     begin = 0
+    only = array if len(outputs) == 1 else None
     for ask in asks:
         end = begin + ask.rows
-        answers.append([outputs[spec.name][begin:end] for spec in ask.wanted])
+        if only is not None and len(ask.wanted) == 1:
+            answers.append((only[begin:end],))
+        else:
+            answers.append([outputs[spec.name][begin:end] for spec in ask.wanted])
         begin = end
     return answers
 

@@ -79,7 +79,7 @@ class Plan:
         for tensor in call.inputs:
             inputs[tensor.name] = tensor.array
         bytes_ = self.bytes if self.bytes >= 0 else sum(map(_bytes, inputs.values()))
-        return Ask(self.rows, self.size, bytes_, self.group, deadline, call.id, inputs, self.wanted, done, arrived)
+        return Ask(self, bytes_, deadline, call.id, inputs, done, arrived)
 
 
 class Lanes:

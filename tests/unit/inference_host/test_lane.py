@@ -162,7 +162,7 @@ def test_split_answers_are_those_that_each_call_would_have_had_alone(rows: list[
 def _ask(inputs: Arrays) -> Ask:
     rows = len(inputs["x"])
     wanted = tuple(TensorSpec(name, "FP32", ()) for name in ("zy" if "i" in inputs else "y"))
-    return Ask(rows, rows, rows, (), NEVER, "", inputs, wanted, lambda outcome: None, 0.0)
+    return Ask(KIND, 0, NEVER, "", inputs, lambda outcome: None, 0.0)
 
 
 # -- failures

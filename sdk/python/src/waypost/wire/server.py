@@ -50,10 +50,11 @@ class ServerConnection(Connection):
     """now: seconds, as for `receive`."""
 
     IS_CLIENT = False
-    __slots__ = ("_drain_at", "_highest", "_skipped", "_streams_max")
+    __slots__ = ("_drain_at", "_heads", "_highest", "_skipped", "_streams_max")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS, *, now: float) -> None:
         super().__init__(limits, now, heads.request)
+        self._heads = self._blocks.heads
         self._highest = -1
         """The last stream the peer opened."""
         self._streams_max = limits.concurrent_streams
@@ -66,7 +67,7 @@ class ServerConnection(Connection):
     def reply(self, stream: Stream, head: Block, parts: Sequence[Chunk], trailers: Fields) -> None:
         """A whole answer. parts: the body; no copy of it is made if it is large or must wait."""
         size = sum(map(len, parts))
-        tail = encoded(trailers)
+        tail = trailers if type(trailers) is bytes else encoded(trailers)
         tail_size = len(tail)
         out = self._out
         if (
@@ -130,7 +131,7 @@ class ServerConnection(Connection):
 
     def _on_headers(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> int:
         if flags == END_HEADERS and stream_id == self._highest + 2 and len(self._streams) < self._streams_max:
-            head = self._blocks.heads.get(data[start:end])
+            head = self._heads.get(data[start:end])
             if head is not None:  # a call like one before
                 self._highest = stream_id
                 return self._begin(stream_id, head, data, end)
