@@ -76,7 +76,10 @@ class OnLoop:
         self._woken = False
 
     def wake(self) -> None:
-        """Not at once but in the loop's next turn: what else arrives in this one goes together with it."""
+        """Not at once: whatever has arrived by then goes together with it.
+
+        A timer that is long due, since the loop calls timers behind what it has read, and `call_soon` before.
+        """
         if not self._woken:
             self._woken = True
             self._loop.call_at(0.0, self._turn)

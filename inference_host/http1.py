@@ -14,7 +14,7 @@ reset.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum, auto
 from typing import TypeAlias
@@ -22,7 +22,7 @@ from typing import TypeAlias
 import structlog
 
 from inference_host.connections import Connections
-from inference_host.http1_core import Answer, Parser, Request, Response, render
+from inference_host.http1_core import Answer, Parser, Renderer, Request, Response
 from inference_host.http1_head import Refusal
 from inference_host.methods import Withdraw
 from mesh.clock import now
@@ -59,6 +59,7 @@ class Service:
     refuse: Refuse
     limits: Limits
     connections: Connections
+    renderer: Renderer = field(default_factory=Renderer)
 
 
 class _For(Enum):
@@ -115,6 +116,11 @@ class Connection(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         if self._waits is _For.END:
             return
+        if self._waits is _For.NEXT and not self._full:
+            request = self._parser.whole(data)
+            if request is not None:
+                self._begin(request)
+                return
         self._parser.feed(data)
         if self._waits in _READS:
             self._advance()
@@ -170,9 +176,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self) -> None:
         """The last request is over and its answer taken."""
-        self._hold(0)
+        if self._held:
+            self._hold(0)
         self._wait(_For.NEXT)
-        self._advance()
+        if not self._parser.idle or self._connections.draining or not self._reading:
+            self._advance()
 
     def _advance(self) -> None:
         """Takes one request after the other, as long as they are whole and answered at once."""
@@ -275,12 +283,13 @@ class Connection(asyncio.BufferedProtocol):
     # -- writing
 
     def _send(self, response: Response, *, keep: bool, head_only: bool = False) -> None:
-        head = render(response, date=_date(int(now())), keep=keep)
+        size = sum(map(len, response.body))
+        head = self._service.renderer.head(response, size, date=_date(int(now())), keep=keep)
         self._out.append(head)
         self._out_bytes += len(head)
         if not head_only:
             self._out += response.body
-            self._out_bytes += sum(map(len, response.body))
+            self._out_bytes += size
 
     def _flush(self) -> None:
         parts, size = self._out, self._out_bytes

@@ -1,5 +1,6 @@
 """HTTP/1.1 as values: requests out of bytes as they come, responses to bytes. Pure: no sockets, no clock.
 
+    parser.whole(bytes)   the request in one read, where it is just that and its head is known: nearly always
     parser.feed(bytes)    any number of times, any cut
     parser.next()         the next whole request, or None: more bytes are needed
     parser.awaits_continue    a client holds its body back until it hears `100 Continue`
@@ -11,7 +12,7 @@ Whatever is wrong is a `Refusal` with a status (http1_head); the connection cann
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -20,7 +21,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from inference_host.assembly import LARGE_BYTES, Assembly
-from inference_host.http1_head import Head, Refusal, parse_head
+from inference_host.http1_head import Head, Headers, Refusal, parse_head
 
 HEAD_BYTES_MAX = 32 << 10  # request line and headers; a token has 500 bytes, gateways add a few hundred
 CHUNK_LINE_BYTES_MAX = 256  # a size in hex; extensions, which nobody uses, share it
@@ -37,8 +38,7 @@ class Request(NamedTuple):
 
     method: str
     target: str
-    headers: Mapping[str, str]
-    """Names in lower case; values of repeated ones joined with commas. Shared by requests with equal heads."""
+    headers: Headers
     body: bytes | memoryview = b""
     """Read-only. A large one ends on an aligned address (assembly.py)."""
     keep_alive: bool = True
@@ -50,7 +50,10 @@ class Response:
     body: Sequence[bytes | memoryview] = ()
     """Parts, sent one after the other."""
     headers: Sequence[tuple[str, str]] = ()
+    """Mostly the same object with every answer of a model."""
     content_type: str = "application/json"
+    timing: str = ""
+    """The value of `server-timing`, which never is."""
 
 
 Answer: TypeAlias = Callable[[Response], None]
@@ -80,6 +83,16 @@ class Parser:
         self._body = bytearray()
         self._large: Assembly | None = None
         self._trailer_bytes = 0
+
+    def whole(self, data: bytes) -> Request | None:
+        """What `feed` and `next` would give for `data`; None, and nothing done, where they are to be asked."""
+        if self._buffer or self._at is not _At.HEAD:
+            return None
+        end = data.find(b"\r\n\r\n")
+        head = self._heads.get(data[:end])
+        if head is None or head.chunked or head.length >= LARGE_BYTES or len(data) != end + 4 + head.length:
+            return None
+        return Request(head.method, head.target, head.headers, data[end + 4 :], head.keep_alive)
 
     def feed(self, data: bytes) -> None:
         if self._large is not None:
@@ -231,16 +244,32 @@ class Parser:
         return Refusal(413, f"the body is larger than {self._body_bytes_max} bytes")
 
 
-def render(response: Response, *, date: str, keep: bool) -> bytes:
-    """The status line and headers of a response. date: as HTTP writes it."""
+class Renderer:
+    """Writes the heads of responses. What one has in common with the one before is not written anew."""
+
+    def __init__(self) -> None:
+        self._headers: Sequence[tuple[str, str]] = ()
+        self._rest: tuple[int, str, str, bool] | None = None
+        self._start = b""
+
+    def head(self, response: Response, size: int, *, date: str, keep: bool) -> bytes:
+        """size: of the body. date: as HTTP writes it. keep: whether the connection stays open."""
+        rest = (response.status, response.content_type, date, keep)
+        if response.headers is not self._headers or rest != self._rest:
+            self._headers, self._rest = response.headers, rest
+            self._start = _start(response, date, keep=keep)
+        timing = f"server-timing: {response.timing}\r\n" if response.timing else ""
+        return b"%bcontent-length: %d\r\n%b\r\n" % (self._start, size, timing.encode())
+
+
+def _start(response: Response, date: str, *, keep: bool) -> bytes:
+    """The status line, and the headers that many responses share."""
     close = "" if keep else "connection: close\r\n"
     headers = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
     if not headers.isascii() or headers.count("\n") != len(response.headers):
         headers = "".join([f"{name}: {_quoted(value)}\r\n" for name, value in response.headers])
-    return (
-        f"{_status_line(response.status)}date: {date}\r\ncontent-type: {response.content_type}\r\n"
-        f"content-length: {sum(map(len, response.body))}\r\n{headers}{close}\r\n"
-    ).encode("latin-1")
+    status = _status_line(response.status)
+    return f"{status}date: {date}\r\ncontent-type: {response.content_type}\r\n{headers}{close}".encode("latin-1")
 
 
 def _quoted(value: str) -> str:

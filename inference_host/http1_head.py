@@ -6,6 +6,7 @@ before a colon, one Content-Length, and never both it and a Transfer-Encoding.
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 HEADERS_MAX = 100
 
@@ -23,13 +24,27 @@ class Refusal(Exception):
         self.message = message
 
 
+class Headers(dict[str, str]):
+    """Names in lower case; values of repeated ones joined with commas.
+
+    One object is shared by all requests of a connection that begin with the same bytes. It must not be changed, but
+    for `note`: that is the application's, for whatever it derives from the headers alone.
+    """
+
+    __slots__ = ("note",)
+
+    def __init__(self, *args: Any, **fields: str) -> None:
+        super().__init__(*args, **fields)
+        self.note: Any = None
+
+
 @dataclass(slots=True)
 class Head:
     """Method and headers, and what follows from them for the body."""
 
     method: str
     target: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=Headers)
     keep_alive: bool = True
     length: int = 0
     chunked: bool = False

@@ -5,6 +5,7 @@ answers packed, on a thread: that takes longer than everybody else should wait.
 """
 
 import asyncio
+from typing import NamedTuple
 
 from inference_host import oip_json
 from inference_host.calls import Answer, Call
@@ -19,10 +20,11 @@ from inference_host.encodings import (
 )
 from inference_host.http1_core import Answer as Respond
 from inference_host.http1_core import Request, Response
+from inference_host.http1_head import Headers
 from inference_host.http_errors import refusal
 from inference_host.methods import Withdraw, as_mesh_error
 from inference_host.oip_routes import Found
-from inference_host.replies import around
+from inference_host.replies import server_timing
 from inference_host.tensors import Buffer
 from waypost.errors import Invalid, MeshError
 
@@ -47,15 +49,26 @@ class Inferences:
         return inference.withdraw
 
 
+class _Said(NamedTuple):
+    """What a request's headers say. Read once, and kept in their note."""
+
+    timeout_s: float | None
+    json_bytes: int | None
+    coding: str | None
+    """How the body is compressed."""
+    accepted: str | None
+
+
 class _Inference:
     """One of them. `_under_way` is how to withdraw what it waits for: unpacking, the model, packing."""
 
-    __slots__ = ("_all", "_arrived", "_form", "_found", "_request", "_respond", "_under_way")
+    __slots__ = ("_all", "_arrived", "_form", "_found", "_request", "_respond", "_said", "_under_way")
 
     def __init__(self, inferences: Inferences, request: Request, found: Found, respond: Respond) -> None:
         self._all = inferences
         self._arrived = inferences.plane.clock()
         self._request = request
+        self._said: _Said = request.headers.note or _read(request.headers)
         self._found = found
         self._respond = respond
         self._form: oip_json.Request
@@ -66,7 +79,7 @@ class _Inference:
             self._under_way()
 
     def begin(self) -> None:
-        body, coding = self._request.body, self._request.headers.get("content-encoding")
+        body, coding = self._request.body, self._said.coding
         if coding is None:
             self._submit(body)
         elif len(body) <= DECOMPRESS_INLINE_BYTES_MAX:
@@ -83,8 +96,8 @@ class _Inference:
 
     def _submit(self, body: Buffer) -> None:
         self._form = form = self._decoded(body)
-        milliseconds = _number(self._request, TIMEOUT_HEADER)
-        deadline = None if milliseconds is None else self._arrived + milliseconds / 1e3
+        timeout_s = self._said.timeout_s
+        deadline = None if timeout_s is None else self._arrived + timeout_s
         model, version = self._found.model, self._found.version
         call = Call(model, version, form.inputs, form.id, form.outputs, deadline, form.parameters, self._arrived)
         self._under_way = None
@@ -92,16 +105,16 @@ class _Inference:
         self._under_way = self._under_way or withdraw  # it may be answered already, and its answer being packed
 
     def _decoded(self, body: Buffer) -> oip_json.Request:
-        json_bytes = _number(self._request, JSON_BYTES_HEADER)
-        if json_bytes == 0:
+        if self._said.json_bytes == 0:
             signature = self._all.plane.metadata(self._found.model, self._found.version).signature
             return oip_json.decode_raw(body, signature)
-        return oip_json.decode(body, json_bytes)
+        return oip_json.decode(body, self._said.json_bytes)
 
     def _told(self, outcome: Answer | MeshError) -> None:
         try:
             response = refusal(outcome) if isinstance(outcome, MeshError) else self._response(outcome)
-            coding = _coding(self._request, response)
+            accepted = self._said.accepted
+            coding = _coding(accepted, response) if accepted else ""
             if coding and _size(response) > COMPRESS_INLINE_BYTES_MAX:
                 self._under_way = self._all.tasks.create_task(self._pack(response, coding), name="pack").cancel
                 return
@@ -115,9 +128,9 @@ class _Inference:
         """Raises: Invalid(NO_JSON_FORM)."""
         parts, json_bytes = oip_json.encode(answer, self._form)
         if json_bytes is None:
-            return Response(200, parts, around(answer))
-        headers = (*around(answer), (JSON_BYTES_HEADER, str(json_bytes)))
-        return Response(200, parts, headers, "application/octet-stream")
+            return Response(200, parts, answer.origin.facts, timing=server_timing(answer.timing))
+        headers = (*answer.origin.facts, (JSON_BYTES_HEADER, str(json_bytes)))
+        return Response(200, parts, headers, "application/octet-stream", server_timing(answer.timing))
 
     async def _pack(self, response: Response, coding: str) -> None:
         try:
@@ -127,10 +140,21 @@ class _Inference:
         self._respond(response)
 
 
-def _coding(request: Request, response: Response) -> str:
+def _read(headers: Headers) -> _Said:
+    """Raises: Invalid(BAD_HEADER)."""
+    milliseconds = _number(headers, TIMEOUT_HEADER)
+    said = headers.note = _Said(
+        None if milliseconds is None else milliseconds / 1e3,
+        _number(headers, JSON_BYTES_HEADER),
+        headers.get("content-encoding"),
+        headers.get("accept-encoding"),
+    )
+    return said
+
+
+def _coding(accepted: str, response: Response) -> str:
     """How to compress a response: as its caller asked for it, where it is worth the time; empty: not at all."""
-    accepted = request.headers.get("accept-encoding")
-    return chosen(accepted) if accepted and _size(response) >= COMPRESS_BYTES_MIN else ""
+    return chosen(accepted) if _size(response) >= COMPRESS_BYTES_MIN else ""
 
 
 def _size(response: Response) -> int:
@@ -142,8 +166,8 @@ def _pack(response: Response, coding: str) -> None:
     response.headers = (*response.headers, ("content-encoding", coding), ("vary", "accept-encoding"))
 
 
-def _number(request: Request, header: str) -> int | None:
-    text = request.headers.get(header)
+def _number(headers: Headers, header: str) -> int | None:
+    text = headers.get(header)
     if text is None:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:

@@ -6,8 +6,8 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from inference_host.calls import Answer, Facts, Timing
-from inference_host.methods import SERVER_TIMING, Reply, as_mesh_error
+from inference_host.calls import Answer, Timing
+from inference_host.methods import Reply, as_mesh_error
 from waypost.errors import MeshError
 
 _FORM = "queue;dur=%.3f, batch;dur=%.3f, compute;dur=%.3f, total;dur=%.3f"
@@ -19,11 +19,6 @@ def server_timing(timing: Timing) -> str:
     """The header's value."""
     queue_s, batch_s, compute_s, total_s = timing
     return _FORM % (queue_s * 1e3, batch_s * 1e3, compute_s * 1e3, total_s * 1e3)
-
-
-def around(answer: Answer) -> Facts:
-    """The facts of an answer and its timing, as headers."""
-    return (*answer.origin.facts, (SERVER_TIMING, server_timing(answer.timing)))
 
 
 def tell(reply: Reply, encode: Encode, outcome: Answer | MeshError) -> None:

@@ -53,7 +53,10 @@ _BY_CONVENTION = ("BYTES", "BF16")
 RANK_MAX = 32  # numpy 1 can have no more; models have four or five
 VIEW_BYTES_MIN = 16 << 10  # below it a copy is cheaper than all that happens to a view on its way to the socket
 EXACT_FLOAT_MAX = 2.0**53  # above it a float cannot tell neighbouring integers apart
+PACKED_MAX = 4096  # values; for more, numpy is as fast
 _LENGTH = struct.Struct("<I")
+_CODES = {"FP32": "f", "FP64": "d"}
+_FLOATS = {float, int}
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +115,9 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
     """
     dtype = dtype_of(name, datatype)
     count = element_count(name, shape)
+    packed = _packed(datatype, count, values)
+    if packed is not None:
+        return Tensor(name, datatype, _reshape(name, np.frombuffer(packed, dtype), shape))
     try:
         # Strings have no fixed width here, and numpy would drop their trailing NULs: objects, then.
         found: Array = np.array(values, dtype=object if datatype == "BYTES" else None)
@@ -173,6 +179,19 @@ def _strings_from_raw(name: str, count: int, data: Buffer) -> Array:
     if offset != len(data):
         raise _bad_data(name, f"{len(data) - offset} bytes follow the last of {count} elements")
     return array
+
+
+def _packed(datatype: str, count: int, values: Any) -> bytes | None:
+    """The memory of a flat list of `count` floats, in a fifth of the time that numpy takes; None for all else."""
+    code = _CODES.get(datatype)
+    if code is None or type(values) is not list or not 0 < len(values) == count <= PACKED_MAX:
+        return None
+    if not set(map(type, values)) <= _FLOATS or type(values[0]) is not float:
+        return None
+    try:
+        return struct.pack(f"<{count}{code}", *values)
+    except OverflowError:  # it does not fit, which is told elsewhere
+        return None
 
 
 def _converted(name: str, datatype: str, dtype: np.dtype[Any], found: Array, values: Any) -> Array:

@@ -62,6 +62,7 @@ def test_on_the_loop_all_that_there_is_runs_in_the_next_turn_and_is_settled_once
         runner.wake()
         assert source.finished == []
         await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the next turn is over
         assert (source.finished, source.settled) == (works, 1)
         await asyncio.sleep(0)
         assert source.settled == 1

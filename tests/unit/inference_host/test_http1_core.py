@@ -12,11 +12,11 @@ from inference_host.http1_core import (
     HEAD_BYTES_MAX,
     HEADS_REMEMBERED_MAX,
     Parser,
+    Renderer,
     Request,
     Response,
-    render,
 )
-from inference_host.http1_head import HEADERS_MAX, Refusal
+from inference_host.http1_head import HEADERS_MAX, Headers, Refusal
 
 BODY_MAX = 1 << 10
 
@@ -29,10 +29,10 @@ PIPELINE = (
     b"POST /e HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n"
 )
 REQUESTS = [
-    Request("GET", "/v2/health/live", {"host": "a"}),
-    Request("POST", "/v2/models/m/infer", {"host": "a", "content-length": "5", "x-a": "1, 2"}, b"hello"),
-    Request("POST", "/c", {"host": "a", "transfer-encoding": "chunked"}, b"abc0123456789"),
-    Request("POST", "/e", {"host": "a", "content-length": "0", "connection": "Close"}, b"", keep_alive=False),
+    Request("GET", "/v2/health/live", Headers({"host": "a"})),
+    Request("POST", "/v2/models/m/infer", Headers({"host": "a", "content-length": "5", "x-a": "1, 2"}), b"hello"),
+    Request("POST", "/c", Headers({"host": "a", "transfer-encoding": "chunked"}), b"abc0123456789"),
+    Request("POST", "/e", Headers({"host": "a", "content-length": "0", "connection": "Close"}), b"", keep_alive=False),
 ]
 
 
@@ -138,7 +138,9 @@ def test_a_client_that_waits_for_a_go_ahead_is_noticed_once() -> None:
     assert parser.next() is None
     assert not parser.awaits_continue
     parser.feed(b"k")
-    assert parser.next() == Request("POST", "/", {"host": "a", "content-length": "2", "expect": "100-continue"}, b"ok")
+    assert parser.next() == Request(
+        "POST", "/", Headers({"host": "a", "content-length": "2", "expect": "100-continue"}), b"ok"
+    )
 
 
 def test_a_client_that_waits_with_nothing_to_send_needs_no_go_ahead() -> None:
@@ -183,19 +185,73 @@ def test_a_large_body_is_the_same_for_every_cut(size: int, cuts: list[int]) -> N
     assert found[1:] == REQUESTS
 
 
+def rendered(response: Response, *, keep: bool = True, renderer: Renderer | None = None) -> bytes:
+    return (renderer or Renderer()).head(response, sum(map(len, response.body)), date="D", keep=keep)
+
+
 def test_a_response_says_what_it_is_and_how_long() -> None:
     response = Response(200, [b"ab", b"c"], [("x-a", "1")])
-    assert render(response, date="D", keep=True) == (
-        b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-type: application/json\r\ncontent-length: 3\r\nx-a: 1\r\n\r\n"
+    assert rendered(response) == (
+        b"HTTP/1.1 200 OK\r\ndate: D\r\ncontent-type: application/json\r\nx-a: 1\r\ncontent-length: 3\r\n\r\n"
     )
-    assert b"connection: close\r\n" in render(response, date="D", keep=False)
-    assert render(Response(799), date="D", keep=True).startswith(b"HTTP/1.1 799 Status\r\n")
+    assert b"connection: close\r\n" in rendered(response, keep=False)
+    assert rendered(Response(799)).startswith(b"HTTP/1.1 799 Status\r\n")
+    assert rendered(Response(200, timing="queue;dur=0.1")).endswith(b"\r\nserver-timing: queue;dur=0.1\r\n\r\n")
+
+
+HEADERS: list[list[tuple[str, str]]] = [[], [("x-a", "1")], [("x-a", "2"), ("x-b", "")]]
+RESPONSES = st.builds(
+    Response,
+    st.sampled_from([200, 404]),
+    st.lists(st.binary(max_size=3), max_size=2),
+    st.sampled_from(HEADERS),
+    st.sampled_from(["application/json", "text/plain"]),
+    st.sampled_from(["", "total;dur=1"]),
+)
+
+
+@given(st.lists(st.tuples(RESPONSES, st.booleans()), min_size=2, max_size=8))
+def test_what_was_written_before_changes_nothing(responses: list[tuple[Response, bool]]) -> None:
+    renderer = Renderer()
+    for response, keep in responses:
+        assert rendered(response, keep=keep, renderer=renderer) == rendered(response, keep=keep)
 
 
 @given(st.text(max_size=20))
 def test_no_value_can_make_a_header_of_its_own(value: str) -> None:
-    lines = render(Response(200, (), [("name", value)]), date="D", keep=True).split(b"\r\n")
+    lines = rendered(Response(200, (), [("name", value)])).split(b"\r\n")
     assert len(lines) == 7
-    assert lines[4].startswith(b"name: ")
-    assert lines[4].isascii()
-    assert b"\n" not in lines[4]
+    assert lines[3].startswith(b"name: ")
+    assert lines[3].isascii()
+    assert b"\n" not in lines[3]
+
+
+LINES = st.sampled_from([b"POST /a HTTP/1.1", b"GET /b HTTP/1.1"])
+LENGTHS = st.sampled_from([b"content-length: 3", b"content-length: 0", b"transfer-encoding: chunked", b"x: y"])
+BODIES = st.sampled_from([b"", b"abc", b"abcd", b"3\r\nabc\r\n0\r\n\r\n"])
+READS = st.tuples(LINES, st.just(b"host: a"), LENGTHS, st.just(b""), BODIES).map(b"\r\n".join)
+
+
+def _next(parser: Parser) -> Request | str | None:
+    try:
+        return parser.next()
+    except Refusal as refused:
+        return refused.message
+
+
+@given(st.lists(READS | READS.map(lambda read: read[: len(read) // 2]), max_size=8))
+def test_a_request_taken_as_a_whole_is_what_would_have_been_read(reads: list[bytes]) -> None:
+    """The parser that never takes one as a whole agrees, request by request and in what is left over."""
+    short, long = Parser(BODY_MAX), Parser(BODY_MAX)
+    for read in reads:
+        request = short.whole(read)
+        long.feed(read)
+        if request is not None:
+            assert long.next() == request
+        else:
+            short.feed(read)
+            taken = [_next(parser) for parser in (short, long)]
+            assert taken[0] == taken[1]
+            if isinstance(taken[0], str):
+                return
+        assert (short.idle, short.buffered_bytes) == (long.idle, long.buffered_bytes)

@@ -1,7 +1,8 @@
 """From calls to answers: what goes together, who is told what, and when."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def run_late(scenario: Scenario, model: Served, *, batching: Batching | None = N
 
 
 async def turns(count: int = 3) -> None:
-    for _ in range(count):
+    for _ in range(count + 1):  # runs come at a turn's end
         await asyncio.sleep(0)
 
 
@@ -159,10 +160,18 @@ def test_split_answers_are_those_that_each_call_would_have_had_alone(rows: list[
         assert all(np.array_equal(array, alone[name]) for name, array in zip("zy", given_, strict=True))
 
 
+@dataclass
+class Kind:
+    rows: int
+    wanted: tuple[TensorSpec, ...]
+    size: int = 1
+    group: Hashable = ()
+
+
 def _ask(inputs: Arrays) -> Ask:
-    rows = len(inputs["x"])
     wanted = tuple(TensorSpec(name, "FP32", ()) for name in ("zy" if "i" in inputs else "y"))
-    return Ask(KIND, 0, NEVER, "", inputs, lambda outcome: None, 0.0)
+    kind = Kind(len(inputs["x"]), wanted)
+    return Ask(kind, 0, NEVER, "", inputs, lambda outcome: None, 0.0)
 
 
 # -- failures

@@ -13,6 +13,7 @@ import pytest
 from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane
 from inference_host.http1_core import Request, Response
+from inference_host.http1_head import Headers
 from inference_host.http_errors import refusal
 from inference_host.oip_http import Face
 from tests.unit.inference_host.callers import with_plane
@@ -34,7 +35,7 @@ class Http:
         told: asyncio.Queue[Response] = asyncio.Queue()
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._face.begin(Request(method, target, names, raw), told.put_nowait)
+        self._face.begin(Request(method, target, Headers(names), raw), told.put_nowait)
         response = await told.get()
         await asyncio.sleep(0)
         assert told.empty(), "a request is answered once"
@@ -80,7 +81,7 @@ def test_a_model_answers_and_says_who_it_is_and_how_long_it_took() -> None:
     }
     headers = dict(response.headers)
     assert headers["waypost-model-version"] == FULL_NAME
-    assert headers["server-timing"].startswith("queue;dur=")
+    assert response.timing.startswith("queue;dur=")
 
 
 def test_binary_tensors_go_both_ways() -> None:
@@ -257,7 +258,7 @@ def test_a_request_that_was_withdrawn_is_not_answered() -> None:
     async def main(plane: DataPlane, tasks: asyncio.TaskGroup) -> list[Response]:
         told: list[Response] = []
         face = Face(plane, Gate(None, "", lambda: 0.0), "1", BODY_BYTES_MAX, tasks)
-        request = Request("POST", INFER, {}, json.dumps(infer()).encode())
+        request = Request("POST", INFER, Headers(), json.dumps(infer()).encode())
         withdraw = face.begin(request, told.append)
         assert withdraw is not None
         await asyncio.sleep(0)
