@@ -178,7 +178,8 @@ class Connection(asyncio.BufferedProtocol):
         """The last request is over and its answer taken."""
         if self._held:
             self._hold(0)
-        self._wait(_For.NEXT)
+        if self._waits is not _For.NEXT:
+            self._wait(_For.NEXT)
         if not self._parser.idle or self._connections.draining or not self._reading:
             self._advance()
 

@@ -15,7 +15,7 @@ as Python lists, of which numpy makes arrays: orjson has no other way, and takes
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ import orjson
 
 from inference_host.calls import Answer, refuse_unsupported
 from inference_host.signature import Signature, TensorSpec
-from inference_host.tensors import DTYPES, Array, Buffer, Tensor, from_raw, from_values, to_raw, to_values
+from inference_host.tensors import DTYPES, Array, Buffer, Tensor, from_raw, from_values, to_raw
 from waypost.errors import Invalid, OutOfRange
 
 BINARY_ONLY = frozenset({"FP16", "BF16"})
@@ -39,10 +39,10 @@ class Request:
 
     inputs: tuple[Tensor, ...]
     id: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] | None = None
     outputs: tuple[str, ...] = ()
     """Empty: all."""
-    binary: Mapping[str, bool] = field(default_factory=dict)
+    binary: Mapping[str, bool] | None = None
     """Outputs that say themselves in which form they want to come."""
     binary_default: bool = False
 
@@ -55,16 +55,17 @@ def decode(body: Buffer, json_bytes: int | None) -> Request:
     if json_bytes is not None and json_bytes > len(body):
         raise _bad(f"Inference-Header-Content-Length is {json_bytes}, the body has {len(body)} bytes")
     message = _object(body if json_bytes is None else memoryview(body)[:json_bytes])
-    outputs = _entries(message, "outputs")
-    parameters = _parameters(message)
-    return Request(
-        inputs=_inputs(message, _NOTHING if json_bytes is None else memoryview(body)[json_bytes:]),
-        id=_text(message, "id"),
-        parameters=parameters,
-        outputs=tuple([entry["name"] for entry in outputs]),
-        binary=_wanted_forms(outputs) if outputs else _NO_FORMS,
-        binary_default=bool(parameters.get("binary_data_output", False)),
+    request = Request(
+        _inputs(message, _NOTHING if json_bytes is None else memoryview(body)[json_bytes:]), _text(message, "id")
     )
+    if "parameters" in message:
+        request.parameters = _parameters(message)
+        request.binary_default = bool(request.parameters.get("binary_data_output", False))
+    if "outputs" in message:
+        outputs = _entries(message, "outputs")
+        request.outputs = tuple([entry["name"] for entry in outputs])
+        request.binary = _wanted_forms(outputs)
+    return request
 
 
 def decode_raw(body: Buffer, signature: Signature) -> Request:
@@ -85,13 +86,14 @@ def encode(answer: Answer, request: Request) -> tuple[list[Buffer], int | None]:
     """
     outputs: list[dict[str, Any]] = []
     tail: list[Buffer] = []
-    for tensor in answer.outputs:
-        entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.array.shape}
-        if request.binary.get(tensor.name, request.binary_default):
-            tail.append(to_raw(tensor))
+    forms, default = request.binary or _NO_FORMS, request.binary_default
+    for spec, array in zip(answer.specs, answer.arrays, strict=True):
+        entry: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": array.shape}
+        if forms.get(spec.name, default):
+            tail.append(to_raw(Tensor(spec.name, spec.datatype, array)))
             entry["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
-            entry["data"] = _json_values(tensor)
+            entry["data"] = _json_values(spec, array)
         outputs.append(entry)
     origin = answer.origin
     message: dict[str, Any] = {"model_name": origin.model, "model_version": origin.version, "outputs": outputs}
@@ -134,7 +136,7 @@ def _inputs(message: Mapping[str, Any], tail: memoryview) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     offset = 0
     for entry in _entries(message, "inputs"):
-        size = _parameters(entry).get("binary_data_size")
+        size = _parameters(entry).get("binary_data_size") if "parameters" in entry else None
         if size is None:
             tensors.append(_from_json(entry))
             continue
@@ -157,16 +159,16 @@ def _from_json(entry: Mapping[str, Any]) -> Tensor:
     return from_values(name, datatype, _shape(entry), entry["data"])
 
 
-def _json_values(tensor: Tensor) -> Array | list[str]:
+def _json_values(spec: TensorSpec, array: Array) -> Array | list[str]:
     """Flat, as orjson writes it."""
-    if tensor.datatype in BINARY_ONLY:
-        raise _no_json_form(f"output {tensor.name!r}: {tensor.datatype} has no JSON form")
-    if tensor.datatype != "BYTES":
-        return tensor.array.ravel()
+    if spec.datatype in BINARY_ONLY:
+        raise _no_json_form(f"output {spec.name!r}: {spec.datatype} has no JSON form")
+    if spec.datatype != "BYTES":
+        return array.ravel()
     try:
-        return [value.decode() for value in to_values(tensor)]
+        return [value.decode() for value in array.flat]
     except UnicodeDecodeError as error:
-        raise _no_json_form(f"output {tensor.name!r} is no UTF-8 text") from error
+        raise _no_json_form(f"output {spec.name!r} is no UTF-8 text") from error
 
 
 def _refuse_infinity(outputs: Sequence[Mapping[str, Any]]) -> None:

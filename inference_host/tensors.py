@@ -117,7 +117,7 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> 
     count = element_count(name, shape)
     packed = _packed(datatype, count, values)
     if packed is not None:
-        return Tensor(name, datatype, _reshape(name, np.frombuffer(packed, dtype), shape))
+        return Tensor(name, datatype, np.ndarray(tuple(shape), dtype, packed))
     try:
         # Strings have no fixed width here, and numpy would drop their trailing NULs: objects, then.
         found: Array = np.array(values, dtype=object if datatype == "BYTES" else None)
@@ -152,7 +152,7 @@ def dtype_of(name: str, datatype: str) -> np.dtype[Any]:
 
 def element_count(name: str, shape: Sequence[int]) -> int:
     """How many elements `shape` has. Raises: Invalid(BAD_SHAPE)."""
-    if len(shape) > RANK_MAX or min(shape, default=0) < 0:
+    if len(shape) > RANK_MAX or (shape and min(shape) < 0):
         raise Invalid(
             "BAD_SHAPE",
             f"tensor {name!r}: {list(shape)[: RANK_MAX + 1]} is not the shape of any tensor",
