@@ -99,7 +99,7 @@ class Host:
         Raises: MeshError in a group, where it cannot listen.
         """
         async with asyncio.TaskGroup() as tasks, self.execution:
-            face = oip_grpc.Face(self.plane, self._software, tasks)
+            face = oip_grpc.Face(self.plane, self._gate, self._software, tasks)
             methods = self._methods(face)
             front = self._server(methods, tasks)
             await self._listen(front)
@@ -116,7 +116,7 @@ class Host:
     # -- front ends
 
     def _methods(self, face: oip_grpc.Face) -> list[Method]:
-        faces = (face, xapp_grpc.Face(self.plane), self._health)
+        faces = (face, xapp_grpc.Face(self.plane, self._gate), self._health)
         return [
             *(method for each in faces for method in each.methods()),
             *reflection.methods([*SERVICES, health.SERVICE]),
