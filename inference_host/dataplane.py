@@ -31,6 +31,7 @@ from inference_host.methods import Withdraw
 from inference_host.repository import Packages, Repository, not_serving
 from inference_host.served import Lanes, Served
 from mesh import clock as wall
+from mesh.measures import Measure, Measures
 from waypost.errors import Denied, Invalid, MeshError
 
 SERVER_NAME = "waypost"
@@ -189,6 +190,14 @@ class DataPlane:
     def take_counts(self) -> Counts:
         """What was counted on all versions since this was called last."""
         return self._meter.take([served.tally for served in self.served])
+
+    def take_measures(self) -> Measures:
+        """What templates counted and measured themselves since this was called last, by name."""
+        found: dict[str, Measure] = {}
+        for served in self.served:
+            if served.warm is not None:
+                found.update(served.warm.loaded.metrics.take())
+        return found
 
     def index(self, *, ready_only: bool) -> list[IndexEntry]:
         return self._repository.index(ready_only=ready_only)

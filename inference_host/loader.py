@@ -60,6 +60,7 @@ async def prepare(package: Package, execution: Execution, on_loaded: Callable[[]
     narrow = await load(package, execution, threads=1)
     on_loaded()
     warm = await warm_up(narrow, execution)
+    narrow.metrics.take()  # what the samples counted is no caller's
     if not warm.loaded.is_graph or warm.run_s < WIDE_RUN_S_MIN or execution.threads == 1:
         return warm
     narrow_s = warm.run_s
