@@ -16,6 +16,8 @@ from types import FrameType, TracebackType
 OURS = ("inference_host", "asyncio", "concurrent", "importlib", "threading")
 """Packages whose frames stand above a template's; what it calls itself stands below."""
 
+CAUSES_MAX = 16  # of one error; a template can make a ring of them
+
 
 def is_withdrawal(error: BaseException) -> bool:
     """Whether `error`, caught in a coroutine, is the cancellation of the task that runs here."""
@@ -26,24 +28,35 @@ def is_withdrawal(error: BaseException) -> bool:
 
 
 def begin_at_template(error: BaseException) -> BaseException:
-    """The same error; its traceback begins with the first frame that is not ours, and is empty where there is none."""
-    found: TracebackType | None = error.__traceback__
-    while found is not None and _is_ours(found.tb_frame):
-        found = found.tb_next
-    return error.with_traceback(found)
+    """The same error; its traceback begins with the first frame that is not ours, and is empty where there is none.
+
+    Those of its causes too: Python puts a StopIteration that leaves a coroutine behind another error.
+    """
+    cause: BaseException | None = error
+    for _ in range(CAUSES_MAX):
+        if cause is None:
+            break
+        found: TracebackType | None = cause.__traceback__
+        while found is not None and _is_ours(found.tb_frame):
+            found = found.tb_next
+        cause.__traceback__ = found
+        cause = cause.__cause__
+    return error
 
 
 def stack_of(thread: int) -> str:
-    """Where a thread is now, from its first frame that is not ours on, the innermost last; empty where it has ended."""
-    frames: list[FrameType] = []
+    """Where a thread is now, the innermost frame last: what the host's own frames have called, if they have."""
+    theirs: list[traceback.FrameSummary] = []
     frame = sys._current_frames().get(thread)
-    while frame is not None:
-        frames.append(frame)
+    while frame is not None and _package(frame) != OURS[0]:
+        theirs.append(traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))
         frame = frame.f_back
-    theirs = next((at for at in reversed(range(len(frames))) if not _is_ours(frames[at])), -1)
-    lines = [traceback.FrameSummary(f.f_code.co_filename, f.f_lineno or 0, f.f_code.co_name) for f in frames]
-    return "".join(traceback.StackSummary.from_list(lines[: theirs + 1][::-1]).format())
+    return "".join(traceback.StackSummary.from_list(theirs[::-1]).format())
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in OURS
+    return _package(frame) in OURS
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

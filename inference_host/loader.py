@@ -76,7 +76,7 @@ async def load(package: Package, execution: Execution, *, threads: int) -> Loade
     """Raises: Precondition with the reason why the model cannot be served."""
     instance: Any = OnnxTemplate()
     if package.template_class:
-        requirements.check(package.directory)
+        await execution.aside(requirements.check, package.directory)
         instance = await execution.aside(partial(template.make, package.directory), package.template_class)
     steps = template.steps_of(instance)
     _check_state(package, steps)
