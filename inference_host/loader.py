@@ -166,7 +166,7 @@ def _limits(instance: Any, steps: Steps) -> Limits | None:
 
 def _check_state(package: Package, steps: Steps) -> None:
     """Raises: Precondition(STATE_MISMATCH): where the version may be deployed, and how, goes by what it declares."""
-    if package.keeps_state == (steps.start is not None):
+    if package.keeps_state in (None, steps.start is not None):
         return
     if package.keeps_state:
         raise Precondition(

@@ -45,8 +45,8 @@ class Package:
     """`module:Class` inside the directory; empty for `onnx`."""
     signature: Signature | None = None
     """As promised by the manifest."""
-    keeps_state: bool = False
-    """Whether the manifest says that the template keeps state from call to call."""
+    keeps_state: bool | None = None
+    """Whether the manifest says that the template keeps state from call to call; None where there is no manifest."""
 
     @property
     def samples_file(self) -> Path | None:
