@@ -122,7 +122,8 @@ def holding(directory: Path) -> Path:
 
 TOTALS = """
 class Totals:
-    def load(self, context): ...
+    def load(self, context):
+        self.steps = context.metrics.counter("steps_total", "steps of sequences")
 
     def start_sequence(self):
         return {"total": 0}
@@ -130,13 +131,14 @@ class Totals:
     def predict(self, inputs, state):
         if inputs["x"][0] < 0:
             raise SystemExit(1)
+        self.steps.add()
         state["total"] = state["total"] + inputs["x"]
         return {"y": state["total"]}
 """
 
 
 def totals(directory: Path) -> Path:
-    """Model `totals`, x INT32 [1] -> y = the sum of all x of its sequence. A call with x < 0 fails."""
+    """Model `totals`, x INT32 [1] -> y = the sum of all x of its sequence. A call with x < 0 fails. Counts `steps_total`."""
     directory.mkdir(parents=True, exist_ok=True)
     spec = {"datatype": "INT32", "shape": [1]}
     (directory / "template.py").write_text(TOTALS)
