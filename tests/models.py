@@ -138,7 +138,7 @@ class Totals:
 
 
 def totals(directory: Path) -> Path:
-    """Model `totals`, x INT32 [1] -> y = the sum of all x of its sequence. A call with x < 0 fails. Counts `steps_total`."""
+    """Model `totals`, x INT32 [1] -> y = the sum of all x of its sequence; x < 0 fails. Counts `steps_total`."""
     directory.mkdir(parents=True, exist_ok=True)
     spec = {"datatype": "INT32", "shape": [1]}
     (directory / "template.py").write_text(TOTALS)
