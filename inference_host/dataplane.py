@@ -44,6 +44,7 @@ from inference_host.methods import Withdraw
 from inference_host.repository import Packages, Repository, not_serving
 from inference_host.served import Lanes, Plan, Served
 from mesh import clock as wall
+from mesh.measures import Measure, Measures
 from waypost.errors import Denied, Invalid, MeshError, NotFound
 
 SERVER_NAME = "waypost"
@@ -53,6 +54,8 @@ EXTENSIONS = (
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
+    "sequence",
+    "sequence(string_id)",
     "statistics",
 )
 
@@ -116,13 +119,17 @@ class DataPlane:
             if plan is None or plan.lane is None:
                 plan = self._plan(call)
             deadline = call.deadline if call.deadline is not None else NEVER
+            place = None
             if call.parameters or len(call.id) > ID_CHARS_MAX:
                 deadline = checked(call, deadline, arrived)
+                place = plan.place(call)
         except MeshError as error:
             self._refuse(call, error, now - arrived)
             done(error)
             return _nothing
         lane, ask = plan.lane, plan.ask(call, deadline, done, arrived)
+        if place is not None:
+            ask.place = place
         assert lane is not None
         lane.submit(ask, now)
         return partial(lane.withdraw, ask)
@@ -188,8 +195,8 @@ class DataPlane:
         return worst([served.life for served in self.served])
 
     def ready(self) -> bool:
-        """Whether every model serves."""
-        return self.life().serves
+        """Whether every model serves, and the next call that hangs would not hold up the others."""
+        return self.life().serves and self._execution.healthy
 
     def model_ready(self, model: str, version: str) -> bool:
         """Raises: NotFound."""
@@ -210,6 +217,7 @@ class DataPlane:
             batch_rows_max=lanes.batch_rows_max if together else 0,
             batch_delay_us=round(self._batching.delay_s * 1e6) if together else 0,
             instances=lanes.instances,
+            sequences=served.warm.loaded.sequences if served.warm else None,
             file=served.package.model_file.name if served.package.model_file else "",
         )
 
@@ -225,6 +233,14 @@ class DataPlane:
     def take_counts(self) -> Counts:
         """What was counted on all versions since this was called last."""
         return self._meter.take([served.tally for served in self.served])
+
+    def take_measures(self) -> Measures:
+        """What templates counted and measured themselves since this was called last, by name."""
+        found: dict[str, Measure] = {}
+        for served in self.served:
+            if served.warm is not None:
+                found.update(served.warm.loaded.metrics.take())
+        return found
 
     def index(self, *, ready_only: bool) -> list[IndexEntry]:
         return self._repository.index(ready_only=ready_only)
@@ -262,7 +278,7 @@ class DataPlane:
 
     @changed.setter
     def changed(self, changed: Callable[[], None]) -> None:
-        self._repository.changed = changed
+        self._repository.changed = self._execution.changed = changed
 
     async def bring_up(self, served: Served) -> MeshError | None:
         """Loads one of `served`, proves that it answers, and lets calls in. Returns why not, where it cannot."""

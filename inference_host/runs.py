@@ -4,7 +4,7 @@
 asked twice is ever batched: graphs, and templates that say so.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from inference_host.batching import Batch
 from inference_host.calls import Done
 from inference_host.methods import as_mesh_error
 from inference_host.model import Loaded, Threads
+from inference_host.sequences import Place
 from inference_host.signature import TensorSpec
 from inference_host.template import Arrays
 from inference_host.tensors import Array
@@ -37,6 +38,8 @@ class Ask(Job):
 
     told = False
     """Whether `done` has heard, or will not hear any more."""
+    place: Place | None = None
+    """Which step of which sequence it is, where the model keeps state."""
 
     def __init__(
         self, kind: Kind, bytes_: int, deadline: float, id_: str, inputs: Arrays, done: Done, arrived: float
@@ -72,11 +75,17 @@ class Run:
         self._loaded = loaded
         self._clock = clock
 
+    @property
+    def title(self) -> Mapping[str, str]:
+        package = self._loaded.package
+        requests = ", ".join([ask.id for ask in self.asks])
+        return {"model": package.full_name, "version": package.version, "request": requests}
+
     def perform(self) -> None:
         try:
             inputs = together(self.asks)
             self.prepared = self._clock()
-            outputs = self._loaded.answer(inputs)
+            outputs = self._loaded.answer(inputs, self.asks[0].id if len(self.asks) == 1 else "")
             self.ended = self._clock()
             self.answers = apart(outputs, self.asks, self.batch.rows)
             self.clean = True
@@ -88,7 +97,7 @@ class Run:
         """Coroutines are never batched."""
         (ask,) = self.asks
         try:
-            self.answers = [_given(await self._loaded.answer_on_loop(ask.inputs, threads), ask)]
+            self.answers = [_given(await self._loaded.answer_on_loop(ask.inputs, threads, ask.id), ask)]
         except Exception as error:  # the life of a run ends here
             self.answers = [_as_told(error)]
         self.ended = self._clock()
@@ -102,7 +111,7 @@ class Run:
         if ask.told:
             return Cancelled("CANCELLED", "nobody waits for it any more")
         try:
-            return _given(self._loaded.answer(ask.inputs), ask)
+            return _given(self._loaded.answer(ask.inputs, ask.id), ask)
         except Exception as error:  # the life of a call ends here
             return _as_told(error)
 

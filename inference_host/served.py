@@ -2,7 +2,7 @@
 
 Calls that should be over in less than a hand-over to a thread takes go to a lane on the event loop; larger ones, and
 all calls of slow models and of templates, to one on threads; those of asynchronous templates to one with tasks. What
-one lane learns about run times the other knows too.
+one lane learns about run times the other knows too. A model that keeps state has one lane, which knows of sequences.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -12,16 +12,28 @@ from weakref import WeakSet
 
 from inference_host.backlog import NEVER
 from inference_host.batching import Batching, Queue
-from inference_host.calls import Call, Done, Facts, Origin
+from inference_host.calls import Call, Done, Facts, Origin, place_of, refuse_sequence
 from inference_host.estimates import Estimates
-from inference_host.execution import INLINE_MAX_S, TASKS_MAX, Execution, InTasks, OnLoop, OnThreads
+from inference_host.execution import (
+    INLINE_MAX_S,
+    LINGER_S,
+    TASKS_MAX,
+    Execution,
+    InTasks,
+    OnLoop,
+    OnThreads,
+    Runner,
+    Source,
+)
 from inference_host.lane import Lane
 from inference_host.lifecycle import Lifecycle
 from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.meter import Tally
 from inference_host.probe import elements, has_rows
-from inference_host.runs import Ask
+from inference_host.runs import Ask, Run
+from inference_host.sequence_lane import StepLane, StepQueue
+from inference_host.sequences import Place
 from inference_host.signature import Signature, TensorSpec, checked_inputs, checked_outputs
 from inference_host.template import Arrays
 from inference_host.tensors import Array
@@ -67,11 +79,22 @@ class Served:
 class Plan:
     """What calls of one form come to: checked and measured once."""
 
-    def __init__(self, lane: Lane, inputs: Arrays, wanted: tuple[TensorSpec, ...], grouping: "Grouping") -> None:
+    def __init__(
+        self, lane: Lane, inputs: Arrays, wanted: tuple[TensorSpec, ...], grouping: "Grouping", *, keeps_state: bool
+    ) -> None:
         self.lane: Lane | None = lane
         """None when its model lets no calls in any more: plans are kept by those who call, and must not keep it."""
         self.wanted = wanted
-        self.rows, self.size, self.bytes, self.group = grouping.of(inputs)
+        self.rows, self.size, self.bytes, group = grouping.of(inputs)
+        self.group = None if keeps_state else group
+        self._keeps_state = keeps_state
+
+    def place(self, call: Call) -> Place | None:
+        """Which step of which sequence it is. Raises: Invalid(BAD_PARAMETER), Unsupported(UNSUPPORTED_PARAMETER)."""
+        if self._keeps_state:
+            return place_of(call)
+        refuse_sequence(call)
+        return None
 
     def ask(self, call: Call, deadline: float, done: Done, arrived: float) -> Ask:
         """A call on its way."""
@@ -110,17 +133,22 @@ class Lanes:
                 run_s_max=run_s_max,
             )
 
+        sequences, on_loop = warm.loaded.sequences, warm.loaded.steps.on_loop
+        self.instances = TASKS_MAX if on_loop else execution.threads
         lane = partial(Lane, warm.loaded, tally=tally, clock=clock, settled=settled)
         self._small: Lane | None = None
-        if warm.loaded.steps.on_loop:
-            self.instances = TASKS_MAX
-            self._large = lane(queue(TASKS_MAX), runner=lambda source: InTasks(source, execution))
+        linger_s = 0.0 if sequences is None else LINGER_S  # a step that has begun counts
+
+        def runner(source: Source[Run]) -> Runner:
+            return InTasks(source, execution, linger_s) if on_loop else OnThreads(source, execution)
+
+        if sequences is not None:
+            steps = StepQueue(estimates, sequences, queue_rows_max=batching.queue_rows_max, slots=self.instances)
+            self._large: Lane = StepLane(warm.loaded, steps, tally, clock, runner, settled)
         else:
-            self.instances = execution.threads
-            self._large = lane(queue(execution.threads), runner=lambda source: OnThreads(source, execution))
-            if warm.inline_elements_max:
-                on_loop = partial(OnLoop, loop=execution.loop)
-                self._small = lane(queue(1, INLINE_MAX_S), runner=on_loop)
+            self._large = lane(queue(self.instances), runner=runner)
+        if warm.inline_elements_max and not on_loop:
+            self._small = lane(queue(1, INLINE_MAX_S), runner=partial(OnLoop, loop=execution.loop))
         self._grouping = Grouping(warm.loaded.signature)
         self._plans: WeakSet[Plan] = WeakSet()
 
@@ -135,7 +163,7 @@ class Lanes:
         wanted = checked_outputs(warm.loaded.signature, call.outputs)
         is_small = self._small is not None and elements(inputs) <= warm.inline_elements_max
         lane = self._small if self._small is not None and is_small else self._large
-        plan = Plan(lane, inputs, wanted, self._grouping)
+        plan = Plan(lane, inputs, wanted, self._grouping, keeps_state=warm.loaded.sequences is not None)
         self._plans.add(plan)
         return plan
 
