@@ -11,7 +11,7 @@
       execution    where models run: on the event loop, on a few threads, in tasks
       meter        what is counted
     lifecycle    PURE: LOADING, WARMING, READY, DRAINING, UNLOADED, FAILED
-    manifest     packages: what there is to load          signature, tensors     what goes in and comes out
+    manifest     packages: what there is to load (template_source)      signature, tensors   what goes in and comes out
     template     the code around a model, the users' or   onnx     the default one
     oip_grpc     face: the Open Inference Protocol over gRPC      oip_stream   its streams
       oip_codec  inferences by hand      oip_messages   and by protobuf
@@ -19,6 +19,7 @@
       http_inference (oip_json, encodings)     inferences in JSON and binary
     oip_extensions, replies   what both tell: configuration, statistics, settings; and what goes around an answer
     xapp_grpc    face: inference in plain values      reflection   for grpcurl
+    access_by_hand   face: lets the SDK in where no monitor does
     methods      the gRPC methods of all faces, as a table
     server       one port, two protocols      connections   all of a host's, and what they may cost together
       h2         HTTP/2 around waypost.wire: h2_calls (h2_unary, h2_streaming), h2_heads, h2_messages
