@@ -41,7 +41,7 @@ USAGE = """usage: waypost host {init,run,test,bench,check} ...
   bench MODEL      measure a model under load
   check PACKAGE    load a package in a confined process and tell whether it can be served
 
-`waypost host COMMAND --help` says more.
+`waypost host run --help`, for instance, says more.
 """
 COMMANDS = ("init", "run", "test", "bench", "check")
 

@@ -105,6 +105,15 @@ SECTIONS = (
     Section("Inference host", "waypost host run", "inference_host.settings:HostSettings", "WAYPOST_HOST_"),
     *(
         Section(
+            f"Inference host, {what}",
+            f"waypost host {verb}",
+            f"inference_host.workbench.settings:{verb.capitalize()}Settings",
+            f"WAYPOST_HOST_{verb.upper()}_",
+        )
+        for verb, what in (("init", "a new package"), ("test", "trying a package"), ("bench", "under load"))
+    ),
+    *(
+        Section(
             f"Training platform, {what}",
             f"waypost training {verb}",
             f"training_platform.settings:{verb.capitalize()}Settings",

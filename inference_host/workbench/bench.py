@@ -96,12 +96,11 @@ async def _measured(
 ) -> dict[str, Any]:
     """Raises: MeshError."""
     count = OPEN_CONNECTIONS if chosen.rate else -(-chosen.in_flight // STREAMS)
-    clients = [await client.connect(address) for _ in range(count)]
+    besides, *clients = [await client.connect(address) for _ in range(count + 1)]
     try:
-        subject = await _subject(clients[0], chosen.name)
+        subject = await _subject(besides, chosen.name)
         requests = [
-            client.framed(samples.to_grpc(sample, subject.model))
-            for sample in await _samples(clients[0], subject, chosen)
+            client.framed(samples.to_grpc(sample, subject.model)) for sample in await _samples(besides, subject, chosen)
         ]
         shape = Shape(
             in_flight=chosen.in_flight,
@@ -110,13 +109,13 @@ async def _measured(
             seconds=chosen.seconds,
             deadline_s=chosen.deadline_ms / 1e3,
         )
-        counted = _Counted(clients[0], subject.model)
+        counted = _Counted(besides, subject.model)
         load = Load(clients, Method.at(f"{OIP}/ModelInfer"), requests, shape, lambda: _cpu_s(process()))
         measured = await load.run(counted.ask, counted.ask)
         memory = _memory_bytes(process())
         return _report(chosen, address, subject, measured, await counted.batches(), memory)
     finally:
-        for each in clients:
+        for each in (besides, *clients):
             each.close()
 
 
@@ -175,6 +174,7 @@ class _Counted:
     """The host's own statistics, when the window opens and when it closes."""
 
     def __init__(self, connection: Client, model: str) -> None:
+        """connection: one with nothing else to do."""
         self._connection = connection
         self._request = statistics_pb2.ModelStatisticsRequest(name=model).SerializeToString()
         self._answers: list[asyncio.Future[bytes | MeshError]] = []
@@ -182,11 +182,7 @@ class _Counted:
     def ask(self) -> None:
         answer: asyncio.Future[bytes | MeshError] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
-        if self._connection.capacity:
-            method = Method.at(f"{OIP}/ModelStatistics")
-            self._connection.begin(method, client.framed(self._request), answer.set_result)
-        else:
-            answer.set_result(Precondition("BUSY", "every stream of the connection is in use"))
+        self._connection.begin(Method.at(f"{OIP}/ModelStatistics"), client.framed(self._request), answer.set_result)
 
     async def batches(self) -> Batches | None:
         """None for a host that does not tell."""
@@ -272,7 +268,7 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("host's memory", text.size(report["host_memory_bytes"])))
     rows.append(("driver's CPU", f"{text.duration(report['driver_cpu_us_per_call'] / 1e6)} a call"))
     if report["batches"]:
-        runs = ", ".join(f"{count} of {rows}" for rows, count in report["batches"].items())
-        rows.append(("rows together", f"{report['batch_rows_mean']:.1f} on average; runs: {runs}"))
+        runs = ", ".join(f"{span} in {count}" for span, count in figures.spans(report["batches"]).items())
+        rows.append(("rows together", f"{report['batch_rows_mean']:.1f} on average; {runs} runs"))
     errors = [(f"error {name}", f"{count} calls") for name, count in sorted(report["errors"].items())]
     return [*rows, *(errors or [("errors", "none")])]

@@ -27,6 +27,8 @@ from waypost.wire.status import Status
 CONNECT_S = 5.0
 LIMITS = Limits(keepalive_s=0, idle_s=0)  # nobody ticks this connection: it lives as long as the measurement
 
+ACKNOWLEDGE_BYTES_MIN = 8 << 10  # smaller answers are over before a window could close, and then count no more
+
 Parts: TypeAlias = tuple[bytes, ...]
 
 
@@ -152,7 +154,8 @@ class Client(asyncio.Protocol):
                 self._end(event.stream, event.head, b"")
         elif isinstance(event, Data):
             self._pieces.setdefault(event.stream.id, []).append(event.data)
-            self._wire.acknowledge(event.stream, len(event.data))
+            if len(event.data) >= ACKNOWLEDGE_BYTES_MIN:
+                self._wire.acknowledge(event.stream, len(event.data))
         elif isinstance(event, Trailers):
             self._end(event.stream, event.head, b"".join(self._pieces.pop(event.stream.id, ())))
         elif isinstance(event, Reset):

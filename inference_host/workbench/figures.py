@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 DRIVER_SHARE_MAX = 0.9  # of a core: a driver that is busier holds calls up itself
+HOST_CORES_MIN, TURNS_SHARE_MIN = 0.8, 0.3  # closed loop: a host that waits while the driver works
 LATE_MAX = 0.05  # of the median latency: calls sent later than this make the tail, not the host
 LATE_S_MIN = 200e-6  # what a machine with nothing else to do needs to wake a process and send
 
@@ -84,11 +85,24 @@ def summary(measured: Measured, batches: Batches | None) -> dict[str, Any]:
     }
 
 
+def spans(runs: Mapping[str, int]) -> dict[str, int]:
+    """Runs by rows, gathered by powers of two: `1`, `2-3`, `4-7`."""
+    found: dict[str, int] = {}
+    for rows, count in runs.items():
+        least = 1 << int(rows).bit_length() - 1
+        name = str(least) if least == 1 else f"{least}-{2 * least - 1}"
+        found[name] = found.get(name, 0) + count
+    return found
+
+
 def limit_of_driver(measured: Measured) -> str:
     """Why these figures say more of the driver than of the host; empty where they do not."""
     share = measured.driver_cpu_s / measured.seconds
     if share > DRIVER_SHARE_MAX:
         return f"the driver was busy for {share:.0%} of the time: the host can do more than this"
+    cores = None if measured.host_cpu_s is None else measured.host_cpu_s / measured.seconds
+    if not measured.late_s and cores is not None and cores < HOST_CORES_MIN and share > TURNS_SHARE_MIN:
+        return f"driver and host took turns, busy for {share:.0%} and {cores:.0%} of the time: the host can do more"
     if measured.late_s and measured.latencies_s:
         (late_s,) = percentiles(measured.late_s, [0.99])
         (median_s,) = percentiles(measured.latencies_s, [0.5])

@@ -37,11 +37,16 @@ class Sample:
 def read(path: Path) -> list[Sample]:
     """Raises: Precondition(BAD_SAMPLES)."""
     try:
-        content = orjson.loads(path.read_bytes())
-        return [_sample(request) for request in (content if isinstance(content, list) else [content])]
+        return parsed(path.read_bytes())
     except (OSError, ValueError, MeshError) as error:
         hint = "see docs/serving.md, or let `waypost host test DIR --record` write the outputs"
         raise Precondition("BAD_SAMPLES", f"{path.name}: {error}", hint) from error
+
+
+def parsed(content: bytes) -> list[Sample]:
+    """Raises: Invalid, ValueError."""
+    requests = orjson.loads(content)
+    return [_sample(request) for request in (requests if isinstance(requests, list) else [requests])]
 
 
 def of_arrays(arrays: Arrays, signature: Signature) -> Sample:

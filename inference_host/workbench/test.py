@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from inference_host.workbench.settings import TestSettings
 from inference_host.workbench.wanted import TRIAL, Wanted
 from mesh import text
 from mesh.files import write_atomically
-from waypost.errors import Precondition
+from waypost.errors import Invalid
 
 READABLE = 0o644
 
@@ -34,13 +35,19 @@ def run(chosen: TestSettings) -> int:
 
 def tried(chosen: TestSettings) -> dict[str, Any]:
     """The report of `trial`, or one that says how it ended without one."""
-    wanted = Wanted(str(chosen.package.absolute()), chosen.rtol, chosen.atol, compare=not chosen.record)
+    wanted = Wanted(
+        package=str(chosen.package.absolute()),
+        rtol=chosen.rtol,
+        atol=chosen.atol,
+        compare=not chosen.record,
+        ends_at=time.monotonic() + chosen.timeout_s,
+    )
     command = [sys.executable, "-P", "-m", TRIAL, json.dumps(dataclasses.asdict(wanted))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         report, _ = process.communicate(timeout=chosen.timeout_s)
     except subprocess.TimeoutExpired:
-        return _none("TIMED_OUT", f"it did not end within {chosen.timeout_s:g} s", "does it wait for something?")
+        return _none("TIMED_OUT", f"it did not end within {chosen.timeout_s:g} s", "where it was stands above")
     finally:
         process.kill()
         process.wait()
@@ -51,9 +58,9 @@ def tried(chosen: TestSettings) -> dict[str, Any]:
 
 
 def record(package: Path, samples: str) -> None:
-    """Writes samples.json. Raises: Precondition(NO_JSON_FORM)."""
+    """Writes samples.json. Raises: Invalid(NO_JSON_FORM)."""
     if not samples:
-        raise Precondition("NO_JSON_FORM", "these answers have no JSON form", "test the model without recorded outputs")
+        raise Invalid("NO_JSON_FORM", "these answers have no JSON form", "test the model without recorded outputs")
     from inference_host.manifest import SAMPLES  # loads protobuf, which the usual test needs in its child only
 
     folder = package if package.is_dir() else package.parent

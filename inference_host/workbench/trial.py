@@ -8,15 +8,16 @@ A template may crash, leave or hang this process; noticing that is the part of `
 """
 
 import asyncio
+import faulthandler
 import json
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, TypeAlias
 
 import structlog
@@ -36,6 +37,7 @@ from waypost.errors import MeshError
 
 RUNS_MAX = 50  # for each way of each sample; p99 is the worst but one then
 RUNS_S_MAX = 0.3  # for the same: ten samples of a slow model are still a matter of seconds
+LAST_WORDS_S = 0.5
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 Ask: TypeAlias = Callable[[Sample], Awaitable[tuple[Sequence[Tensor], float]]]
@@ -75,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
 def _confined(wanted: Wanted, why_network: str) -> int:
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    faulthandler.enable()  # of a crash, the line where it was
+    faulthandler.dump_traceback_later(max(0.1, wanted.ends_at - monotonic() - LAST_WORDS_S))
     structlog.configure(
         processors=[_tell], wrapper_class=structlog.make_filtering_bound_logger(40), cache_logger_on_first_use=True
     )
@@ -263,15 +267,11 @@ def _recorded(found: Sequence[Sample], answers: Sequence[Sequence[Tensor]]) -> s
 
 
 def _tell(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
-    """A log line for the author of a template; of what it raised, nothing but the traceback."""
-    error = event.pop("exc_info", None)
-    if isinstance(error, BaseException):
-        return "".join(traceback.format_exception(error))
-    return f"{event.pop('event')}: {_fields(event)}"
-
-
-def _fields(event: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in event.items())
+    """What a template raised, for its author. Whatever else is logged stands in the report."""
+    error = event.get("exc_info")
+    if not isinstance(error, BaseException):
+        raise structlog.DropEvent
+    return "".join(traceback.format_exception(error))
 
 
 if __name__ == "__main__":

@@ -15,3 +15,5 @@ class Wanted:
     atol: float
     compare: bool
     """With the outputs that samples expect; not where they are about to be recorded."""
+    ends_at: float
+    """When it will be ended, on the machine's monotonic clock; a moment before, it says where it is."""
