@@ -1,6 +1,6 @@
 """The inference host: one model version, served over the Open Inference Protocol. One process per replica.
 
-    app          settings, subcommands `run` and `check`, exit codes
+    app          settings, subcommands, exit codes
     host         one host from start to end: listen, load, serve, drain
     dataplane    what it answers, on plain values; errors are MeshErrors       calls: those values
       repository   which model versions there are: brought up, loaded anew, unloaded      served: one of them
@@ -27,6 +27,8 @@
     grpcio_front the table under grpc.aio, where somebody asks for it
     health       grpc.health.v1      auth    access tokens      uplink    link 3, to the monitor
     checker      `waypost host check`: the same loading in a confined process (confine)
+    reload       `waypost host run --reload`      example      what a host greets with
+    workbench    `waypost host init`, `test` and `bench`, for those who write templates
 
 Nothing below the faces knows a transport, and no face knows which front end serves it.
 """

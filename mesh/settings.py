@@ -12,6 +12,7 @@ value and where it came from.
 """
 
 import argparse
+import inspect
 import json
 import os
 import sys
@@ -82,7 +83,7 @@ def variable(env_prefix: str, name: str) -> str:
 def _parser(kind: type[Settings], prog: str, env_prefix: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=description or kind.__doc__,
+        description=description or inspect.cleandoc(kind.__doc__ or ""),
         epilog=f"Every setting may also stand in the environment ({env_prefix}...) or in a TOML file.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

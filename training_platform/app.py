@@ -108,7 +108,11 @@ def _files(settings: PublishSettings) -> dict[str, Path]:
         return {"model.onnx": settings.onnx}
     assert settings.package is not None
     inside = (path.relative_to(settings.package) for path in settings.package.rglob("*") if path.is_file())
-    return {str(path): settings.package / path for path in inside if not any(map(_is_byproduct, path.parts))}
+    found = {str(path): settings.package / path for path in inside if not any(map(_is_byproduct, path.parts))}
+    if not settings.template_class and not any(path.endswith(".onnx") for path in found):
+        hint = "say which class answers: --template-class template:Level"
+        raise Invalid("BAD_SETTING", f"{settings.package} holds no .onnx file, and no template is named", hint)
+    return found
 
 
 def _is_byproduct(name: str) -> bool:

@@ -44,7 +44,7 @@ class TestSettings(Settings):
     """Seconds for all of it; then it is ended, and has failed."""
 
     output: Literal["table", "json"] = "table"
-    """Tables for people, JSON for programs."""
+    """table for people, json for programs."""
 
 
 class BenchSettings(Settings):
@@ -75,4 +75,4 @@ class BenchSettings(Settings):
     """Deadline of each call, which the host is told; 0: none."""
 
     output: Literal["table", "json"] = "table"
-    """Tables for people, JSON for programs."""
+    """table for people, json for programs."""

@@ -27,9 +27,9 @@ def run(chosen: TestSettings) -> int:
     """Returns the exit code. Raises: MeshError where nothing can be recorded."""
     report = tried(chosen)
     recorded = report.pop("recorded", "")
-    if chosen.record and report["ok"]:
-        record(chosen.package, recorded)
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if chosen.output == "json" else _table(report))
+    if chosen.record and report["ok"]:
+        sys.stderr.write(f"\nrecorded these answers in {record(chosen.package, recorded)}\n")
     return 0 if report["ok"] else 1
 
 
@@ -57,14 +57,15 @@ def tried(chosen: TestSettings) -> dict[str, Any]:
     return found
 
 
-def record(package: Path, samples: str) -> None:
-    """Writes samples.json. Raises: Invalid(NO_JSON_FORM)."""
+def record(package: Path, samples: str) -> Path:
+    """Writes samples.json, and returns where. Raises: Invalid(NO_JSON_FORM)."""
     if not samples:
         raise Invalid("NO_JSON_FORM", "these answers have no JSON form", "test the model without recorded outputs")
     from inference_host.manifest import SAMPLES  # loads protobuf, which the usual test needs in its child only
 
-    folder = package if package.is_dir() else package.parent
-    write_atomically(folder / SAMPLES, samples.encode(), READABLE)
+    path = (package if package.is_dir() else package.parent) / SAMPLES
+    write_atomically(path, samples.encode(), READABLE)
+    return path
 
 
 def _none(reason: str, message: str, hint: str) -> dict[str, Any]:

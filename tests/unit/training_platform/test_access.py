@@ -129,9 +129,11 @@ def test_a_package_is_published_without_what_editors_and_python_leave_there(tmp_
         ["a/m/1", "--onnx", "x", "--metric", "good"],
         ["a/m/1", "--onnx", "x", "--metric", "mae=good"],
         ["a/m/1", "--onnx", "x", "--idempotent", "perhaps"],
+        ["a/m/1", "--package", "."],
     ],
 )
-def test_wrong_usage_is_told_with_a_hint(tmp_path, capsys, arguments):
+def test_wrong_usage_is_told_with_a_hint(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
     assert main(["publish", str(tmp_path), *arguments]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
