@@ -14,16 +14,15 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 
 from inference_host import confine, manifest, probe
-from inference_host.calls import Call
 from inference_host.host import Host
 from inference_host.loader import Warm
 from inference_host.oip_json import BINARY_ONLY
@@ -33,15 +32,12 @@ from inference_host.workbench import checks, client, figures, samples
 from inference_host.workbench.samples import Sample
 from inference_host.workbench.unix_http import Http
 from inference_host.workbench.wanted import TRIAL, Wanted
+from inference_host.workbench.ways import Ask, by_hand, over_grpc, over_http
 from waypost.errors import MeshError
 
 RUNS_MAX = 50  # for each way of each sample; p99 is the worst but one then
 RUNS_S_MAX = 0.3  # for the same: ten samples of a slow model are still a matter of seconds
 LAST_WORDS_S = 0.5
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-
-Ask: TypeAlias = Callable[[Sample], Awaitable[tuple[Sequence[Tensor], float]]]
-"""Sends a sample; the answer, and how long it took in seconds. Raises: MeshError."""
 
 
 @dataclass(slots=True)
@@ -151,9 +147,9 @@ class _Trial:
         answers = []
         for number, sample in enumerate(found, 1):
             what = f"sample {number}"
-            answers.append(await self._check(what, "by hand", sample, self._by_hand(model)))
-            await self._check(what, "gRPC", sample, _over_grpc(grpc, model))
-            await self._check(what, "HTTP", sample, _over_http(http, model, binary=binary))
+            answers.append(await self._check(what, "by hand", sample, by_hand(self._host.plane, model)))
+            await self._check(what, "gRPC", sample, over_grpc(grpc, model))
+            await self._check(what, "HTTP", sample, over_http(http, model, binary=binary))
         grpc.close()
         http.close()
         return answers
@@ -198,7 +194,7 @@ class _Trial:
             check.detail = "samples of several sizes go apart"
             return
         try:
-            answer, took_s = await self._by_hand(warm.loaded.package.model)(Sample(tuple(together)))
+            answer, took_s = await by_hand(self._host.plane, warm.loaded.package.model)(Sample(tuple(together)))
         except MeshError as error:
             check.failed(f"{error.reason}: {error.message}")
             return
@@ -214,39 +210,6 @@ class _Trial:
 
     def _difference(self, answer: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
         return checks.difference(answer, expected, rtol=self._wanted.rtol, atol=self._wanted.atol)
-
-    def _by_hand(self, model: str) -> Ask:
-        """Timed is the model itself: its steps, and nothing around them."""
-
-        async def ask(sample: Sample) -> tuple[Sequence[Tensor], float]:
-            answer = await self._host.plane.infer(Call(model, "", sample.inputs, parameters=sample.parameters))
-            return answer.outputs, answer.timing.compute_s
-
-        return ask
-
-
-def _over_grpc(connection: client.Client, model: str) -> Ask:
-    async def ask(sample: Sample) -> tuple[Sequence[Tensor], float]:
-        message, began = samples.to_grpc(sample, model), perf_counter()
-        answer = await connection.call(INFER, message)
-        return samples.from_grpc(answer), perf_counter() - began
-
-    return ask
-
-
-def _over_http(connection: Http, model: str, *, binary: bool) -> Ask:
-    async def ask(sample: Sample) -> tuple[Sequence[Tensor], float]:
-        body, json_bytes = samples.to_http(sample, binary=binary)
-        return await asyncio.to_thread(_post, connection, f"/v2/models/{model}/infer", body, json_bytes)
-
-    return ask
-
-
-def _post(connection: Http, path: str, body: bytes, json_bytes: int | None) -> tuple[Sequence[Tensor], float]:
-    """On a thread."""
-    began = perf_counter()
-    answer, answer_json_bytes = connection.post(path, body, json_bytes)
-    return samples.from_http(answer, answer_json_bytes), perf_counter() - began
 
 
 def _samples(warm: Warm) -> list[Sample]:
