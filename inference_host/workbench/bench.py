@@ -28,14 +28,11 @@ from waypost.errors import Invalid
 STREAMS = 100  # callers on a connection: what servers allow at least (RFC 9113, section 6.5.2)
 OPEN_CONNECTIONS = 4  # open loop: as a gateway has to a host
 WARM_UP_SHARE, WARM_UP_S_MAX = 0.2, 1.0  # of the time that is measured; estimates have settled long before
-STOP_S = 10.0
 
 
 def run(chosen: BenchSettings) -> int:
     """Returns the exit code: 1 where not one call was answered. Raises: MeshError."""
-    with (
-        started(chosen.model) if chosen.model and not chosen.target else nullcontext(HostProcess(chosen.target)) as host
-    ):
+    with _host(chosen) as host:
         report = asyncio.run(_measured(chosen, host))
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if chosen.output == "json" else _table(report))
     return 0 if report["calls_answered"] else 1
