@@ -1,6 +1,6 @@
 """What a position did lately, as rates and percentiles, and as a page for a terminal. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -8,7 +8,7 @@ from console import columns, messages
 from mesh import text
 from mesh.metrics import Histogram
 from waypost import names
-from waypost.api.control.v1.position_pb2 import LatencyHistogram, Position, PositionMetrics, ReplicaMetrics
+from waypost.api.control.v1.position_pb2 import LatencyHistogram, ModelMetric, Position, PositionMetrics, ReplicaMetrics
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -53,6 +53,8 @@ class Figures:
     """Of the edge server, 0..1."""
     memory_bytes: int
     memory_share: float
+    model_metrics: Mapping[str, Mapping[str, Any]]
+    """What templates counted and measured themselves, by name."""
 
     @classmethod
     def of(cls, metrics: PositionMetrics) -> Self:
@@ -70,6 +72,7 @@ class Figures:
             cpu_share=metrics.cpu_share,
             memory_bytes=metrics.memory_bytes,
             memory_share=metrics.memory_share,
+            model_metrics=_model_metrics(metrics),
         )
 
 
@@ -97,7 +100,14 @@ def page(
     """
     trouble = f"({trouble})" if trouble else ""
     return "\n".join(
-        (*_head(position, width), trouble, *_middle(metrics, history, width), "", _replicas(position, metrics))
+        (
+            *_head(position, width),
+            trouble,
+            *_middle(metrics, history, width),
+            *_own(metrics),
+            "",
+            _replicas(position, metrics),
+        )
     )
 
 
@@ -135,6 +145,47 @@ def _middle(metrics: PositionMetrics | None, history: Sequence[float], width: in
         f"cpu          {f.cpu:.2f} ({text.share(f.cpu_share)} of the server)",
         f"memory       {text.size(f.memory_bytes)} ({text.share(f.memory_share)} of the server)",
     ]
+
+
+def _model_metrics(metrics: PositionMetrics) -> dict[str, dict[str, Any]]:
+    """Of all replicas together; a gauge's values are those of the replicas, which do not add up."""
+    window_s = _window_s(metrics)
+    found = {metric.name: _model_metric(metric, window_s) for metric in metrics.model_metrics}
+    for replica in metrics.replicas:
+        for metric in replica.model_metrics:
+            if metric.WhichOneof("value") == "gauge":
+                entry = found.setdefault(metric.name, {"kind": "gauge", "help": metric.help, "values": {}})
+                if entry["kind"] == "gauge":
+                    entry["values"][replica.id] = metric.gauge
+    return {name: found[name] for name in sorted(found)}
+
+
+def _model_metric(metric: ModelMetric, window_s: float) -> dict[str, Any]:
+    """One that adds up."""
+    if metric.WhichOneof("value") == "counter":
+        return {"kind": "counter", "help": metric.help, "per_s": metric.counter / window_s}
+    observed = Histogram.from_proto(metric.histogram)
+    shares = {f"p{round(share * 100)}": observed.percentile(share) for share in (0.5, 0.95, 0.99)}
+    return {"kind": "histogram", "help": metric.help, "count": observed.total, **shares}
+
+
+def _own(metrics: PositionMetrics | None) -> list[str]:
+    """A line for each metric of the template's own."""
+    found = _model_metrics(metrics) if metrics is not None else {}
+    if not found:
+        return []
+    return ["", text.table(("MODEL METRIC", "VALUE"), [(name, _value(entry)) for name, entry in found.items()])]
+
+
+def _value(entry: Mapping[str, Any]) -> str:
+    match entry["kind"]:
+        case "counter":
+            return f"{entry['per_s']:.4g}/s"
+        case "gauge":
+            return "  ".join(f"{value:.4g}" for value in entry["values"].values())
+    if not entry["count"]:
+        return "nothing measured"
+    return "   ".join(f"{name} {entry[name]:.3g}" for name in ("p50", "p95", "p99"))
 
 
 def _replicas(position: Position, metrics: PositionMetrics | None) -> str:

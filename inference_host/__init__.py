@@ -7,12 +7,15 @@
       loader       from a package to a model that has answered (READY is proven)      model: in memory
       probe        how long it takes, and whether calls may go through it together
       lane         from a call to its answer: queue, runs, deadlines
+      sequences    PURE: which step of which sequence may run, and what it meets      sequence_lane   a lane of them
       batching     PURE: what waits, what runs next, what is refused      estimates   PURE: how long runs take
       execution    where models run: on the event loop, on a few threads, in tasks
       meter        what is counted
     lifecycle    PURE: LOADING, WARMING, READY, DRAINING, UNLOADED, FAILED
     manifest     packages: what there is to load (template_source)      signature, tensors   what goes in and comes out
     template     the code around a model, the users' or   onnx     the default one
+      template_metrics   what it counts itself      requirements   the libraries that it needs
+      faults       the fence around it: what is its failure, and where it was      watchdog   it blocks the event loop
     oip_grpc     face: the Open Inference Protocol over gRPC      oip_stream   its streams
       oip_codec  inferences by hand      oip_messages   and by protobuf
     oip_http     face: the same over HTTP      oip_routes   its paths      http_errors

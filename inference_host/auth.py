@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from inference_host.sequences import Owner
 from mesh.serve import is_loopback, split_address
 from mesh.tokens import Verifier
 from waypost.errors import Invalid, Precondition
@@ -40,6 +41,15 @@ class Gate:
         """authorization: the header's value, empty where there is none. Raises: Unauthenticated."""
         if self._verifier is not None:
             self._verifier.verify(authorization, self._now())
+
+    def owner(self, authorization: str) -> Owner:
+        """Whom what a call leaves behind belongs to: the credential, and the client's own name. Another token of the
+        same two is the same owner. Raises: Unauthenticated.
+        """
+        if self._verifier is None:
+            return ()
+        claims = self._verifier.verify(authorization, self._now())
+        return claims.subject, claims.client
 
     def check_keys(self, jwks: str) -> None:
         """Raises: Invalid(BAD_KEY_SET) where `replace` would."""

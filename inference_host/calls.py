@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from inference_host.sequences import ID_CHARS_MAX, Limits, Owner, Place
 from inference_host.signature import Signature
 from inference_host.tensors import Tensor
 from mesh.metrics import Histogram
 from waypost.errors import Invalid, MeshError, Unsupported
 
 _UNSUPPORTED = ("classification", "shared_memory_region")
-_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+SEQUENCE_ID, SEQUENCE_START, SEQUENCE_END = SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+"""Parameters of Triton's sequence extension."""
 TIMEOUT_US_MAX = 1 << 53  # 285 years; more cannot be added to a clock without losing it
 
 Facts: TypeAlias = tuple[tuple[str, str], ...]
@@ -34,10 +36,12 @@ class Call:
     deadline: float | None = None
     """The transport's, on the data plane's clock; None: none."""
     parameters: Mapping[str, object] = field(default_factory=dict)
-    """Of the request. `timeout` (µs, from its arrival) is a second deadline; those of sequences are refused, because no
-    state is kept between calls; `priority` changes nothing: deadlines order the queue."""
+    """Of the request. `timeout` (µs, from its arrival) is a second deadline; those of sequences are refused where the
+    model keeps no state between calls; `priority` changes nothing: deadlines order the queue."""
     arrived: float | None = None
     """When its last byte was read, on the data plane's clock; None: when it is submitted."""
+    owner: Owner = ()
+    """Whose sequence it is a step of. Set where it may be one, that is with `parameters`."""
 
 
 class Timing(NamedTuple):
@@ -94,6 +98,8 @@ class Config:
     """Runs at a time."""
     file: str
     """Name of the graph; empty for a template."""
+    sequences: Limits | None = None
+    """Of a model that keeps state; None: it keeps none."""
 
     @property
     def batching(self) -> bool:
@@ -157,21 +163,45 @@ class IndexEntry:
 def deadline_of(call: Call, arrived: float) -> float | None:
     """When an answer is no longer wanted: the transport's word, or `timeout` among the call's parameters.
 
-    Raises: Unsupported(UNSUPPORTED_PARAMETER), Invalid(BAD_PARAMETER).
+    Raises: Invalid(BAD_PARAMETER).
     """
     parameters = call.parameters
     if not parameters:
         return call.deadline
-    for name in _SEQUENCE:
-        if parameters.get(name):
-            raise Unsupported("UNSUPPORTED_PARAMETER", f"{name}: models here keep nothing from one call to the next")
     timeout_us = parameters.get("timeout")
     if not timeout_us:  # 0 is what clients send for none
         return call.deadline
     if type(timeout_us) is not int or not 0 < timeout_us <= TIMEOUT_US_MAX:
-        raise Invalid("BAD_PARAMETER", f"timeout is {timeout_us!r}, microseconds are expected: a whole number above 0")
+        raise _bad_parameter("timeout", timeout_us, "microseconds: a whole number above 0")
     until = arrived + timeout_us / 1e6
     return until if call.deadline is None else min(until, call.deadline)
+
+
+def place_of(call: Call) -> Place | None:
+    """Which step of which sequence a call is; None where it names none: an id of 0 or "" is none, as with Triton.
+
+    Raises: Invalid(BAD_PARAMETER).
+    """
+    parameters = call.parameters
+    id_ = parameters.get(SEQUENCE_ID)
+    flags = [parameters.get(name) or False for name in (SEQUENCE_START, SEQUENCE_END)]
+    for name, flag in zip((SEQUENCE_START, SEQUENCE_END), flags, strict=True):
+        if type(flag) is not bool:
+            raise _bad_parameter(name, flag, "true or false")
+        if flag and not id_:
+            raise Invalid("BAD_PARAMETER", f"{name} is set and sequence_id is not", "say which sequence is meant")
+    if not id_:
+        return None
+    if type(id_) is not int and not (isinstance(id_, str) and len(id_) <= ID_CHARS_MAX):
+        raise _bad_parameter(SEQUENCE_ID, id_, f"a whole number, or text of at most {ID_CHARS_MAX} characters")
+    return Place((call.owner, id_), *map(bool, flags))
+
+
+def refuse_sequence(call: Call) -> None:
+    """Raises: Unsupported(UNSUPPORTED_PARAMETER) where a call is a step of a sequence, to a model that knows none."""
+    for name in SEQUENCE:
+        if call.parameters.get(name):
+            raise Unsupported("UNSUPPORTED_PARAMETER", f"{name}: the model keeps nothing from one call to the next")
 
 
 def refuse_unsupported(tensor: str, parameters: Mapping[str, object]) -> None:
@@ -179,3 +209,7 @@ def refuse_unsupported(tensor: str, parameters: Mapping[str, object]) -> None:
     for parameter in _UNSUPPORTED:
         if parameter in parameters:
             raise Unsupported("UNSUPPORTED_PARAMETER", f"tensor {tensor!r}: {parameter} is not supported here")
+
+
+def _bad_parameter(name: str, value: object, expected: str) -> Invalid:
+    return Invalid("BAD_PARAMETER", f"{name} is {str(value)[:64]!r}, expected is {expected}")

@@ -31,6 +31,7 @@ from inference_host.methods import Withdraw
 from inference_host.repository import Packages, Repository, not_serving
 from inference_host.served import Lanes, Served
 from mesh import clock as wall
+from mesh.measures import Measure, Measures
 from waypost.errors import Denied, Invalid, MeshError
 
 SERVER_NAME = "waypost"
@@ -39,6 +40,8 @@ EXTENSIONS = (
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
+    "sequence",
+    "sequence(string_id)",
     "statistics",
 )
 
@@ -149,8 +152,8 @@ class DataPlane:
         return worst([served.life for served in self.served])
 
     def ready(self) -> bool:
-        """Whether every model serves."""
-        return self.life().serves
+        """Whether every model serves, and the next call that hangs would not hold up the others."""
+        return self.life().serves and self._execution.healthy
 
     def model_ready(self, model: str, version: str) -> bool:
         """Raises: NotFound."""
@@ -171,6 +174,7 @@ class DataPlane:
             batch_rows_max=lanes.batch_rows_max if together else 0,
             batch_delay_us=round(self._batching.delay_s * 1e6) if together else 0,
             instances=lanes.instances,
+            sequences=served.warm.loaded.sequences if served.warm else None,
             file=served.package.model_file.name if served.package.model_file else "",
         )
 
@@ -186,6 +190,14 @@ class DataPlane:
     def take_counts(self) -> Counts:
         """What was counted on all versions since this was called last."""
         return self._meter.take([served.tally for served in self.served])
+
+    def take_measures(self) -> Measures:
+        """What templates counted and measured themselves since this was called last, by name."""
+        found: dict[str, Measure] = {}
+        for served in self.served:
+            if served.warm is not None:
+                found.update(served.warm.loaded.metrics.take())
+        return found
 
     def index(self, *, ready_only: bool) -> list[IndexEntry]:
         return self._repository.index(ready_only=ready_only)
@@ -223,7 +235,7 @@ class DataPlane:
 
     @changed.setter
     def changed(self, changed: Callable[[], None]) -> None:
-        self._repository.changed = changed
+        self._repository.changed = self._execution.changed = changed
 
     async def bring_up(self, served: Served) -> MeshError | None:
         """Loads one of `served`, proves that it answers, and lets calls in. Returns why not, where it cannot."""

@@ -11,19 +11,32 @@ others, passed by a more urgent call, withdrawn or expire; and nobody starves:
     OnThreads   sources stand in line for threads; who got one goes to the end
     InTasks     a task for each run
 
-A run on a thread cannot be stopped; when its callers go, it keeps its thread to the end.
+A run on a thread cannot be stopped. When its callers go it keeps its thread to the end; one that has not ended
+`LINGER_S` later hangs, and is given up: another thread takes its place, so that the others go on. There are
+`HUNG_MAX` such threads to give; a host that has given them all says that it is not ready, and is started again by
+whoever looks after it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+import structlog
+
+from inference_host.faults import stack_of
+
+log = structlog.get_logger()
+
 INLINE_MAX_S = 300e-6  # five times the hand-overs: nobody waits long, and threads would cost a fifth more
 TASKS_MAX = 256  # of one asynchronous template: each may hold a connection to something
+
+LINGER_S = 1.0  # a run that nobody waits for is mostly over by then, and others wait for its thread
+HUNG_MAX = 4  # threads given up at a time: each keeps what its call holds in memory, and a CPU where it spins
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Work")
@@ -31,6 +44,10 @@ W = TypeVar("W", bound="Work")
 
 class Work(Protocol):
     """One run of a model. Neither method raises; one of them is called, once."""
+
+    @property
+    def title(self) -> Mapping[str, str]:
+        """What it is, as fields of a log line."""
 
     def perform(self) -> None:
         """Blocks. On the loop or on a thread."""
@@ -46,7 +63,7 @@ class Source(Protocol[W]):
         """The next run, from now on under way; None where there is none at present."""
 
     def finish(self, work: W) -> None:
-        """`work` has been performed."""
+        """`work` has been performed, or was given up."""
 
     def settle(self) -> None:
         """The works that were finished at this time have all been told."""
@@ -108,7 +125,8 @@ class OnThreads:
     def wake(self) -> None:
         self._execution.line_up(self._source)
 
-    def abandon(self, work: Work) -> None: ...
+    def abandon(self, work: Work) -> None:
+        self._execution.abandon(work)
 
 
 class InTasks:
@@ -117,9 +135,11 @@ class InTasks:
     outlasts = True
     slots = TASKS_MAX
 
-    def __init__(self, source: Source[Any], execution: "Execution") -> None:
+    def __init__(self, source: Source[Any], execution: "Execution", linger_s: float = 0.0) -> None:
+        """linger_s: how long a task goes on when nobody waits for it."""
         self._source = source
         self._execution = execution
+        self._linger_s = linger_s
         self._tasks: dict[Work, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
@@ -128,7 +148,11 @@ class InTasks:
             task.add_done_callback(partial(self._performed, work))
 
     def abandon(self, work: Work) -> None:
-        self._tasks[work].cancel()
+        task = self._tasks[work]
+        if self._linger_s:
+            self._execution.loop.call_later(self._linger_s, task.cancel)
+        else:
+            task.cancel()
 
     def _performed(self, work: Work, task: asyncio.Task[None]) -> None:
         """Also for a task that was cancelled before it began."""
@@ -146,10 +170,15 @@ class Execution:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.running = 0
-        """Runs on threads now."""
+        self.changed: Callable[[], None] = _nobody
+        """Called when `healthy` may have changed."""
+        self._on_threads: dict[Work, Source[Any]] = {}
+        """What runs on threads, but for what was given up."""
+        self._idents: dict[Work, int] = {}
+        """On which thread."""
+        self._hung: set[Work] = set()
         self._line: dict[Source[Any], None] = {}
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._pool = ThreadPoolExecutor(threads + HUNG_MAX, thread_name_prefix="model")  # no more than are needed begin
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -170,6 +199,16 @@ class Execution:
             task.cancel()
         await self._group.__aexit__(None, None, None)  # what went wrong inside is no error of its tasks
 
+    @property
+    def running(self) -> int:
+        """Runs on threads now, those included that were given up."""
+        return len(self._on_threads) + len(self._hung)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the next run that hangs can be given up as well."""
+        return len(self._hung) < HUNG_MAX
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs a coroutine that lets nothing but its cancellation out."""
         task = self._group.create_task(work, name="model-call")
@@ -186,7 +225,11 @@ class Execution:
         """Runs `function(argument)` on a thread, in its turn."""
         errand = _Errand(function, argument, self.loop.create_future())
         self.line_up(errand)
-        await errand.over
+        try:
+            await errand.over
+        except asyncio.CancelledError:
+            self.abandon(errand)
+            raise
         if errand.error is not None:
             raise errand.error
         result: T = errand.result
@@ -196,29 +239,56 @@ class Execution:
         """Runs `function(argument)` on a thread of its own: loading takes no thread from models that serve."""
         return await self.loop.run_in_executor(self._loading, function, argument)
 
+    def abandon(self, work: Work) -> None:
+        """Nobody waits for what runs on a thread: it may go on for a while."""
+        if work in self._on_threads:
+            self.loop.call_later(LINGER_S, self._give_up, work)
+
+    def _give_up(self, work: Work) -> None:
+        source = self._on_threads.get(work)
+        if source is None or len(self._hung) == HUNG_MAX:
+            return
+        del self._on_threads[work]
+        self._hung.add(work)
+        stack = stack_of(self._idents.get(work, 0))
+        log.error("run_given_up", **work.title, hung=len(self._hung), hung_max=HUNG_MAX, stack=stack)
+        if not self.healthy:
+            self.changed()
+        self._let_go(source, work)
+
     def _fill(self) -> None:
-        while self.running < self.threads and self._line:
+        while len(self._on_threads) < self.threads and self._line:
             source = next(iter(self._line))
             del self._line[source]
             work = source.next()
             if work is None:
                 continue
-            self.running += 1
-            self._pool.submit(self._perform, source, work)
-            if self.running < self.threads:
+            self._on_threads[work] = source
+            self._pool.submit(self._perform, work)
+            if len(self._on_threads) < self.threads:
                 self._line[source] = None  # it may have more, and there is room
 
-    def _perform(self, source: Source[Any], work: Work) -> None:
+    def _perform(self, work: Work) -> None:
         """On a thread."""
+        self._idents[work] = get_ident()
         work.perform()
-        self.loop.call_soon_threadsafe(self._performed, source, work)
+        self.loop.call_soon_threadsafe(self._performed, work)
 
-    def _performed(self, source: Source[Any], work: Work) -> None:
+    def _performed(self, work: Work) -> None:
+        del self._idents[work]
+        source = self._on_threads.pop(work, None)
+        if source is not None:
+            self._let_go(source, work)
+            return
+        self._hung.discard(work)  # it came back after all
+        log.info("run_came_back", **work.title, hung=len(self._hung))
+        self.changed()
+
+    def _let_go(self, source: Source[Any], work: Work) -> None:
         """Threads first: the answers leave while the next run is under way.
 
         The source stands in line again, at the end unless it has a place: it may have more, but others have waited.
         """
-        self.running -= 1
         self._line[source] = None
         self._fill()
         source.finish(work)
@@ -232,6 +302,7 @@ class _Errand:
         self._function = function
         self._argument = argument
         self._begun = False
+        self.title = {"step": getattr(function, "__qualname__", repr(function))}
         self.over = over
         self.result: Any = None
         self.error: BaseException | None = None
@@ -245,7 +316,7 @@ class _Errand:
     def perform(self) -> None:
         try:
             self.result = self._function(self._argument)
-        except (Exception, SystemExit) as error:  # user code ends here; it is raised where it was called
+        except BaseException as error:  # user code ends here; it is raised where it was called
             self.error = error
 
     async def perform_on_loop(self, threads: Execution) -> None:
@@ -256,3 +327,6 @@ class _Errand:
             self.over.set_result(None)
 
     def settle(self) -> None: ...
+
+
+def _nobody() -> None: ...

@@ -34,6 +34,7 @@ from inference_host import (
     oip_http,
     reflection,
     server,
+    watchdog,
     xapp_grpc,
 )
 from inference_host.batching import Batching
@@ -85,6 +86,7 @@ class Host:
         self.plane.changed = self._publish
         self._health = health.Health(frozenset(SERVICES), self.plane.ready)
         self._uplink: Uplink | None = None
+        self._has_coroutines = asyncio.Event()
         self.addresses: list[str] = []
         """Where it listens, as bound."""
         self.grpcio_address = ""
@@ -100,24 +102,28 @@ class Host:
         Raises: MeshError in a group, where it cannot listen.
         """
         async with asyncio.TaskGroup() as tasks, self.execution:
-            face = oip_grpc.Face(self.plane, self._software, tasks)
+            face = oip_grpc.Face(self.plane, self._gate, self._software, tasks)
             methods = self._methods(face)
             front = self._server(methods, tasks)
             await self._listen(front)
             drains: list[Drain] = [front.drain]
             if self._settings.grpcio_listen:
                 drains.append(await self._grpcio(methods))
-            uplink = tasks.create_task(self._run_uplink(), name="uplink")
+            aside = [
+                tasks.create_task(self._run_uplink(), name="uplink"),
+                tasks.create_task(self._watch_loop(), name="watchdog"),
+            ]
             try:
                 return await self._serve(stop, on_ready)
             finally:
                 await self._drain(face, drains)
-                uplink.cancel()
+                for task in aside:
+                    task.cancel()
 
     # -- front ends
 
     def _methods(self, face: oip_grpc.Face) -> list[Method]:
-        faces = (face, xapp_grpc.Face(self.plane), self._health)
+        faces = (face, xapp_grpc.Face(self.plane, self._gate), self._health)
         stands_in = self.plane.place.by_hand and self.gate_open
         return [
             *(method for each in faces for method in each.methods()),
@@ -187,9 +193,16 @@ class Host:
         except Exception as error:  # a host serves on without its monitor, whatever that is up to
             log.error("uplink_failed", exc_info=error)
 
+    async def _watch_loop(self) -> None:
+        """From when a template is served whose steps run on the event loop."""
+        await self._has_coroutines.wait()
+        await watchdog.watch()
+
     def _publish(self) -> None:
         """Tells all who follow the state to look at it."""
         self._health.poke()
+        if any(served.warm is not None and served.warm.loaded.steps.on_loop for served in self.plane.served):
+            self._has_coroutines.set()
         if self._uplink is not None:
             self._uplink.report()
 

@@ -7,6 +7,7 @@ answers packed, on a thread: that takes longer than everybody else should wait.
 import asyncio
 
 from inference_host import oip_json
+from inference_host.auth import Gate
 from inference_host.calls import Answer, Call
 from inference_host.dataplane import DataPlane
 from inference_host.encodings import (
@@ -34,9 +35,10 @@ DIGITS_MAX = 18  # of a number in a header: below 2^63
 class Inferences:
     """All inferences over HTTP."""
 
-    def __init__(self, plane: DataPlane, body_bytes_max: int, tasks: asyncio.TaskGroup) -> None:
-        """body_bytes_max: of a request after decompression."""
+    def __init__(self, plane: DataPlane, gate: Gate, body_bytes_max: int, tasks: asyncio.TaskGroup) -> None:
+        """gate: knows who calls. body_bytes_max: of a request after decompression."""
         self.plane = plane
+        self.gate = gate
         self.body_bytes_max = body_bytes_max
         self.tasks = tasks
 
@@ -87,6 +89,8 @@ class _Inference:
         deadline = None if milliseconds is None else self._arrived + milliseconds / 1e3
         model, version = self._found.model, self._found.version
         call = Call(model, version, form.inputs, form.id, form.outputs, deadline, form.parameters, self._arrived)
+        if call.parameters:
+            call.owner = self._all.gate.owner(self._request.headers.get("authorization", ""))
         self._under_way = None
         withdraw = self._all.plane.submit(call, self._told)
         self._under_way = self._under_way or withdraw  # it may be answered already, and its answer being packed

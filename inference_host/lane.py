@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from inference_host.backlog import NEVER
-from inference_host.batching import Queue, too_late
+from inference_host.batching import Batch, Queue, too_late
 from inference_host.calls import Answer, Facts, Timing
 from inference_host.execution import Runner, Source
 from inference_host.meter import Tally
@@ -107,9 +107,14 @@ class Lane:
         if batch is None:
             self._wake(self._queue.next_wake(now), now)
             return None
-        run = Run(batch, self._loaded, self._clock, now)
+        run = self._begin(batch, now)
         self._runs.add(run)
+        if self._runner.outlasts:
+            self._wake(now + self._loaded.hung_after_s, now)
         return run
+
+    def _begin(self, batch: Batch[Ask], now: float) -> Run:
+        return Run(batch, self._loaded, self._clock, now)
 
     def finish(self, run: Run) -> None:
         told = self._clock()
@@ -118,7 +123,7 @@ class Lane:
         self._count(run, told)
         if run.answers:
             self._tell(run, told)
-        else:  # its task was cancelled: nobody waits, or the host ends
+        else:  # it was given up, or its task was cancelled: nobody waits, or the host ends
             for ask in run.asks:
                 self._fail(ask, Internal("STOPPED", "the host ended before the model had answered"), told)
 
@@ -170,6 +175,14 @@ class Lane:
         for ask in asks:
             self._fail(ask, too_late(when), now)
 
+    def _tell_hung(self, now: float) -> None:
+        """Callers without a deadline need not wait for ever either."""
+        allowed_s = self._loaded.hung_after_s
+        for run in list(self._runs):
+            if run.taken + allowed_s <= now:
+                for ask in run.asks:
+                    self._fail(ask, _hung(allowed_s), now)
+
     def _end(self, ask: Ask, outcome: Answer | MeshError) -> None:
         ask.told = True
         self.calls -= 1
@@ -195,11 +208,13 @@ class Lane:
         self._timer, self._wake_at = None, NEVER
         self._tell_late(self._queue.expire(now), "before the model was asked", now)
         self._tell_late([ask for ask in self._running() if ask.deadline <= now], "before the model answered", now)
+        self._tell_hung(now)
         self._abandon_runs()
         self._runner.wake()
         self.settle()
         earliest = min([ask.deadline for ask in self._running()], default=NEVER)
-        self._wake(min(earliest, self._queue.next_wake(now)), now)
+        hung = min([run.taken for run in self._runs if not run.abandoned], default=NEVER) + self._loaded.hung_after_s
+        self._wake(min(earliest, hung, self._queue.next_wake(now)), now)
 
     def _running(self) -> list[Ask]:
         """Calls in runs whose callers wait for them."""
@@ -214,3 +229,8 @@ class Lane:
     def _rest(self) -> None:
         if self._idle is not None and not self.calls and not self._runs:
             self._idle.set()
+
+
+def _hung(allowed_s: float) -> Internal:
+    hint = "its stack stands in the host's log; a template may allow more: hung_after_s"
+    return Internal("MODEL_HUNG", f"the model has not answered this request within {allowed_s:g} s", hint)

@@ -16,14 +16,16 @@ from typing import Any
 import orjson
 import structlog
 
-from inference_host import oip_json, probe, template
+from inference_host import oip_json, probe, requirements, template
 from inference_host.execution import INLINE_MAX_S, Execution
+from inference_host.faults import is_withdrawal
 from inference_host.manifest import Package
 from inference_host.model import Loaded
 from inference_host.onnx import OnnxTemplate
 from inference_host.probe import NEVER_TOGETHER, Together
+from inference_host.sequences import Limits
 from inference_host.signature import Signature, checked_inputs, made_up_inputs
-from inference_host.template import Arrays, Context
+from inference_host.template import Arrays, Context, Memory, Steps
 from waypost.errors import Invalid, MeshError, Precondition
 
 log = structlog.get_logger()
@@ -58,6 +60,7 @@ async def prepare(package: Package, execution: Execution, on_loaded: Callable[[]
     narrow = await load(package, execution, threads=1)
     on_loaded()
     warm = await warm_up(narrow, execution)
+    narrow.metrics.take()  # what the samples counted is no caller's
     if not warm.loaded.is_graph or warm.run_s < WIDE_RUN_S_MIN or execution.threads == 1:
         return warm
     narrow_s = warm.run_s
@@ -73,8 +76,10 @@ async def load(package: Package, execution: Execution, *, threads: int) -> Loade
     """Raises: Precondition with the reason why the model cannot be served."""
     instance: Any = OnnxTemplate()
     if package.template_class:
+        await execution.aside(requirements.check, package.directory)
         instance = await execution.aside(partial(template.make, package.directory), package.template_class)
     steps = template.steps_of(instance)
+    _check_state(package, steps)
     context = Context(package.directory, package.model, package.version, package.model_file, package.signature, threads)
     await _call_load(instance, context, execution)
     signature = getattr(instance, "signature", None) or package.signature
@@ -85,7 +90,16 @@ async def load(package: Package, execution: Execution, *, threads: int) -> Loade
             "publish the version with a signature, or let load() set self.signature",
         )
     _check_promise(package, signature)
-    return Loaded(package, signature, steps, batches=template.batches(instance, steps), threads=threads)
+    return Loaded(
+        package,
+        signature,
+        steps,
+        batches=template.batches(instance, steps),
+        threads=threads,
+        sequences=_limits(instance, steps),
+        hung_after_s=template.bound(instance, "hung_after_s"),
+        metrics=context.metrics,
+    )
 
 
 async def warm_up(loaded: Loaded, execution: Execution) -> Warm:
@@ -106,18 +120,25 @@ async def warm_up(loaded: Loaded, execution: Execution) -> Warm:
 
 
 async def _warm_on_loop(loaded: Loaded, samples: Sequence[Arrays], execution: Execution) -> Warm:
+    steps = _as_one_sequence(loaded)
     for sample in samples:
-        await loaded.answer_on_loop(sample, execution)
+        await steps.answer_on_loop(sample, execution)
     return Warm(loaded, math.inf, samples, 0)
 
 
 def _warm(loaded: Loaded, samples: Sequence[Arrays]) -> Warm:
+    steps = _as_one_sequence(loaded)
     for sample in samples:
-        loaded.answer(sample)
+        steps.answer(sample)
     run_s = probe.fastest(loaded.answer, samples[0])
     together = probe.together(loaded, samples[0])
     runs = [(probe.elements(samples[0]), run_s), *together.runs]
     return Warm(loaded, run_s, samples, _inline_elements_max(loaded, runs), together)
+
+
+def _as_one_sequence(loaded: Loaded) -> Loaded:
+    """The samples of a model that keeps state are the steps of one sequence: so the second one meets a state."""
+    return loaded if loaded.sequences is None else loaded.within(Memory())
 
 
 async def _call_load(instance: Any, context: Context, execution: Execution) -> None:
@@ -131,9 +152,33 @@ async def _call_load(instance: Any, context: Context, execution: Execution) -> N
     except MemoryError as error:
         hint = "give the replica more memory (spec.resources.memory_bytes) or shrink the model"
         raise Precondition("OUT_OF_MEMORY", f"no memory left to load {context.model}", hint) from error
-    except (Exception, SystemExit) as error:  # user code ends here
-        log.error("load_failed", model=context.model, exc_info=error)
+    except BaseException as error:  # user code ends here
+        if is_withdrawal(error):
+            raise
         raise template.failed("load()", error) from error
+
+
+def _limits(instance: Any, steps: Steps) -> Limits | None:
+    if steps.start is None:
+        return None
+    return Limits(math.ceil(template.bound(instance, "sequences_max")), template.bound(instance, "sequence_idle_s"))
+
+
+def _check_state(package: Package, steps: Steps) -> None:
+    """Raises: Precondition(STATE_MISMATCH): where the version may be deployed, and how, goes by what it declares."""
+    if package.keeps_state in (None, steps.start is not None):
+        return
+    if package.keeps_state:
+        raise Precondition(
+            "STATE_MISMATCH",
+            f"{package.full_name} is declared to keep state, and its template has no start_sequence",
+            "write start_sequence(self) and predict(self, prepared, state), or publish it without --keeps-state",
+        )
+    raise Precondition(
+        "STATE_MISMATCH",
+        f"the template of {package.full_name} has start_sequence, and the version is not declared to keep state",
+        "publish it with --keeps-state (keepsState in manifest.json): it needs a position with one replica",
+    )
 
 
 def _check_promise(package: Package, signature: Signature) -> None:

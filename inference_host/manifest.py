@@ -47,6 +47,8 @@ class Package:
     """`module:Class` inside the directory; empty for `onnx`."""
     signature: Signature | None = None
     """As promised by the manifest."""
+    keeps_state: bool | None = None
+    """Whether the manifest says that the template keeps state from call to call; None where there is no manifest."""
 
     @property
     def samples_file(self) -> Path | None:
@@ -161,6 +163,7 @@ def _from_manifest(directory: Path) -> Package:
         model_file=_graph(version, files),
         template_class=version.template_class,
         signature=_to_signature(version.signature),
+        keeps_state=version.keeps_state,
     )
 
 

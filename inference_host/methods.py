@@ -39,6 +39,11 @@ class Caller:
     trailers: Trailers = ()
     """Trailing metadata, for methods that do not tell a Reply themselves."""
 
+    @property
+    def authorization(self) -> str:
+        """As it was checked; empty where there is none. auth.Gate.owner says whose it is."""
+        return self.metadata.get("authorization", "")
+
 
 class Reply(Protocol):
     """The one answer to a unary call."""

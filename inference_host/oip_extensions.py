@@ -49,7 +49,11 @@ def config_message(config: Config) -> configs.ModelConfig:
     )
     if metadata.version.isdecimal() and len(metadata.version) <= VERSION_DIGITS_MAX:
         message.version_policy.specific.versions.append(int(metadata.version))
-    if config.batching:
+    if config.sequences is not None:
+        sequences = message.sequence_batching
+        sequences.max_sequence_idle_microseconds = round(config.sequences.idle_s * 1e6)
+        sequences.oldest.max_candidate_sequences = config.sequences.sequences_max
+    elif config.batching:
         message.dynamic_batching.max_queue_delay_microseconds = config.batch_delay_us
     return message
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 from google.protobuf.message import Message
 
 from inference_host import oip_extensions
+from inference_host.auth import Gate
 from inference_host.dataplane import EXTENSIONS, SERVER_NAME, DataPlane
 from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw, awaited, immediate
 from inference_host.oip_codec import Codec
@@ -36,13 +37,14 @@ SERVICE = "inference.GRPCInferenceService"
 class Face:
     """Answers the calls of `SERVICE`."""
 
-    def __init__(self, plane: DataPlane, version: str, tasks: asyncio.TaskGroup) -> None:
-        """version: of this software. tasks: for what does not answer at once."""
+    def __init__(self, plane: DataPlane, gate: Gate, version: str, tasks: asyncio.TaskGroup) -> None:
+        """gate: knows who calls. version: of this software. tasks: for what does not answer at once."""
         self._plane = plane
+        self._gate = gate
         self._version = version
         self._tasks = tasks
         self._codec = Codec()
-        self._streams = Streams(plane, self._codec, tasks)
+        self._streams = Streams(plane, gate, self._codec, tasks)
 
     def methods(self) -> Sequence[Method]:
         tasks = self._tasks
@@ -74,6 +76,8 @@ class Face:
         arrived = self._plane.clock()
         call = self._codec.decode(body)
         call.arrived, call.deadline = arrived, caller.deadline
+        if call.parameters:
+            call.owner = self._gate.owner(caller.authorization)
         return self._plane.submit(call, partial(tell, reply, self._codec.encode))
 
     # -- who is here

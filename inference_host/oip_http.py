@@ -47,7 +47,7 @@ class Face:
         self._gate = gate
         self._version = version
         self._tasks = tasks
-        self._routes = Routes(self._table(Inferences(plane, body_bytes_max, tasks)))
+        self._routes = Routes(self._table(Inferences(plane, gate, body_bytes_max, tasks)))
 
     def begin(self, request: Request, answer: Answer) -> Withdraw | None:
         """Answers at once or later; never after it was withdrawn."""

@@ -17,10 +17,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
+from inference_host.auth import Gate
 from inference_host.calls import Answer
 from inference_host.dataplane import DataPlane
 from inference_host.methods import Caller, as_mesh_error
 from inference_host.oip_codec import Codec, length_bytes
+from inference_host.sequences import Owner
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.errors import MeshError, Unavailable
 
@@ -48,8 +50,9 @@ class _Turn:
 class Streams:
     """All streams of a host."""
 
-    def __init__(self, plane: DataPlane, codec: Codec, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, plane: DataPlane, gate: Gate, codec: Codec, tasks: asyncio.TaskGroup) -> None:
         self._plane = plane
+        self._gate = gate
         self._codec = codec
         self._tasks = tasks
         self._readers: set[asyncio.Task[MeshError | None]] = set()
@@ -59,7 +62,7 @@ class Streams:
         """One stream (methods.Streaming)."""
         if self._draining:
             raise _draining()
-        stream = _Stream(self._plane, self._codec, caller)
+        stream = _Stream(self._plane, self._codec, caller, self._gate.owner(caller.authorization))
         reader = self._tasks.create_task(stream.read(requests), name="stream-reader")
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
@@ -80,10 +83,12 @@ class Streams:
 
 
 class _Stream:
-    def __init__(self, plane: DataPlane, codec: Codec, caller: Caller) -> None:
+    def __init__(self, plane: DataPlane, codec: Codec, caller: Caller, owner: Owner) -> None:
+        """owner: of its sequences. Asked for once: a stream may live longer than the token that it came with."""
         self._plane = plane
         self._codec = codec
         self._caller = caller
+        self._owner = owner
         self._ends_at_errors = caller.metadata.get(END_AT_ERRORS) == "true"
         self._room = asyncio.Semaphore(TURNS_MAX)
         self._turns: asyncio.Queue[_Turn | MeshError | None] = asyncio.Queue()
@@ -134,7 +139,7 @@ class _Stream:
         except MeshError as error:
             turn.answer.set_result(error)
             return turn
-        call.arrived, call.deadline = arrived, self._caller.deadline
+        call.arrived, call.deadline, call.owner = arrived, self._caller.deadline, self._owner
         turn.id, turn.wants_last = call.id, call.parameters.get(WANTS_LAST) is True
         withdraw = self._plane.submit(call, partial(_tell, turn))
         turn.answer.add_done_callback(lambda answer: answer.cancelled() and withdraw())

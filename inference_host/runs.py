@@ -4,7 +4,7 @@
 asked twice is ever batched: graphs, and templates that say so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from inference_host.batching import Batch
 from inference_host.calls import Done
 from inference_host.methods import as_mesh_error
 from inference_host.model import Loaded, Threads
+from inference_host.sequences import Place
 from inference_host.signature import TensorSpec
 from inference_host.template import Arrays
 from waypost.errors import Cancelled, Exhausted, Internal, MeshError
@@ -30,6 +31,8 @@ class Ask(Job):
     arrived: float
     told: bool = field(init=False, default=False)
     """Whether `done` has heard, or will not hear any more."""
+    place: Place | None = None
+    """Which step of which sequence it is, where the model keeps state."""
 
 
 class Run:
@@ -51,11 +54,17 @@ class Run:
         self._loaded = loaded
         self._clock = clock
 
+    @property
+    def title(self) -> Mapping[str, str]:
+        package = self._loaded.package
+        requests = ", ".join([ask.id for ask in self.asks])
+        return {"model": package.full_name, "version": package.version, "request": requests}
+
     def perform(self) -> None:
         try:
             inputs = together(self.asks)
             self.prepared = self._clock()
-            outputs = self._loaded.answer(inputs)
+            outputs = self._loaded.answer(inputs, self.asks[0].id if len(self.asks) == 1 else "")
             self.ended = self._clock()
             self.answers = apart(outputs, self.asks, self.batch.rows)
             self.clean = True
@@ -67,7 +76,7 @@ class Run:
         """Coroutines are never batched."""
         (ask,) = self.asks
         try:
-            self.answers = [await self._loaded.answer_on_loop(ask.inputs, threads)]
+            self.answers = [await self._loaded.answer_on_loop(ask.inputs, threads, ask.id)]
         except Exception as error:  # the life of a run ends here
             self.answers = [_as_told(error)]
         self.ended = self._clock()
@@ -81,7 +90,7 @@ class Run:
         if ask.told:
             return Cancelled("CANCELLED", "nobody waits for it any more")
         try:
-            return self._loaded.answer(ask.inputs)
+            return self._loaded.answer(ask.inputs, ask.id)
         except Exception as error:  # the life of a call ends here
             return _as_told(error)
 

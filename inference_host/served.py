@@ -2,7 +2,7 @@
 
 Calls that should be over in less than a hand-over to a thread takes go to a lane on the event loop; larger ones, and
 all calls of slow models and of templates, to one on threads; those of asynchronous templates to one with tasks. What
-one lane learns about run times the other knows too.
+one lane learns about run times the other knows too. A model that keeps state has one lane, which knows of sequences.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -11,16 +11,27 @@ from functools import partial
 
 from inference_host.backlog import NEVER
 from inference_host.batching import Batching, Queue
-from inference_host.calls import Call, Done, Facts, deadline_of
+from inference_host.calls import Call, Done, Facts, deadline_of, place_of, refuse_sequence
 from inference_host.estimates import Estimates
-from inference_host.execution import INLINE_MAX_S, TASKS_MAX, Execution, InTasks, OnLoop, OnThreads
+from inference_host.execution import (
+    INLINE_MAX_S,
+    LINGER_S,
+    TASKS_MAX,
+    Execution,
+    InTasks,
+    OnLoop,
+    OnThreads,
+    Runner,
+    Source,
+)
 from inference_host.lane import Lane
 from inference_host.lifecycle import Lifecycle
 from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.meter import Tally
 from inference_host.probe import elements, has_rows
-from inference_host.runs import Ask
+from inference_host.runs import Ask, Run
+from inference_host.sequence_lane import StepLane, StepQueue
 from inference_host.signature import Signature, checked_inputs, checked_outputs
 from inference_host.template import Arrays
 from inference_host.tensors import Array
@@ -84,17 +95,22 @@ class Lanes:
                 run_s_max=run_s_max,
             )
 
+        sequences, on_loop = warm.loaded.sequences, warm.loaded.steps.on_loop
+        self.instances = TASKS_MAX if on_loop else execution.threads
         lane = partial(Lane, warm.loaded, tally=tally, clock=clock, settled=settled)
         self._small: Lane | None = None
-        if warm.loaded.steps.on_loop:
-            self.instances = TASKS_MAX
-            self._large = lane(queue(TASKS_MAX), runner=lambda source: InTasks(source, execution))
+        linger_s = 0.0 if sequences is None else LINGER_S  # a step that has begun counts
+
+        def runner(source: Source[Run]) -> Runner:
+            return InTasks(source, execution, linger_s) if on_loop else OnThreads(source, execution)
+
+        if sequences is not None:
+            steps = StepQueue(estimates, sequences, queue_rows_max=batching.queue_rows_max, slots=self.instances)
+            self._large: Lane = StepLane(warm.loaded, steps, tally, clock, runner, settled)
         else:
-            self.instances = execution.threads
-            self._large = lane(queue(execution.threads), runner=lambda source: OnThreads(source, execution))
-            if warm.inline_elements_max:
-                on_loop = partial(OnLoop, loop=execution.loop)
-                self._small = lane(queue(1, INLINE_MAX_S), runner=on_loop)
+            self._large = lane(queue(self.instances), runner=runner)
+        if warm.inline_elements_max and not on_loop:
+            self._small = lane(queue(1, INLINE_MAX_S), runner=partial(OnLoop, loop=execution.loop))
         self._grouping = Grouping(warm.loaded.signature)
 
     @property
@@ -114,6 +130,11 @@ class Lanes:
         rows, size, bytes_, group = self._grouping.of(inputs)
         lane = self._small if self._small is not None and size <= warm.inline_elements_max else self._large
         deadline = NEVER if deadline is None else deadline
+        if warm.loaded.sequences is not None:
+            place = place_of(call)
+            return lane, Ask(rows, size, bytes_, None, deadline, call.id, inputs, wanted, done, arrived, place)
+        if call.parameters:
+            refuse_sequence(call)
         return lane, Ask(rows, size, bytes_, group, deadline, call.id, inputs, wanted, done, arrived)
 
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane
+from mesh import measures
 from mesh.link import LOCAL, ChildLink, DesiredState, Item, dial_grpc
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
@@ -105,6 +106,7 @@ class Uplink:
             deadline_misses=counts.deadline_misses,
             queue_depth=self._plane.waiting,
             latency=counts.latency.to_proto(),
+            model_metrics=measures.to_protos(self._plane.take_measures()),
         )
         self._link.sample(message.SerializeToString())
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inference_host.calls import Answer, Call
+from inference_host.auth import Gate
+from inference_host.calls import SEQUENCE_END, SEQUENCE_ID, SEQUENCE_START, Answer, Call
 from inference_host.dataplane import DataPlane, Place
 from inference_host.methods import Caller, Method, Reply, Unary, Withdraw, parse
 from inference_host.replies import tell
@@ -24,8 +25,10 @@ ID_CHARS_MAX = 64
 
 
 class Face:
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, gate: Gate) -> None:
+        """gate: knows who calls."""
         self._plane = plane
+        self._gate = gate
 
     def methods(self) -> Sequence[Method]:
         return (Method(f"/{SERVICE}/Infer", Unary(self._begin_infer, settles=True), quiet=True),)
@@ -40,6 +43,9 @@ class Face:
         signature = self._plane.metadata(model, "").signature
         inputs = [_input(tensor, signature) for tensor in request.inputs]
         call = Call(model, "", inputs, request.id, deadline=caller.deadline, arrived=arrived)
+        if request.HasField("sequence"):
+            call.parameters = _parameters(request.sequence)
+            call.owner = self._gate.owner(caller.authorization)
         return self._plane.submit(call, partial(tell, reply, _encode))
 
 
@@ -62,6 +68,10 @@ def _check_position(said: str, place: Place) -> None:
         raise Invalid(
             "WRONG_POSITION", f"the call is for position {said[:128]!r}, this is {here}", "leave `position` empty"
         )
+
+
+def _parameters(sequence: xapp.Sequence) -> dict[str, object]:
+    return {SEQUENCE_ID: sequence.id, SEQUENCE_START: sequence.start, SEQUENCE_END: sequence.end}
 
 
 def _input(tensor: xapp.Tensor, signature: Signature) -> Tensor:

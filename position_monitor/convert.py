@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from mesh import measures
 from mesh.metrics import Histogram
 from position_monitor.autoscale import Bounds
 from position_monitor.rollout import Decision, Orders, Replica, Share, Verdict, Version
@@ -84,6 +85,7 @@ def window_from(message: HostMetrics) -> Window:
         deadline_misses=message.deadline_misses,
         queue_depth=message.queue_depth,
         latency=Histogram.from_proto(message.latency),
+        measures=measures.from_protos(message.model_metrics),
     )
     return Window({message.replica: counts})
 
@@ -112,6 +114,7 @@ def metrics_to(
         deadline_misses=total.deadline_misses,
         queue_depth=total.queue_depth,
         latency=total.latency.to_proto(),
+        model_metrics=measures.to_protos(total.measures),
         closed_loop=window.loops.closed.to_proto(),
         loops_failed=window.loops.failed,
         loops_late=window.loops.late,
@@ -198,6 +201,7 @@ def _replica_metrics_to(replica: pb.RunningReplica, counts: Counts, used: Usage)
         deadline_misses=counts.deadline_misses,
         queue_depth=counts.queue_depth,
         latency=counts.latency.to_proto(),
+        model_metrics=measures.to_protos(counts.measures),
     )
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from mesh import measures
+from mesh.measures import Measures
 from mesh.metrics import Histogram
 
 LOOP_S_MAX = 3600.0  # the last bucket of a histogram; whoever reports more has mixed up his units
@@ -33,16 +35,20 @@ class Counts:
     """Calls waiting at the end."""
     latency: Histogram = field(default_factory=Histogram)
     """Nobody changes it: sums make new ones."""
+    measures: Measures = field(default_factory=lambda: MappingProxyType({}))
+    """What the template counted and measured itself."""
 
     def __add__(self, later: "Counts") -> "Counts":
         """One stretch after the other: the queue is that of the end."""
-        return self._sum(later, self.length_s + later.length_s, later.queue_depth)
+        both = measures.then(self.measures, later.measures)
+        return self._sum(later, self.length_s + later.length_s, later.queue_depth, both)
 
     def beside(self, other: "Counts") -> "Counts":
-        """Two replicas at one time: the queues add up, the time does not."""
-        return self._sum(other, max(self.length_s, other.length_s), self.queue_depth + other.queue_depth)
+        """Two replicas at one time: the queues add up, the time does not, and gauges stand for one replica only."""
+        both = measures.beside(self.measures, other.measures)
+        return self._sum(other, max(self.length_s, other.length_s), self.queue_depth + other.queue_depth, both)
 
-    def _sum(self, other: "Counts", length_s: float, queue_depth: int) -> "Counts":
+    def _sum(self, other: "Counts", length_s: float, queue_depth: int, both: Measures) -> "Counts":
         return Counts(
             length_s,
             self.requests + other.requests,
@@ -50,6 +56,7 @@ class Counts:
             self.deadline_misses + other.deadline_misses,
             queue_depth,
             _merged(self.latency, other.latency),
+            both,
         )
 
 

@@ -6,6 +6,7 @@ echo           one datatype, out comes what went in (BYTES, FP16, ...)
 slow           FP32 [-1, n, n]: many matrix products, to be in flight for a while
 features       one that takes a number of features without saying how many
 holding        a template that holds a call until it is let go
+totals         a template that keeps state: each sequence's sum
 foreign        an operator of nobody's, which no runtime can have
 corrupt        half a model
 """
@@ -113,6 +114,41 @@ def holding(directory: Path) -> Path:
         name="projects/p/applications/a/models/holding/versions/1",
         framework="template",
         templateClass="template:Holding",
+        artifacts=[{"path": name, "digest": "sha256:aa"} for name in ("template.py", "samples.json")],
+        signature={"inputs": [{"name": "x", **spec}], "outputs": [{"name": "y", **spec}]},
+    )
+    return directory
+
+
+TOTALS = """
+class Totals:
+    def load(self, context):
+        self.steps = context.metrics.counter("steps_total", "steps of sequences")
+
+    def start_sequence(self):
+        return {"total": 0}
+
+    def predict(self, inputs, state):
+        if inputs["x"][0] < 0:
+            raise SystemExit(1)
+        self.steps.add()
+        state["total"] = state["total"] + inputs["x"]
+        return {"y": state["total"]}
+"""
+
+
+def totals(directory: Path) -> Path:
+    """Model `totals`, x INT32 [1] -> y = the sum of all x of its sequence. A call with x < 0 fails. Counts `steps_total`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    spec = {"datatype": "INT32", "shape": [1]}
+    (directory / "template.py").write_text(TOTALS)
+    (directory / "samples.json").write_text(json.dumps([{"inputs": [{"name": "x", **spec, "data": [1]}]}] * 2))
+    manifest(
+        directory,
+        name="projects/p/applications/a/models/totals/versions/1",
+        framework="template",
+        templateClass="template:Totals",
+        keepsState=True,
         artifacts=[{"path": name, "digest": "sha256:aa"} for name in ("template.py", "samples.json")],
         signature={"inputs": [{"name": "x", **spec}], "outputs": [{"name": "y", **spec}]},
     )

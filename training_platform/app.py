@@ -60,6 +60,7 @@ def _publish(argv: Sequence[str]) -> int:
         template_class=settings.template_class,
         metrics=_metrics(settings.metric),
         idempotent=settings.idempotent,
+        keeps_state=settings.keeps_state,
         description=settings.description,
         parent_version=settings.parent_version,
     )

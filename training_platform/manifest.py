@@ -47,6 +47,8 @@ def check(version: training_pb2.PublishedVersion) -> None:
         if not _DIGEST.fullmatch(file.digest):
             raise _bad(f"digest of {file.path} must be sha256: and 64 hex digits, got {file.digest!r}")
     _check_framework(version)
+    if version.keeps_state and version.idempotency == training_pb2.IDEMPOTENCY_IDEMPOTENT:
+        raise _bad("a version that keeps state is not idempotent: a call that is repeated would count twice")
     for tensor in (*version.inputs, *version.outputs):
         if not tensor.name or tensor.datatype not in DATATYPES:
             raise _bad(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}, which is not one of the protocol's")
@@ -68,6 +70,8 @@ def _check_framework(version: training_pb2.PublishedVersion) -> None:
     if version.framework == "onnx":
         if version.template_class:
             raise _bad("template_class is for framework `template` only")
+        if version.keeps_state:
+            raise _bad("keeps_state is for framework `template` only")
     elif version.framework == "template":
         if not _CLASS.fullmatch(version.template_class):
             raise _bad(f"template_class must be module:Class, got {version.template_class!r}")

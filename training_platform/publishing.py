@@ -37,6 +37,7 @@ def publish(
     template_class: str = "",
     metrics: Mapping[str, float] | None = None,
     idempotent: bool | None = None,
+    keeps_state: bool = False,
     description: str = "",
     parent_version: str = "",
     now: float | None = None,
@@ -45,6 +46,7 @@ def publish(
     """Publishes one version. files: by their path inside the package.
 
     template_class: `module:Class` in the files; empty for ONNX. idempotent: None means yes for ONNX, no for templates.
+    keeps_state: of a template that remembers the calls of a sequence.
     now: seconds since the epoch; None asks the clock. Returns the manifest; the earlier one where the very same was
     published before.
     Raises: Invalid(BAD_ID | BAD_MANIFEST), NotFound(NO_SUCH_FILE), AlreadyExists(VERSION_EXISTS), OSError.
@@ -58,6 +60,7 @@ def publish(
         template_class=template_class,
         metrics=metrics or {},
         idempotency=_idempotency(idempotent),
+        keeps_state=keeps_state,
         description=description,
         parent_version=parent_version,
         uid=ids.uuid(),

@@ -48,6 +48,8 @@ class PublishSettings(Settings):
     """Version of the same model that this one descends from."""
     idempotent: bool | None = None
     """yes or no: whether calls may be repeated when an answer was lost. Without it: yes for ONNX, no for templates."""
+    keeps_state: bool = False
+    """The template has start_sequence: it remembers the calls of a sequence, so a position has one replica of it."""
 
 
 class WithdrawSettings(Settings):

@@ -35,6 +35,9 @@ PackageOption = Annotated[
 TemplateOption = Annotated[
     str | None, typer.Option("--template", metavar="MODULE:CLASS", help="The template's class in the package.")
 ]
+KeepsStateOption = Annotated[
+    bool, typer.Option("--keeps-state", help="The template remembers the calls of a sequence (it has start_sequence).")
+]
 
 
 @command(app, "create")
@@ -44,6 +47,7 @@ def create(
     onnx: OnnxOption = None,
     package: PackageOption = None,
     template: TemplateOption = None,
+    keeps_state: KeepsStateOption = False,
     version: Annotated[str | None, typer.Option("--version", metavar="ID", help="Its version: 1, 2026-11.")] = None,
     display_name: DisplayNameOption = None,
     description: DescriptionOption = None,
@@ -60,7 +64,7 @@ def create(
     if version is None:
         raise Invalid("NO_VERSION", "a version needs an id", "give it with --version 1")
     full = MODEL.parse(name)
-    wanted = _version(onnx, package, template, description)
+    wanted = _version(onnx, package, template, description, keeps_state=keeps_state)
     with contextlib.suppress(AlreadyExists):
         session.resources.create(MODEL, MODEL.new(full))
     _upload(session, onnx or package or Path(), wanted)
@@ -127,14 +131,20 @@ def delete_version(session: Session, name: VersionName) -> None:
     verbs.delete(session, VERSION, name)
 
 
-def _version(onnx: Path | None, package: Path | None, template: str | None, description: str | None) -> ModelVersion:
+def _version(
+    onnx: Path | None, package: Path | None, template: str | None, description: str | None, *, keeps_state: bool
+) -> ModelVersion:
     if onnx is not None and package is not None:
         raise Invalid("TWO_MODELS", "--onnx and --package exclude each other", "give one of them")
     if template is None:
+        if keeps_state:
+            raise Invalid("NO_TEMPLATE", "--keeps-state is for a template", "name its class with --template")
         return ModelVersion(framework="onnx", idempotent=True, description=description or "")
     if package is None:
         raise Invalid("NO_PACKAGE", "--template names a class inside a package", "give its directory with --package")
-    return ModelVersion(framework="template", template_class=template, description=description or "")
+    return ModelVersion(
+        framework="template", template_class=template, keeps_state=keeps_state, description=description or ""
+    )
 
 
 def _upload(session: Session, path: Path, version: ModelVersion) -> None:

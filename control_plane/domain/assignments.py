@@ -35,7 +35,17 @@ _STATES = {
     model_pb2.MODEL_VERSION_STATE_WITHDRAWN: VersionState.WITHDRAWN,
 }
 
-_IMMUTABLE = ("name", "uid", "artifacts", "framework", "template_class", "signature", "idempotent", "digest")
+_IMMUTABLE = (
+    "name",
+    "uid",
+    "artifacts",
+    "framework",
+    "template_class",
+    "signature",
+    "idempotent",
+    "keeps_state",
+    "digest",
+)
 """What an edge server is told of a version: nothing that changes later, or every edit of a label would be a rollout."""
 
 

@@ -22,7 +22,7 @@ from waypost.api.control.v1 import (
     project_pb2,
     subscription_pb2,
 )
-from waypost.errors import Invalid
+from waypost.errors import Invalid, Precondition
 
 LABELS_MAX = 64
 LABEL_LENGTH_MAX = 63
@@ -142,6 +142,7 @@ def check_model_version(version: model_pb2.ModelVersion) -> None:
     check_known(version, "model_version")
     _check_about("", version.description, version.labels, "model_version")
     _check_framework(version)
+    _check_state(version)
     for side in ("inputs", "outputs"):
         _check_tensors(getattr(version.signature, side), f"model_version.signature.{side}")
     _at_most(len(version.metrics), METRICS_MAX, "model_version.metrics", "entries")
@@ -161,6 +162,32 @@ def _check_framework(version: model_pb2.ModelVersion) -> None:
                 refuse(field, f"must be module:Class, got {version.template_class!r}", "for example template:Forecast")
         case other:
             refuse("model_version.framework", f"must be `onnx` or `template`, got {other!r}")
+
+
+def _check_state(version: model_pb2.ModelVersion) -> None:
+    if not version.keeps_state:
+        return
+    if version.framework != "template":
+        refuse("model_version.keeps_state", "is for framework `template` only", "a graph keeps nothing between calls")
+    if version.idempotent:
+        hint = "a call that is repeated would be counted twice: set one of the two"
+        refuse("model_version.idempotent", "excludes keeps_state", hint)
+
+
+def check_replicas(spec: position_pb2.PositionSpec, version: model_pb2.ModelVersion) -> None:
+    """Whether a position may have as many hosts of the version as its spec allows.
+
+    Raises: Precondition(STATE_NEEDS_ONE_REPLICA): the gateway does not know which replica remembers a sequence.
+    """
+    most = max(spec.replicas.min, spec.replicas.max)
+    if version.keeps_state and most > 1:
+        raise Precondition(
+            "STATE_NEEDS_ONE_REPLICA",
+            f"{names.short(version.name)} keeps state between calls, which one host has in memory; {most} replicas were"
+            " asked for",
+            "set replicas to 1 (--replicas 1), or split the callers over several positions",
+            model_version=version.name,
+        )
 
 
 def _check_tensors(tensors: Collection[model_pb2.TensorSpec], field: str) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from control_plane.store import MinuteRow
+from mesh import measures
 from mesh.metrics import Histogram
 from waypost.api.control.v1.position_pb2 import PositionMetrics
 
@@ -94,6 +95,10 @@ def merged(windows: Iterable[PositionMetrics]) -> PositionMetrics:
             histogram = Histogram.from_proto(getattr(total, field))
             histogram.merge(Histogram.from_proto(getattr(window, field)))
             getattr(total, field).CopyFrom(histogram.to_proto())
+        known = measures.from_protos(total.model_metrics)
+        after = measures.to_protos(measures.then(known, measures.from_protos(window.model_metrics)))
+        del total.model_metrics[:]
+        total.model_metrics.extend(after)
         total.queue_depth = max(total.queue_depth, window.queue_depth)
         total.name = window.name
         total.time.CopyFrom(window.time)

@@ -220,6 +220,7 @@ def _version(origin: Origin, published: PublishedVersion, name: str) -> ModelVer
         signature=Signature(inputs=map(_tensor, published.inputs), outputs=map(_tensor, published.outputs)),
         metrics=dict(published.metrics),
         idempotent=_idempotent(published),
+        keeps_state=published.keeps_state,
         state=MODEL_VERSION_STATE_IMPORTING,
         subscription=origin.subscription,
         publish_time=published.publish_time if published.HasField("publish_time") else timestamp(origin.now),

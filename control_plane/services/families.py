@@ -22,7 +22,17 @@ MODEL_VERSIONS = Family(
     MODEL_VERSION,
     check.check_model_version,
     ("labels",),
-    given=("artifacts", "framework", "template_class", "signature", "metrics", "idempotent", "labels", "description"),
+    given=(
+        "artifacts",
+        "framework",
+        "template_class",
+        "signature",
+        "metrics",
+        "idempotent",
+        "keeps_state",
+        "labels",
+        "description",
+    ),
     owner=MODEL,
 )
 POSITIONS = Family(POSITION, check.check_position, ("spec", "description", "labels"), owner=APPLICATION)

@@ -10,7 +10,7 @@ from typing import Any
 from control_plane import events
 from control_plane.access import caller
 from control_plane.domain.assignments import version_of
-from control_plane.domain.check import check_id, full_name
+from control_plane.domain.check import check_id, check_replicas, full_name
 from control_plane.domain.placement import deployable
 from control_plane.domain.status import explain
 from control_plane.services.families import POSITIONS
@@ -95,7 +95,10 @@ class PositionService(LivePositions):
         return await self._guard(after) if after.generation > before.generation else NO_GUARDS
 
     async def _guard(self, position: pb.Position) -> Guards:
-        """The edge server exists, and the version may be deployed. Raises: Precondition, with the reason and a hint."""
+        """The edge server exists, and the version may be deployed there, with so many replicas.
+
+        Raises: Precondition, with the reason and a hint.
+        """
         spec = position.spec
         edge_server = await self._kit.resources.find(EDGE_SERVER, spec.edge_server)
         if edge_server is None:
@@ -108,6 +111,7 @@ class PositionService(LivePositions):
             message, hint = explain(reason, names.short(spec.model_version))
             raise Precondition(reason, message, hint, model_version=spec.model_version)
         assert version is not None
+        check_replicas(spec, version.message)
         return {edge_server.message.name: edge_server.revision, version.message.name: version.revision}
 
     async def _tell(self, position: pb.Position, reason: str, message: str) -> None:

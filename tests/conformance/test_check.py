@@ -85,8 +85,16 @@ def test_a_template_sees_no_credentials(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_template_is_limited(tmp_path: Path) -> None:
     body = "assert resource.getrlimit(resource.RLIMIT_AS)[1] <= 8 << 30; np.ones(1 << 34)"
     code, verdict = hosts.check(template(tmp_path, body))
-    assert (code, verdict["reason"]) == (1, "SAMPLE_FAILED")
-    assert "MemoryError" in verdict["message"]
+    assert (code, verdict["reason"]) == (1, "OUT_OF_MEMORY")
+
+
+def test_a_template_that_lacks_a_library_is_told_with_all_that_is_missing(tmp_path: Path) -> None:
+    package = template(tmp_path, "...")
+    (package / "requirements.txt").write_text("numpy>=99\nno-such-library\n")
+    code, verdict = hosts.check(package)
+    assert (code, verdict["reason"]) == (1, "MISSING_LIBRARY")
+    assert "numpy>=99" in str(verdict["message"])
+    assert "pip install 'numpy>=99' no-such-library" in str(verdict["hint"])
 
 
 def test_a_crash_is_the_callers_to_notice(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
 from waypost.api.link.v1.host_link_pb2_grpc import HostLinkServiceServicer, add_HostLinkServiceServicer_to_server
-from waypost.errors import MeshError, Unauthenticated
+from waypost.errors import Invalid, MeshError, Unauthenticated
 from waypost.rpc import open_aio_channel
 
 UID = "uid-1"
@@ -34,6 +34,8 @@ class Monitor(HostLinkServiceServicer):
         self.states: list[str] = []
         self.reasons: list[str] = []
         self.requests = self.errors = 0
+        self.own: dict[str, float] = {}
+        """Counters of the template's own."""
         self.refused: list[str] = []
         self.changed = asyncio.Condition()
         self.session: ParentSession | None = None
@@ -74,6 +76,8 @@ class Monitor(HostLinkServiceServicer):
         for sample in map(HostMetrics.FromString, samples):
             self.requests += sample.requests
             self.errors += sample.errors
+            for metric in sample.model_metrics:
+                self.own[metric.name] = self.own.get(metric.name, 0.0) + metric.counter
             assert sum(sample.latency.counts) == sample.requests
         await self._tell()
 
@@ -85,10 +89,13 @@ class Monitor(HostLinkServiceServicer):
 
 
 def with_monitor(
-    tmp_path: Path, key: bytes, scenario: Callable[[Monitor, RunningHost], Awaitable[None]], *, broken: bool = False
+    tmp_path: Path,
+    key: bytes,
+    scenario: Callable[[Monitor, RunningHost], Awaitable[None]],
+    make: Callable[[Path], Path] = models.affine,
 ) -> None:
     """A host and its monitor, on sockets of one directory."""
-    model = (models.corrupt if broken else models.affine)(tmp_path / "affine.onnx")
+    model = make(tmp_path / "affine.onnx")
     (tmp_path / "jwks.json").write_text(tokens.jwks(key))
 
     async def main() -> None:
@@ -153,6 +160,38 @@ def test_a_host_tells_its_state_and_counts_and_takes_its_orders(tmp_path: Path) 
     with_monitor(tmp_path, old, scenario)
 
 
+def test_a_sequence_is_its_callers_and_what_the_template_counts_arrives(tmp_path: Path) -> None:
+    key = tokens.new_signing_key()
+
+    async def step(host: RunningHost, client: str, **flags: bool) -> int:
+        """Adds 1 to the client's sequence 7, with a token of his own each time."""
+        token = tokens.mint(key, audience=UID, subject="credentials/1", client=client, now=clock.now(), lifetime_s=60)
+        request = oip.ModelInferRequest(model_name="totals", raw_input_contents=[np.ones(1, np.int32).tobytes()])
+        request.inputs.add(name="x", datatype="INT32", shape=[1])
+        request.parameters["sequence_id"].int64_param = 7
+        for name, flag in flags.items():
+            request.parameters[f"sequence_{name}"].bool_param = flag
+        async with open_aio_channel(host.address, token=token) as channel:
+            infer = channel.unary_unary(
+                "/inference.GRPCInferenceService/ModelInfer",
+                oip.ModelInferRequest.SerializeToString,
+                oip.ModelInferResponse.FromString,
+            )
+            answer = await infer(request, timeout=10)
+        return int(np.frombuffer(answer.raw_output_contents[0], np.int32)[0])
+
+    async def scenario(monitor: Monitor, host: RunningHost) -> None:
+        await monitor.until(lambda: "READY" in monitor.states)
+        assert [await step(host, "ann", start=True), await step(host, "ann")] == [1, 2]
+        with pytest.raises(Invalid) as unknown:
+            await step(host, "bob")
+        assert unknown.value.reason == "UNKNOWN_SEQUENCE"
+        assert [await step(host, "bob", start=True), await step(host, "ann", end=True)] == [1, 3]
+        await monitor.until(lambda: monitor.own.get("steps_total") == 4)
+
+    with_monitor(tmp_path, key, scenario, models.totals)
+
+
 @pytest.mark.parametrize(("field", "value"), [("position_uid", "uid-2"), ("jwks", "{")])
 def test_orders_that_cannot_be_right_are_refused_and_the_last_good_ones_stay(
     tmp_path: Path, field: str, value: str
@@ -191,4 +230,4 @@ def test_a_host_that_cannot_load_tells_why_before_it_ends(tmp_path: Path) -> Non
         assert monitor.reasons[-1] == "CORRUPT_MODEL"
         assert await asyncio.to_thread(host.process.wait, hosts.END_S) == 3
 
-    with_monitor(tmp_path, tokens.new_signing_key(), scenario, broken=True)
+    with_monitor(tmp_path, tokens.new_signing_key(), scenario, models.corrupt)

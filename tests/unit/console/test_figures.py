@@ -75,3 +75,30 @@ def test_a_line_for_programs_has_null_where_nothing_was_measured() -> None:
 def test_bars_show_the_newest_values_scaled_to_the_largest() -> None:
     assert figures.sparkline([9, 0, 1, 2, 4, 8], 5) == "▁▂▃▅█"
     assert figures.sparkline([0, 0], 5) == "▁▁"
+
+
+def test_what_templates_count_and_measure_themselves_is_shown() -> None:
+    shown, seconds = metrics(), Histogram()
+    seconds.add(0.5, 3)
+    shown.model_metrics.add(name="cache_hits", help="answers from the cache", counter=9)
+    shown.model_metrics.add(name="age_seconds", histogram=seconds.to_proto())
+    shown.model_metrics.add(name="never_seconds", histogram=Histogram().to_proto())
+    for id_, depth in (("r-aaaaaa", 3.0), ("r-bbbbbb", 4.5)):
+        replica = next((each for each in shown.replicas if each.id == id_), None) or shown.replicas.add(id=id_)
+        replica.model_metrics.add(name="depth", gauge=depth)
+    page = figures.page(position(), shown, [], 80)
+    assert (
+        """
+MODEL METRIC   VALUE
+age_seconds    p50 0.502   p95 0.502   p99 0.502
+cache_hits     4.5/s
+depth          3  4.5
+never_seconds  nothing measured
+
+REPLICA"""
+        in page
+    )
+    record = figures.record(position(), shown, 0.0)["figures"]["model_metrics"]
+    assert record["cache_hits"] == {"kind": "counter", "help": "answers from the cache", "per_s": 4.5}
+    assert record["depth"]["values"] == {"r-aaaaaa": 3.0, "r-bbbbbb": 4.5}
+    assert record["age_seconds"]["count"] == 3

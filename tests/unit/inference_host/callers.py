@@ -8,12 +8,16 @@ from typing import Any
 from google.protobuf.message import Message
 
 from inference_host import oip_grpc
+from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane, Place
 from inference_host.execution import Execution
 from inference_host.methods import Caller, Method, Streaming, Trailers, Unary, Withdraw
 from inference_host.served import Served
 from tests.unit.inference_host import planes
 from waypost.errors import MeshError
+
+OPEN = Gate(None, "", lambda: 0.0)
+"""Lets everybody in, and knows nobody."""
 
 
 @dataclass
@@ -91,4 +95,4 @@ def over_grpc(
     place: Place = planes.PLACE,
 ) -> Any:
     """The same with the gRPC face."""
-    return with_plane(lambda plane, tasks: scenario(oip_grpc.Face(plane, "1.2.3", tasks)), model, place)
+    return with_plane(lambda plane, tasks: scenario(oip_grpc.Face(plane, OPEN, "1.2.3", tasks)), model, place)

@@ -1,6 +1,7 @@
 """A data plane around a function, for tests: no graph, no files, no transport."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.model import Loaded
 from inference_host.probe import Together
+from inference_host.sequences import Limits
 from inference_host.served import Served
 from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays, Steps
@@ -28,6 +30,7 @@ FULL_NAME = "projects/uav/applications/path/models/forecast/versions/7"
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
 PLACE = Place("projects/uav/applications/path/positions/tower-7", "uid-1", "r-abc123", "tower-7", 3)
 BY_HAND = Place()
+LIMITS = Limits(100, 60.0)
 READY = Lifecycle().warming().ready()
 
 
@@ -124,19 +127,27 @@ def double(inputs: Arrays) -> Arrays:
 
 
 def served(
-    predict: Callable[[Arrays], object] = double,
+    predict: Callable[..., object] = double,
     *,
     inline: bool = True,
     life: Lifecycle = READY,
     rows_max: int = 1,
     run_s: float = 0.0,
     name: str = "forecast",
+    start: Callable[[], object] | None = None,
+    limits: Limits = LIMITS,
+    hung_after_s: float = 60.0,
 ) -> Served:
-    """rows_max: above 1 as if calls had been found to go together. run_s: as if measured."""
+    """rows_max: above 1 as if calls had been found to go together. run_s: as if measured. start: of a model that keeps
+    state, whose `predict` takes that as well; it runs on threads, or in tasks.
+    """
     package = Package(Path("/nowhere"), name, "7", FULL_NAME, "sha256:ff", None, "template:Fake")
-    steps = predict.steps() if isinstance(predict, Waiting) else Steps(unchanged, predict, unchanged)
+    plain: Any = unchanged_later if inspect.iscoroutinefunction(predict) else unchanged
+    steps = predict.steps() if isinstance(predict, Waiting) else Steps(plain, predict, plain, start)
+    sequences = limits if start is not None else None
+    loaded = Loaded(package, SIGNATURE, steps, sequences=sequences, hung_after_s=hung_after_s)
     together = Together(True, rows_max, [(2, run_s)]) if rows_max > 1 else Together()
-    warm = Warm(Loaded(package, SIGNATURE, steps), run_s, [{"x": x().array}], 100 if inline else 0, together)
+    warm = Warm(loaded, run_s, [{"x": x().array}], 100 if inline and start is None else 0, together)
     return Served(package, life, warm if life != Lifecycle() else None)
 
 

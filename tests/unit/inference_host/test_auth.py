@@ -84,3 +84,15 @@ def test_an_open_gate_stays_open_when_keys_come() -> None:
     opened = auth.make(None, "", LOCAL, now, no_auth=True)
     opened.replace(tokens.jwks(tokens.new_signing_key()))
     opened.check("")
+
+
+def test_an_owner_is_the_credential_and_the_clients_name_whatever_the_token(tmp_path: Path) -> None:
+    key = tokens.new_signing_key()
+    closed = gate(tmp_path, key)
+    made = [
+        tokens.mint(key, audience="uid-1", subject=subject, client=client, now=NOW, lifetime_s=lifetime_s)
+        for subject, client, lifetime_s in (("c/1", "a", 60), ("c/1", "a", 90), ("c/1", "b", 60), ("c/2", "a", 60))
+    ]
+    owners = [closed.owner(f"Bearer {token}") for token in made]
+    assert owners == [("c/1", "a"), ("c/1", "a"), ("c/1", "b"), ("c/2", "a")]
+    assert auth.Gate(None, "", now).owner("Bearer whatever") == ()

@@ -19,7 +19,7 @@ from inference_host.served import Served
 from inference_host.template import Arrays
 from tests.unit.inference_host import planes
 from tests.unit.inference_host.planes import Clock, Gate, Heard, Recorded, Waiting, call, double, run_virtual, served
-from waypost.errors import DeadlineExceeded, Internal, Invalid, Unavailable
+from waypost.errors import DeadlineExceeded, Exhausted, Invalid, Unavailable
 
 Scenario = Callable[[DataPlane, Heard], Awaitable[None]]
 
@@ -225,7 +225,8 @@ def test_no_memory_is_told_as_such() -> None:
     async def scenario(plane: DataPlane, heard: Heard) -> None:
         plane.submit(call(), heard.done("a"))
         await turns(1)
-        assert isinstance(heard.error("a"), Internal)
+        assert isinstance(heard.error("a"), Exhausted)
+        assert heard.error("a").reason == "OUT_OF_MEMORY"
 
     run(scenario, served(predict))
 

@@ -75,9 +75,18 @@ def test_a_template_has_no_graph(tmp_path: Path) -> None:
         templateClass="template:Forecast",
         artifacts=[{"path": "template.py", "digest": "sha256:aa"}],
     )
+    digest = version_digest([("template.py", "sha256:aa")])
     assert read(tmp_path) == Package(
-        tmp_path, "forecast", "7", NAME, version_digest([("template.py", "sha256:aa")]), None, "template:Forecast"
+        tmp_path, "forecast", "7", NAME, digest, None, "template:Forecast", keeps_state=False
     )
+
+
+def test_state_is_declared_by_the_manifest_and_where_there_is_none_by_nobody(tmp_path: Path) -> None:
+    models.affine(tmp_path / "bare.onnx")
+    assert read(tmp_path / "bare.onnx").keeps_state is None
+    (tmp_path / "template.py").write_text("")
+    models.manifest(tmp_path, framework="template", templateClass="template:T", keepsState=True)
+    assert read(tmp_path).keeps_state is True
 
 
 def test_among_several_graphs_model_onnx_is_served(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from inference_host.calls import Answer, Call, Done, Timing
 from inference_host.methods import Caller
 from inference_host.oip_grpc import SERVICE, Face
 from inference_host.tensors import Tensor
-from tests.unit.inference_host.callers import Told, ask, begin, over_grpc
+from tests.unit.inference_host.callers import OPEN, Told, ask, begin, over_grpc
 from tests.unit.inference_host.planes import BY_HAND, FULL_NAME, PLACE, READY, Waiting, served
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.api.inference.v1 import model_config_pb2 as configs
@@ -84,7 +84,7 @@ class Nonsense:
 def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_and_told() -> None:
     async def scenario() -> Told:
         async with asyncio.TaskGroup() as tasks:
-            return await ask(Face(Nonsense(), "1", tasks).methods(), "ModelInfer", infer())
+            return await ask(Face(Nonsense(), OPEN, "1", tasks).methods(), "ModelInfer", infer())
 
     assert isinstance(asyncio.run(scenario()).error, Internal)
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from inference_host import loader
 from inference_host.execution import Execution
 from inference_host.loader import Warm
 from inference_host.manifest import read
+from inference_host.sequences import Limits
 from tests import models
 from waypost.errors import Internal, Invalid, MeshError, Precondition
 
@@ -44,6 +47,7 @@ def package(
     template_class: str = "template:Doubles",
     samples: str = SAMPLES,
     signature: object = SIGNATURE,
+    **declared: object,
 ) -> Path:
     files = {"template.py": code, "factor.txt": "2.0", **({"samples.json": samples} if samples else {})}
     for name, content in files.items():
@@ -55,6 +59,7 @@ def package(
         templateClass=template_class,
         artifacts=[{"path": name, "digest": "sha256:aa"} for name in files],
         **({"signature": signature} if signature else {}),
+        **declared,
     )
     return directory
 
@@ -213,6 +218,91 @@ def test_every_sample_goes_through_the_model(tmp_path: Path) -> None:
         refusal(package(tmp_path, code, samples=f"[{SAMPLES}, {SAMPLES.replace('[1, 2]}]', '[5, 2]}]')}]")).reason
         == "SAMPLE_FAILED"
     )
+
+
+SUMS = """
+import numpy as np
+
+class Doubles:
+    def load(self, context):
+        self.begun = context.metrics.counter("begun_total")
+
+    def start_sequence(self):
+        self.begun.add()
+        return {"total": 0.0, "steps": 0}
+
+    def predict(self, prepared, state):
+        state["steps"] += 1
+        state["total"] = state["total"] + prepared["x"]
+        if prepared["x"][0, 0] == 5:
+            assert state["steps"] == 2, "the samples are one sequence"
+        return {"y": state["total"].astype(np.float32)}
+"""
+FIVES = SAMPLES.replace("[1, 2]}]", "[5, 2]}]")
+
+
+def sums(directory: Path, code: str = SUMS, *, keeps_state: bool = True) -> Path:
+    return package(directory, code, samples=f"[{SAMPLES}, {FIVES}]", keepsState=keeps_state)
+
+
+def test_samples_of_a_template_that_keeps_state_are_one_sequence(tmp_path: Path) -> None:
+    for name, code in (("plain", SUMS), ("async", SUMS.replace("def start", "async def start"))):
+        (tmp_path / name).mkdir()
+        code = code if name == "plain" else code.replace("def predict", "async def predict")
+        ready = warm(sums(tmp_path / name, code))
+        assert ready.loaded.sequences == Limits(1024, 60.0)
+        assert not ready.together.apart
+        assert ready.inline_elements_max == 0
+
+
+def test_what_samples_count_is_no_callers(tmp_path: Path) -> None:
+    async def scenario() -> float | object:
+        async with Execution(1) as execution:
+            ready = await loader.prepare(read(sums(tmp_path)), execution, lambda: None)
+            return ready.loaded.metrics.take()["begun_total"].value
+
+    assert asyncio.run(scenario()) == 0.0
+
+
+def test_a_template_bounds_what_it_remembers(tmp_path: Path) -> None:
+    code = SUMS.replace("    def load", "    sequences_max = 7\n    sequence_idle_s = 0.5\n\n    def load")
+    assert warm(sums(tmp_path, code)).loaded.sequences == Limits(7, 0.5)
+
+
+@pytest.mark.parametrize(("code", "declared"), [(SUMS, False), (DOUBLES, True)])
+def test_state_must_be_declared_and_what_is_declared_must_be_there(tmp_path: Path, code: str, declared: bool) -> None:
+    refused = refusal(package(tmp_path, code, keepsState=declared))
+    assert refused.reason == "STATE_MISMATCH"
+    assert "keep" in refused.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (SUMS.replace("def start", "async def start"), "only one of"),
+        (SUMS.replace("def start_sequence", "start_sequence = 3\n    def other"), "no method"),
+        (SUMS.replace("    def load", "    sequences_max = 0\n\n    def load"), "sequences_max is 0"),
+        (SUMS.replace("    def load", "    sequence_idle_s = '9'\n\n    def load"), "sequence_idle_s is '9'"),
+        (SUMS.replace("    def load", "    hung_after_s = True\n\n    def load"), "hung_after_s is True"),
+        (SUMS.replace("return {'y'", "yield {'y'").replace('return {"y"', 'yield {"y"'), "predict yields"),
+    ],
+)
+def test_a_template_that_cannot_be_right_is_refused_before_it_runs(tmp_path: Path, code: str, words: str) -> None:
+    refused = refusal(sums(tmp_path, code))
+    assert refused.reason == "BAD_TEMPLATE"
+    assert words in refused.message
+
+
+def test_a_bad_metric_is_told_as_such(tmp_path: Path) -> None:
+    assert refusal(sums(tmp_path, SUMS.replace("begun_total", "1st"))).reason == "BAD_METRIC"
+
+
+def test_the_log_has_the_traceback_of_a_template_that_cannot_be_loaded(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        refusal(package(tmp_path, DOUBLES.replace("factor.txt", "weights.txt")))
+    (line,) = [line for line in logs if line["event"] == "template_failed"]
+    frame = next(traceback.walk_tb(line["exc_info"].__traceback__))[0]
+    assert (frame.f_code.co_name, Path(frame.f_code.co_filename).name) == ("load", "template.py")
 
 
 def test_a_template_may_refuse_a_request(tmp_path: Path) -> None:

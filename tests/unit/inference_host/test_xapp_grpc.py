@@ -6,7 +6,7 @@ import pytest
 
 from inference_host.calls import Facts
 from inference_host.xapp_grpc import ID_CHARS_MAX, Face
-from tests.unit.inference_host.callers import Told, ask, with_plane
+from tests.unit.inference_host.callers import OPEN, Told, ask, with_plane
 from tests.unit.inference_host.planes import BY_HAND, FULL_NAME, PLACE, served
 from waypost import names
 from waypost.api.xapp.v1.inference_pb2 import InferRequest, InferResponse, Tensor
@@ -14,7 +14,7 @@ from waypost.errors import Invalid
 
 
 def answer(request: InferRequest, **world: Any) -> Told:
-    told: Told = with_plane(lambda plane, tasks: ask(Face(plane).methods(), "Infer", request), **world)
+    told: Told = with_plane(lambda plane, tasks: ask(Face(plane, OPEN).methods(), "Infer", request), **world)
     return told
 
 

@@ -18,7 +18,13 @@ from position_monitor.convert import (
 from position_monitor.rollout import Decision, Orders, Replica, Share, Verdict, Version
 from position_monitor.usage import MONITOR, Usage
 from position_monitor.window import Loop, Loops, Window
-from waypost.api.control.v1.position_pb2 import REPLICA_STATE_FAILED, REPLICA_STATE_READY, PositionSpec, Replicas
+from waypost.api.control.v1.position_pb2 import (
+    REPLICA_STATE_FAILED,
+    REPLICA_STATE_READY,
+    ModelMetric,
+    PositionSpec,
+    Replicas,
+)
 from waypost.api.link.v1 import monitor_link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics
 from waypost.errors import Invalid
@@ -121,6 +127,7 @@ def test_metrics_say_what_was_counted_and_used() -> None:
         deadline_misses=2,
         queue_depth=3,
         latency=latency.to_proto(),
+        model_metrics=[ModelMetric(name="hits", counter=2), ModelMetric(name="depth", help="of trees", gauge=7)],
     )
     window = window_from(sample) + window_from(sample) + Window(loops=Loops.of([Loop(5.0), Loop(1.0, failed=True)]))
     usage = {"r-aaaaaa": Usage(0.5, 3 << 20), MONITOR: Usage(0.25, 1 << 20)}
@@ -134,6 +141,11 @@ def test_metrics_say_what_was_counted_and_used() -> None:
     first, second = metrics.replicas
     assert (first.id, first.cpu, first.requests, first.model_version) == ("r-aaaaaa", 0.5, 20, "m/1")
     assert (second.id, second.cpu, second.requests) == ("r-bbbbbb", 0.0, 0)
+    assert list(metrics.model_metrics) == [ModelMetric(name="hits", counter=4)]
+    assert list(first.model_metrics) == [
+        ModelMetric(name="depth", help="of trees", gauge=7),
+        ModelMetric(name="hits", counter=4),
+    ]
 
 
 def test_a_window_without_hosts_is_as_long_as_the_clock_says_and_shares_need_a_size() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.measures import Kind, Measure
 from mesh.metrics import Histogram
 from position_monitor.window import EMPTY, Counts, Loop, Loops, Window
 
@@ -20,6 +21,14 @@ def histogram(durations_s: list[float]) -> Histogram:
     return made
 
 
+def counter(value: int) -> Measure:
+    return Measure(Kind.COUNTER, "hits in the cache", float(value))
+
+
+def gauge(value: int) -> Measure:
+    return Measure(Kind.GAUGE, "", float(value))
+
+
 COUNTS = st.builds(
     Counts,
     length_s=st.integers(0, 100).map(float),  # whole, so that sums do not depend on their order
@@ -28,6 +37,7 @@ COUNTS = st.builds(
     deadline_misses=NUMBERS,
     queue_depth=NUMBERS,
     latency=DURATIONS.map(histogram),
+    measures=st.fixed_dictionaries({}, optional={"hits": NUMBERS.map(counter), "depth": NUMBERS.map(gauge)}),
 )
 LOOPS = st.lists(st.builds(Loop, st.floats(0, 1000), st.floats(0, 1000), st.booleans()), max_size=5)
 WINDOWS = st.builds(
@@ -43,7 +53,8 @@ def plain(window: Window) -> object:
 
 def said(counts: Counts) -> object:
     numbers = (counts.requests, counts.errors, counts.deadline_misses, counts.queue_depth)
-    return counts.length_s, numbers, counts.latency.to_proto()
+    own = {name: (measure.kind, measure.value) for name, measure in counts.measures.items()}
+    return counts.length_s, numbers, counts.latency.to_proto(), own
 
 
 @given(WINDOWS, WINDOWS, WINDOWS)
@@ -69,6 +80,13 @@ def test_no_call_is_lost_or_counted_twice(a: Window, b: Window) -> None:
     for figure in ("requests", "errors", "deadline_misses"):
         assert getattr(total, figure) == sum(getattr(part, figure) for part in parts)
     assert total.latency.total == sum(part.latency.total for part in parts)
+
+
+@given(WINDOWS)
+def test_counters_of_replicas_add_up_and_gauges_stay_theirs(window: Window) -> None:
+    added = sum(c.measures["hits"].value for c in window.replicas.values() if "hits" in c.measures)
+    assert window.total.measures.get("hits", counter(0)).value == added
+    assert "depth" not in window.total.measures
 
 
 @given(WINDOWS, WINDOWS)

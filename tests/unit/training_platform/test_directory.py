@@ -106,6 +106,13 @@ def test_a_template_brings_its_files_in_folders(root, model):
     assert look(root).versions == {KEY: published}
     assert published.framework == "template"
     assert published.idempotency == training_pb2.IDEMPOTENCY_IDEMPOTENT
+    assert not published.keeps_state
+
+
+def test_a_template_says_that_it_keeps_state(root, model):
+    published = publish(root, *KEY, {"template.py": model}, now=1.0, template_class="template:T", keeps_state=True)
+    assert published.keeps_state
+    assert look(root).versions == {KEY: published}
 
 
 def test_a_publication_that_fails_leaves_nothing_behind(root, model, monkeypatch):
@@ -130,6 +137,8 @@ def test_work_in_progress_is_not_seen(root, model):
     ("options", "key"),
     [
         ({"template_class": "not a class"}, KEY),
+        ({"keeps_state": True}, KEY),
+        ({"template_class": "template:T", "keeps_state": True, "idempotent": True}, KEY),
         ({"metrics": {"mae": float("nan")}}, KEY),
         ({}, ("Water", "forecaster", "1")),
         ({}, ("water", "forecaster", "../1")),

@@ -20,6 +20,7 @@ VERSION = model_pb2.ModelVersion(
     artifacts=[model_pb2.Artifact(path="model.onnx", digest="sha256:a", size_bytes=3)],
     state=model_pb2.MODEL_VERSION_STATE_AVAILABLE,
     labels={"stage": "new"},
+    keeps_state=True,
 )
 POSITION = position_pb2.Position(
     name=f"{APPLICATION}/positions/p",
@@ -70,6 +71,7 @@ def test_an_assignment_carries_all_that_the_agent_needs() -> None:
     assert told.model_version.artifacts == VERSION.artifacts
     assert told.model_version.state == model_pb2.MODEL_VERSION_STATE_UNSPECIFIED
     assert not told.model_version.labels
+    assert told.model_version.keeps_state
     assert [(token.credential, token.sha256, token.expire_unix_s) for token in told.tokens] == [
         (TOKEN.name, "hash", 2000)
     ]

@@ -76,8 +76,21 @@ def test_a_sum_leaves_out_nothing_but_single_replicas() -> None:
     window.time.FromSeconds(60)
     for histogram in (window.latency, window.closed_loop):
         histogram.CopyFrom(measured.to_proto())
+    window.model_metrics.add(name="hits", counter=3)
+    window.model_metrics.add(name="seconds", histogram=measured.to_proto())
     assert {field.name for field, _ in window.ListFields()} == set(window.DESCRIPTOR.fields_by_name) - {"replicas"}
     assert merged([window]) == window
+
+
+def test_what_templates_counted_adds_up_by_name() -> None:
+    windows = [PositionMetrics(window_ms=1000) for _ in range(3)]
+    for name, window in zip("aab", windows, strict=True):
+        window.model_metrics.add(name=name, help="hits", counter=2)
+    total = merged(windows)
+    assert [(metric.name, metric.help, metric.counter) for metric in total.model_metrics] == [
+        ("a", "hits", 4),
+        ("b", "hits", 2),
+    ]
 
 
 def test_a_minute_is_told_once_when_it_is_over() -> None:

@@ -393,12 +393,16 @@ async def test_a_source_that_is_followed_no_more_is_not_left_with_what_it_was_to
 async def test_code_is_checked_on_copies_and_graphs_on_links(tmp_path: Path) -> None:
     lab = platform("1")
     files = {"model.onnx": b"weights", "template.py": b"class Template: ..."}
-    lab.publish_version("path", "tcn", "2", files, framework="template", template_class="template:Template")
+    code = {"framework": "template", "template_class": "template:Template", "keeps_state": True}
+    lab.publish_version("path", "tcn", "2", files, **code)
     async with subscribed(tmp_path, lab) as here:
         async with here.running():
             await here.becomes("1", "AVAILABLE")
             await here.becomes("2", "AVAILABLE")
         assert sorted(here.check.links) == [1, 2]
+        second = await here.version("2")
+        assert second is not None
+        assert second.keeps_state
 
 
 @scenario

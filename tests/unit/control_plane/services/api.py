@@ -111,7 +111,12 @@ class Api:
         )
 
     async def make_version(
-        self, version: str = "1", state: int = model_pb2.MODEL_VERSION_STATE_AVAILABLE, subscription: str = ""
+        self,
+        version: str = "1",
+        state: int = model_pb2.MODEL_VERSION_STATE_AVAILABLE,
+        subscription: str = "",
+        *,
+        keeps_state: bool = False,
     ) -> None:
         """As if the registry had imported it."""
         if await self.stores.records.read(MODEL) is None:
@@ -119,7 +124,8 @@ class Api:
         name = f"{MODEL}/versions/{version}"
         message = model_pb2.ModelVersion(
             name=name,
-            framework="onnx",
+            framework="template" if keeps_state else "onnx",
+            keeps_state=keeps_state,
             digest=f"sha256:{version}",
             state=state,
             subscription=subscription,  # type: ignore[arg-type]

@@ -56,6 +56,8 @@ async def test_a_version_that_makes_no_sense_is_refused(api: Api) -> None:
         {"framework": "template"},
         {"framework": "template", "template_class": "no colon"},
         {"template_class": "module:Class"},
+        {"keeps_state": True},
+        {"framework": "template", "template_class": "module:Class", "keeps_state": True, "idempotent": True},
         {"artifacts": []},
         {"artifacts": [artifact, artifact]},
         {"artifacts": [{**artifact, "path": "../up"}]},
@@ -89,7 +91,7 @@ async def test_a_version_is_never_changed_but_for_its_labels(api: Api) -> None:
 
     labelled = await change([], labels={"stage": "canary"})
     assert (dict(labelled.labels), labelled.digest) == ({"stage": "canary"}, made.digest)
-    for path in ("framework", "artifacts", "state", "description", "idempotent"):
+    for path in ("framework", "artifacts", "state", "description", "idempotent", "keeps_state"):
         with pytest.raises(Invalid):
             await change([path])
 

@@ -58,6 +58,25 @@ async def test_what_cannot_be_deployed_is_refused_when_it_is_written(api: Api) -
 
 
 @with_api
+async def test_a_version_that_keeps_state_has_one_replica(api: Api) -> None:
+    await api.make_place()
+    stateful = f"{MODEL}/versions/2"
+    await api.make_version("2", keeps_state=True)
+    for replicas in ({"min": 2}, {"min": 1, "max": 2}):
+        with pytest.raises(Precondition) as refused:
+            await api.make_position(model_version=stateful, replicas=replicas)
+        assert refused.value.reason == "STATE_NEEDS_ONE_REPLICA"
+        assert refused.value.hint
+    await api.make_position(replicas={"min": 1, "max": 2})
+    with pytest.raises(Precondition):
+        await change(api, "spec.model_version", spec={"model_version": stateful})
+    await change(api, "spec", spec={"model_version": stateful, "edge_server": EDGE_SERVER, "replicas": {"max": 1}})
+    with pytest.raises(Precondition):
+        await change(api, "spec.replicas", spec={"replicas": {"max": 2}})
+    await change(api, "spec.replicas", spec={})
+
+
+@with_api
 async def test_a_spec_that_makes_no_sense_is_refused_with_its_field(api: Api) -> None:
     await api.make_place()
     for field, spec in (

@@ -172,6 +172,7 @@ class ModelVersion(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
+    KEEPS_STATE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`.../models/{model}/versions/{version}`. Never changes."""
     uid: builtins.str
@@ -192,6 +193,10 @@ class ModelVersion(google.protobuf.message.Message):
     """The version's identity, which replies carry: `sha256:<hex>` of one line per artifact, in UTF-8, of its path, a
     space, its digest and a line feed. The lines are sorted as bytes, and whole: that of `a b` stands before that of `a`.
     Output only.
+    """
+    keeps_state: builtins.bool
+    """True where the template keeps state from one call of a sequence to the next (`sequence_id`). That state is in the
+    memory of one host: a position that serves the version has one replica. Then `idempotent` is false. Never changes.
     """
     @property
     def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
@@ -240,9 +245,10 @@ class ModelVersion(google.protobuf.message.Message):
         etag: builtins.str = ...,
         description: builtins.str = ...,
         digest: builtins.str = ...,
+        keeps_state: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "publish_time", b"publish_time", "signature", b"signature", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifacts", b"artifacts", "conditions", b"conditions", "create_time", b"create_time", "description", b"description", "digest", b"digest", "etag", b"etag", "framework", b"framework", "idempotent", b"idempotent", "labels", b"labels", "metrics", b"metrics", "name", b"name", "publish_time", b"publish_time", "signature", b"signature", "state", b"state", "subscription", b"subscription", "template_class", b"template_class", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifacts", b"artifacts", "conditions", b"conditions", "create_time", b"create_time", "description", b"description", "digest", b"digest", "etag", b"etag", "framework", b"framework", "idempotent", b"idempotent", "keeps_state", b"keeps_state", "labels", b"labels", "metrics", b"metrics", "name", b"name", "publish_time", b"publish_time", "signature", b"signature", "state", b"state", "subscription", b"subscription", "template_class", b"template_class", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___ModelVersion = ModelVersion
 
@@ -588,7 +594,7 @@ class CreateModelVersionRequest(google.protobuf.message.Message):
     """1..63 characters of [A-Za-z0-9._-]: versions are not only numbers."""
     @property
     def model_version(self) -> global___ModelVersion:
-        """artifacts, framework, template_class, signature, metrics, idempotent, labels and description are read."""
+        """artifacts, framework, template_class, signature, metrics, idempotent, keeps_state, labels and description are read."""
 
     def __init__(
         self,

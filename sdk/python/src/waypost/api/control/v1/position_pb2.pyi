@@ -822,6 +822,7 @@ class PositionMetrics(google.protobuf.message.Message):
     REPLICAS_FIELD_NUMBER: builtins.int
     LOOPS_FAILED_FIELD_NUMBER: builtins.int
     LOOPS_LATE_FIELD_NUMBER: builtins.int
+    MODEL_METRICS_FIELD_NUMBER: builtins.int
     name: builtins.str
     window_ms: builtins.int
     """Length of the window in milliseconds."""
@@ -857,6 +858,12 @@ class PositionMetrics(google.protobuf.message.Message):
 
     @property
     def replicas(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ReplicaMetrics]: ...
+    @property
+    def model_metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ModelMetric]:
+        """What the templates counted and measured themselves, all replicas together. Gauges do not add up: they stand with
+        the replicas only.
+        """
+
     def __init__(
         self,
         *,
@@ -876,9 +883,10 @@ class PositionMetrics(google.protobuf.message.Message):
         replicas: collections.abc.Iterable[global___ReplicaMetrics] | None = ...,
         loops_failed: builtins.int = ...,
         loops_late: builtins.int = ...,
+        model_metrics: collections.abc.Iterable[global___ModelMetric] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "latency", b"latency", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "cpu", b"cpu", "cpu_share", b"cpu_share", "deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "loops_failed", b"loops_failed", "loops_late", b"loops_late", "memory_bytes", b"memory_bytes", "memory_share", b"memory_share", "name", b"name", "queue_depth", b"queue_depth", "replicas", b"replicas", "requests", b"requests", "time", b"time", "window_ms", b"window_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "cpu", b"cpu", "cpu_share", b"cpu_share", "deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "loops_failed", b"loops_failed", "loops_late", b"loops_late", "memory_bytes", b"memory_bytes", "memory_share", b"memory_share", "model_metrics", b"model_metrics", "name", b"name", "queue_depth", b"queue_depth", "replicas", b"replicas", "requests", b"requests", "time", b"time", "window_ms", b"window_ms"]) -> None: ...
 
 global___PositionMetrics = PositionMetrics
 
@@ -895,6 +903,7 @@ class ReplicaMetrics(google.protobuf.message.Message):
     DEADLINE_MISSES_FIELD_NUMBER: builtins.int
     QUEUE_DEPTH_FIELD_NUMBER: builtins.int
     LATENCY_FIELD_NUMBER: builtins.int
+    MODEL_METRICS_FIELD_NUMBER: builtins.int
     id: builtins.str
     model_version: builtins.str
     cpu: builtins.float
@@ -905,6 +914,10 @@ class ReplicaMetrics(google.protobuf.message.Message):
     queue_depth: builtins.int
     @property
     def latency(self) -> global___LatencyHistogram: ...
+    @property
+    def model_metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ModelMetric]:
+        """What the template counted and measured itself, by name."""
+
     def __init__(
         self,
         *,
@@ -917,11 +930,50 @@ class ReplicaMetrics(google.protobuf.message.Message):
         deadline_misses: builtins.int = ...,
         queue_depth: builtins.int = ...,
         latency: global___LatencyHistogram | None = ...,
+        model_metrics: collections.abc.Iterable[global___ModelMetric] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cpu", b"cpu", "deadline_misses", b"deadline_misses", "errors", b"errors", "id", b"id", "latency", b"latency", "memory_bytes", b"memory_bytes", "model_version", b"model_version", "queue_depth", b"queue_depth", "requests", b"requests"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cpu", b"cpu", "deadline_misses", b"deadline_misses", "errors", b"errors", "id", b"id", "latency", b"latency", "memory_bytes", b"memory_bytes", "model_metrics", b"model_metrics", "model_version", b"model_version", "queue_depth", b"queue_depth", "requests", b"requests"]) -> None: ...
 
 global___ReplicaMetrics = ReplicaMetrics
+
+@typing.final
+class ModelMetric(google.protobuf.message.Message):
+    """A metric that a template made (`context.metrics`)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    HELP_FIELD_NUMBER: builtins.int
+    COUNTER_FIELD_NUMBER: builtins.int
+    GAUGE_FIELD_NUMBER: builtins.int
+    HISTOGRAM_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Prometheus' rules: [a-zA-Z_:][a-zA-Z0-9_:]*, at most 64 characters."""
+    help: builtins.str
+    """For people; may be empty."""
+    counter: builtins.float
+    """What was added inside the window."""
+    gauge: builtins.float
+    """The last value that was set."""
+    @property
+    def histogram(self) -> global___LatencyHistogram:
+        """What was observed inside the window, in the template's own unit where the histogram says seconds."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        help: builtins.str = ...,
+        counter: builtins.float = ...,
+        gauge: builtins.float = ...,
+        histogram: global___LatencyHistogram | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["counter", b"counter", "gauge", b"gauge", "histogram", b"histogram", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["counter", b"counter", "gauge", b"gauge", "help", b"help", "histogram", b"histogram", "name", b"name", "value", b"value"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["value", b"value"]) -> typing.Literal["counter", "gauge", "histogram"] | None: ...
+
+global___ModelMetric = ModelMetric
 
 @typing.final
 class LatencyHistogram(google.protobuf.message.Message):

@@ -24,35 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+waypost/api/inference/v1/model_config.proto\x12\x18waypost.api.inference.v1\"3\n\x12ModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"L\n\x13ModelConfigResponse\x12\x35\n\x06\x63onfig\x18\x01 \x01(\x0b\x32%.waypost.api.inference.v1.ModelConfig\"\x8c\x04\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x44\n\x0eversion_policy\x18\x03 \x01(\x0b\x32,.waypost.api.inference.v1.ModelVersionPolicy\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\x05\x12\x33\n\x05input\x18\x05 \x03(\x0b\x32$.waypost.api.inference.v1.ModelInput\x12\x35\n\x06output\x18\x06 \x03(\x0b\x32%.waypost.api.inference.v1.ModelOutput\x12\x44\n\x0einstance_group\x18\x07 \x03(\x0b\x32,.waypost.api.inference.v1.ModelInstanceGroup\x12\x1e\n\x16\x64\x65\x66\x61ult_model_filename\x18\x08 \x01(\t\x12H\n\x10\x64ynamic_batching\x18\x0b \x01(\x0b\x32..waypost.api.inference.v1.ModelDynamicBatching\x12\x0f\n\x07\x62\x61\x63kend\x18\x11 \x01(\t\x12R\n\x18model_transaction_policy\x18\x13 \x01(\x0b\x32\x30.waypost.api.inference.v1.ModelTransactionPolicy\"_\n\nModelInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\tdata_type\x18\x02 \x01(\x0e\x32\".waypost.api.inference.v1.DataType\x12\x0c\n\x04\x64ims\x18\x04 \x03(\x03\"`\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\tdata_type\x18\x02 \x01(\x0e\x32\".waypost.api.inference.v1.DataType\x12\x0c\n\x04\x64ims\x18\x03 \x03(\x03\"{\n\x12ModelVersionPolicy\x12G\n\x08specific\x18\x03 \x01(\x0b\x32\x35.waypost.api.inference.v1.ModelVersionPolicy.Specific\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\"g\n\x12ModelInstanceGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x34\n\x04kind\x18\x04 \x01(\x0e\x32&.waypost.api.inference.v1.InstanceKind\"W\n\x14ModelDynamicBatching\x12$\n\x1cmax_queue_delay_microseconds\x18\x02 \x01(\x04\x12\x19\n\x11preserve_ordering\x18\x03 \x01(\x08\"+\n\x16ModelTransactionPolicy\x12\x11\n\tdecoupled\x18\x01 \x01(\x08*\xc9\x02\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x03\x12\x14\n\x10\x44\x41TA_TYPE_UINT32\x10\x04\x12\x14\n\x10\x44\x41TA_TYPE_UINT64\x10\x05\x12\x12\n\x0e\x44\x41TA_TYPE_INT8\x10\x06\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x07\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x08\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\t\x12\x12\n\x0e\x44\x41TA_TYPE_FP16\x10\n\x12\x12\n\x0e\x44\x41TA_TYPE_FP32\x10\x0b\x12\x12\n\x0e\x44\x41TA_TYPE_FP64\x10\x0c\x12\x14\n\x10\x44\x41TA_TYPE_STRING\x10\r\x12\x12\n\x0e\x44\x41TA_TYPE_BF16\x10\x0e*[\n\x0cInstanceKind\x12\x1d\n\x19INSTANCE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11INSTANCE_KIND_GPU\x10\x01\x12\x15\n\x11INSTANCE_KIND_CPU\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+waypost/api/inference/v1/model_config.proto\x12\x18waypost.api.inference.v1\"3\n\x12ModelConfigRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"L\n\x13ModelConfigResponse\x12\x35\n\x06\x63onfig\x18\x01 \x01(\x0b\x32%.waypost.api.inference.v1.ModelConfig\"\xd8\x04\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\x44\n\x0eversion_policy\x18\x03 \x01(\x0b\x32,.waypost.api.inference.v1.ModelVersionPolicy\x12\x16\n\x0emax_batch_size\x18\x04 \x01(\x05\x12\x33\n\x05input\x18\x05 \x03(\x0b\x32$.waypost.api.inference.v1.ModelInput\x12\x35\n\x06output\x18\x06 \x03(\x0b\x32%.waypost.api.inference.v1.ModelOutput\x12\x44\n\x0einstance_group\x18\x07 \x03(\x0b\x32,.waypost.api.inference.v1.ModelInstanceGroup\x12\x1e\n\x16\x64\x65\x66\x61ult_model_filename\x18\x08 \x01(\t\x12H\n\x10\x64ynamic_batching\x18\x0b \x01(\x0b\x32..waypost.api.inference.v1.ModelDynamicBatching\x12J\n\x11sequence_batching\x18\r \x01(\x0b\x32/.waypost.api.inference.v1.ModelSequenceBatching\x12\x0f\n\x07\x62\x61\x63kend\x18\x11 \x01(\t\x12R\n\x18model_transaction_policy\x18\x13 \x01(\x0b\x32\x30.waypost.api.inference.v1.ModelTransactionPolicy\"_\n\nModelInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\tdata_type\x18\x02 \x01(\x0e\x32\".waypost.api.inference.v1.DataType\x12\x0c\n\x04\x64ims\x18\x04 \x03(\x03\"`\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\tdata_type\x18\x02 \x01(\x0e\x32\".waypost.api.inference.v1.DataType\x12\x0c\n\x04\x64ims\x18\x03 \x03(\x03\"{\n\x12ModelVersionPolicy\x12G\n\x08specific\x18\x03 \x01(\x0b\x32\x35.waypost.api.inference.v1.ModelVersionPolicy.Specific\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\"g\n\x12ModelInstanceGroup\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x34\n\x04kind\x18\x04 \x01(\x0e\x32&.waypost.api.inference.v1.InstanceKind\"W\n\x14ModelDynamicBatching\x12$\n\x1cmax_queue_delay_microseconds\x18\x02 \x01(\x04\x12\x19\n\x11preserve_ordering\x18\x03 \x01(\x08\"\xc2\x01\n\x15ModelSequenceBatching\x12&\n\x1emax_sequence_idle_microseconds\x18\x01 \x01(\x04\x12N\n\x06oldest\x18\x04 \x01(\x0b\x32>.waypost.api.inference.v1.ModelSequenceBatching.StrategyOldest\x1a\x31\n\x0eStrategyOldest\x12\x1f\n\x17max_candidate_sequences\x18\x01 \x01(\x05\"+\n\x16ModelTransactionPolicy\x12\x11\n\tdecoupled\x18\x01 \x01(\x08*\xc9\x02\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x02\x12\x14\n\x10\x44\x41TA_TYPE_UINT16\x10\x03\x12\x14\n\x10\x44\x41TA_TYPE_UINT32\x10\x04\x12\x14\n\x10\x44\x41TA_TYPE_UINT64\x10\x05\x12\x12\n\x0e\x44\x41TA_TYPE_INT8\x10\x06\x12\x13\n\x0f\x44\x41TA_TYPE_INT16\x10\x07\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x08\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\t\x12\x12\n\x0e\x44\x41TA_TYPE_FP16\x10\n\x12\x12\n\x0e\x44\x41TA_TYPE_FP32\x10\x0b\x12\x12\n\x0e\x44\x41TA_TYPE_FP64\x10\x0c\x12\x14\n\x10\x44\x41TA_TYPE_STRING\x10\r\x12\x12\n\x0e\x44\x41TA_TYPE_BF16\x10\x0e*[\n\x0cInstanceKind\x12\x1d\n\x19INSTANCE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11INSTANCE_KIND_GPU\x10\x01\x12\x15\n\x11INSTANCE_KIND_CPU\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'waypost.api.inference.v1.model_config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=1291
-  _globals['_DATATYPE']._serialized_end=1620
-  _globals['_INSTANCEKIND']._serialized_start=1622
-  _globals['_INSTANCEKIND']._serialized_end=1713
+  _globals['_DATATYPE']._serialized_start=1564
+  _globals['_DATATYPE']._serialized_end=1893
+  _globals['_INSTANCEKIND']._serialized_start=1895
+  _globals['_INSTANCEKIND']._serialized_end=1986
   _globals['_MODELCONFIGREQUEST']._serialized_start=73
   _globals['_MODELCONFIGREQUEST']._serialized_end=124
   _globals['_MODELCONFIGRESPONSE']._serialized_start=126
   _globals['_MODELCONFIGRESPONSE']._serialized_end=202
   _globals['_MODELCONFIG']._serialized_start=205
-  _globals['_MODELCONFIG']._serialized_end=729
-  _globals['_MODELINPUT']._serialized_start=731
-  _globals['_MODELINPUT']._serialized_end=826
-  _globals['_MODELOUTPUT']._serialized_start=828
-  _globals['_MODELOUTPUT']._serialized_end=924
-  _globals['_MODELVERSIONPOLICY']._serialized_start=926
-  _globals['_MODELVERSIONPOLICY']._serialized_end=1049
-  _globals['_MODELVERSIONPOLICY_SPECIFIC']._serialized_start=1021
-  _globals['_MODELVERSIONPOLICY_SPECIFIC']._serialized_end=1049
-  _globals['_MODELINSTANCEGROUP']._serialized_start=1051
-  _globals['_MODELINSTANCEGROUP']._serialized_end=1154
-  _globals['_MODELDYNAMICBATCHING']._serialized_start=1156
-  _globals['_MODELDYNAMICBATCHING']._serialized_end=1243
-  _globals['_MODELTRANSACTIONPOLICY']._serialized_start=1245
-  _globals['_MODELTRANSACTIONPOLICY']._serialized_end=1288
+  _globals['_MODELCONFIG']._serialized_end=805
+  _globals['_MODELINPUT']._serialized_start=807
+  _globals['_MODELINPUT']._serialized_end=902
+  _globals['_MODELOUTPUT']._serialized_start=904
+  _globals['_MODELOUTPUT']._serialized_end=1000
+  _globals['_MODELVERSIONPOLICY']._serialized_start=1002
+  _globals['_MODELVERSIONPOLICY']._serialized_end=1125
+  _globals['_MODELVERSIONPOLICY_SPECIFIC']._serialized_start=1097
+  _globals['_MODELVERSIONPOLICY_SPECIFIC']._serialized_end=1125
+  _globals['_MODELINSTANCEGROUP']._serialized_start=1127
+  _globals['_MODELINSTANCEGROUP']._serialized_end=1230
+  _globals['_MODELDYNAMICBATCHING']._serialized_start=1232
+  _globals['_MODELDYNAMICBATCHING']._serialized_end=1319
+  _globals['_MODELSEQUENCEBATCHING']._serialized_start=1322
+  _globals['_MODELSEQUENCEBATCHING']._serialized_end=1516
+  _globals['_MODELSEQUENCEBATCHING_STRATEGYOLDEST']._serialized_start=1467
+  _globals['_MODELSEQUENCEBATCHING_STRATEGYOLDEST']._serialized_end=1516
+  _globals['_MODELTRANSACTIONPOLICY']._serialized_start=1518
+  _globals['_MODELTRANSACTIONPOLICY']._serialized_end=1561
 # @@protoc_insertion_point(module_scope)

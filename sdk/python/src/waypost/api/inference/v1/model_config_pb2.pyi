@@ -132,6 +132,7 @@ class ModelConfig(google.protobuf.message.Message):
     INSTANCE_GROUP_FIELD_NUMBER: builtins.int
     DEFAULT_MODEL_FILENAME_FIELD_NUMBER: builtins.int
     DYNAMIC_BATCHING_FIELD_NUMBER: builtins.int
+    SEQUENCE_BATCHING_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     MODEL_TRANSACTION_POLICY_FIELD_NUMBER: builtins.int
     name: builtins.str
@@ -158,6 +159,10 @@ class ModelConfig(google.protobuf.message.Message):
         """Set where requests are put together."""
 
     @property
+    def sequence_batching(self) -> global___ModelSequenceBatching:
+        """Set where the model keeps state from one request of a sequence to the next; then `dynamic_batching` is not."""
+
+    @property
     def model_transaction_policy(self) -> global___ModelTransactionPolicy: ...
     def __init__(
         self,
@@ -171,11 +176,12 @@ class ModelConfig(google.protobuf.message.Message):
         instance_group: collections.abc.Iterable[global___ModelInstanceGroup] | None = ...,
         default_model_filename: builtins.str = ...,
         dynamic_batching: global___ModelDynamicBatching | None = ...,
+        sequence_batching: global___ModelSequenceBatching | None = ...,
         backend: builtins.str = ...,
         model_transaction_policy: global___ModelTransactionPolicy | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["dynamic_batching", b"dynamic_batching", "model_transaction_policy", b"model_transaction_policy", "version_policy", b"version_policy"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backend", b"backend", "default_model_filename", b"default_model_filename", "dynamic_batching", b"dynamic_batching", "input", b"input", "instance_group", b"instance_group", "max_batch_size", b"max_batch_size", "model_transaction_policy", b"model_transaction_policy", "name", b"name", "output", b"output", "platform", b"platform", "version_policy", b"version_policy"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dynamic_batching", b"dynamic_batching", "model_transaction_policy", b"model_transaction_policy", "sequence_batching", b"sequence_batching", "version_policy", b"version_policy"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "default_model_filename", b"default_model_filename", "dynamic_batching", b"dynamic_batching", "input", b"input", "instance_group", b"instance_group", "max_batch_size", b"max_batch_size", "model_transaction_policy", b"model_transaction_policy", "name", b"name", "output", b"output", "platform", b"platform", "sequence_batching", b"sequence_batching", "version_policy", b"version_policy"]) -> None: ...
 
 global___ModelConfig = ModelConfig
 
@@ -303,6 +309,45 @@ class ModelDynamicBatching(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["max_queue_delay_microseconds", b"max_queue_delay_microseconds", "preserve_ordering", b"preserve_ordering"]) -> None: ...
 
 global___ModelDynamicBatching = ModelDynamicBatching
+
+@typing.final
+class ModelSequenceBatching(google.protobuf.message.Message):
+    """Requests name their sequence in the parameters `sequence_id`, `sequence_start` and `sequence_end`."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class StrategyOldest(google.protobuf.message.Message):
+        """Sequences run beside each other, the steps of each one after the other."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        MAX_CANDIDATE_SEQUENCES_FIELD_NUMBER: builtins.int
+        max_candidate_sequences: builtins.int
+        """Sequences that are remembered at a time."""
+        def __init__(
+            self,
+            *,
+            max_candidate_sequences: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["max_candidate_sequences", b"max_candidate_sequences"]) -> None: ...
+
+    MAX_SEQUENCE_IDLE_MICROSECONDS_FIELD_NUMBER: builtins.int
+    OLDEST_FIELD_NUMBER: builtins.int
+    max_sequence_idle_microseconds: builtins.int
+    """A sequence that has had no request for so long is forgotten."""
+    @property
+    def oldest(self) -> global___ModelSequenceBatching.StrategyOldest: ...
+    def __init__(
+        self,
+        *,
+        max_sequence_idle_microseconds: builtins.int = ...,
+        oldest: global___ModelSequenceBatching.StrategyOldest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["oldest", b"oldest"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["max_sequence_idle_microseconds", b"max_sequence_idle_microseconds", "oldest", b"oldest"]) -> None: ...
+
+global___ModelSequenceBatching = ModelSequenceBatching
 
 @typing.final
 class ModelTransactionPolicy(google.protobuf.message.Message):

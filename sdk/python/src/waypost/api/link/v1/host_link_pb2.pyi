@@ -4,7 +4,9 @@ isort:skip_file
 """
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import sys
@@ -114,6 +116,7 @@ class HostMetrics(google.protobuf.message.Message):
     DEADLINE_MISSES_FIELD_NUMBER: builtins.int
     QUEUE_DEPTH_FIELD_NUMBER: builtins.int
     LATENCY_FIELD_NUMBER: builtins.int
+    MODEL_METRICS_FIELD_NUMBER: builtins.int
     replica: builtins.str
     window_ms: builtins.int
     requests: builtins.int
@@ -123,6 +126,10 @@ class HostMetrics(google.protobuf.message.Message):
     queue_depth: builtins.int
     @property
     def latency(self) -> waypost.api.control.v1.position_pb2.LatencyHistogram: ...
+    @property
+    def model_metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.position_pb2.ModelMetric]:
+        """What the template counted and measured itself."""
+
     def __init__(
         self,
         *,
@@ -133,8 +140,9 @@ class HostMetrics(google.protobuf.message.Message):
         deadline_misses: builtins.int = ...,
         queue_depth: builtins.int = ...,
         latency: waypost.api.control.v1.position_pb2.LatencyHistogram | None = ...,
+        model_metrics: collections.abc.Iterable[waypost.api.control.v1.position_pb2.ModelMetric] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "queue_depth", b"queue_depth", "replica", b"replica", "requests", b"requests", "window_ms", b"window_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "model_metrics", b"model_metrics", "queue_depth", b"queue_depth", "replica", b"replica", "requests", b"requests", "window_ms", b"window_ms"]) -> None: ...
 
 global___HostMetrics = HostMetrics

@@ -243,6 +243,7 @@ class PublishedVersion(google.protobuf.message.Message):
     PARENT_VERSION_FIELD_NUMBER: builtins.int
     PUBLISH_TIME_FIELD_NUMBER: builtins.int
     UID_FIELD_NUMBER: builtins.int
+    KEEPS_STATE_FIELD_NUMBER: builtins.int
     application: builtins.str
     model: builtins.str
     version: builtins.str
@@ -257,6 +258,8 @@ class PublishedVersion(google.protobuf.message.Message):
     parent_version: builtins.str
     """Version of the same model that this one descends from; may be empty."""
     uid: builtins.str
+    keeps_state: builtins.bool
+    """Whether the template keeps state from one call of a sequence to the next. Then the version is not idempotent."""
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PublishedFile]:
         """1 to 256."""
@@ -290,9 +293,10 @@ class PublishedVersion(google.protobuf.message.Message):
         parent_version: builtins.str = ...,
         publish_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         uid: builtins.str = ...,
+        keeps_state: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["publish_time", b"publish_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["application", b"application", "description", b"description", "files", b"files", "framework", b"framework", "idempotency", b"idempotency", "inputs", b"inputs", "metrics", b"metrics", "model", b"model", "outputs", b"outputs", "parent_version", b"parent_version", "publish_time", b"publish_time", "template_class", b"template_class", "uid", b"uid", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["application", b"application", "description", b"description", "files", b"files", "framework", b"framework", "idempotency", b"idempotency", "inputs", b"inputs", "keeps_state", b"keeps_state", "metrics", b"metrics", "model", b"model", "outputs", b"outputs", "parent_version", b"parent_version", "publish_time", b"publish_time", "template_class", b"template_class", "uid", b"uid", "version", b"version"]) -> None: ...
 
 global___PublishedVersion = PublishedVersion
 

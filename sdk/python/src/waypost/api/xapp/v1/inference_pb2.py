@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#waypost/api/xapp/v1/inference.proto\x12\x13waypost.api.xapp.v1\x1a\x1cgoogle/api/annotations.proto\"Y\n\x0cInferRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12+\n\x06inputs\x18\x03 \x03(\x0b\x32\x1b.waypost.api.xapp.v1.Tensor\"p\n\rInferResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x07outputs\x18\x02 \x03(\x0b\x32\x1b.waypost.api.xapp.v1.Tensor\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\"k\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x05\x12\x0f\n\x07numbers\x18\x04 \x03(\x01\x12\x0f\n\x07strings\x18\x05 \x03(\t\x12\x10\n\x08\x62ooleans\x18\x06 \x03(\x08\x32\x9e\x01\n\x10InferenceService\x12\x89\x01\n\x05Infer\x12!.waypost.api.xapp.v1.InferRequest\x1a\".waypost.api.xapp.v1.InferResponse\"9\x82\xd3\xe4\x93\x02\x33\"\t/v1/infer:\x01*Z#\"\x1e/positions/{position}/v1/infer:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#waypost/api/xapp/v1/inference.proto\x12\x13waypost.api.xapp.v1\x1a\x1cgoogle/api/annotations.proto\"\x8a\x01\n\x0cInferRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12+\n\x06inputs\x18\x03 \x03(\x0b\x32\x1b.waypost.api.xapp.v1.Tensor\x12/\n\x08sequence\x18\x04 \x01(\x0b\x32\x1d.waypost.api.xapp.v1.Sequence\"p\n\rInferResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x07outputs\x18\x02 \x03(\x0b\x32\x1b.waypost.api.xapp.v1.Tensor\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\"2\n\x08Sequence\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x08\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\"k\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x05\x12\x0f\n\x07numbers\x18\x04 \x03(\x01\x12\x0f\n\x07strings\x18\x05 \x03(\t\x12\x10\n\x08\x62ooleans\x18\x06 \x03(\x08\x32\x9e\x01\n\x10InferenceService\x12\x89\x01\n\x05Infer\x12!.waypost.api.xapp.v1.InferRequest\x1a\".waypost.api.xapp.v1.InferResponse\"9\x82\xd3\xe4\x93\x02\x33\"\t/v1/infer:\x01*Z#\"\x1e/positions/{position}/v1/infer:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['Infer']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['Infer']._serialized_options = b'\202\323\344\223\0023\"\t/v1/infer:\001*Z#\"\036/positions/{position}/v1/infer:\001*'
-  _globals['_INFERREQUEST']._serialized_start=90
-  _globals['_INFERREQUEST']._serialized_end=179
-  _globals['_INFERRESPONSE']._serialized_start=181
-  _globals['_INFERRESPONSE']._serialized_end=293
-  _globals['_TENSOR']._serialized_start=295
-  _globals['_TENSOR']._serialized_end=402
-  _globals['_INFERENCESERVICE']._serialized_start=405
-  _globals['_INFERENCESERVICE']._serialized_end=563
+  _globals['_INFERREQUEST']._serialized_start=91
+  _globals['_INFERREQUEST']._serialized_end=229
+  _globals['_INFERRESPONSE']._serialized_start=231
+  _globals['_INFERRESPONSE']._serialized_end=343
+  _globals['_SEQUENCE']._serialized_start=345
+  _globals['_SEQUENCE']._serialized_end=395
+  _globals['_TENSOR']._serialized_start=397
+  _globals['_TENSOR']._serialized_end=504
+  _globals['_INFERENCESERVICE']._serialized_start=507
+  _globals['_INFERENCESERVICE']._serialized_end=665
 # @@protoc_insertion_point(module_scope)

@@ -19,20 +19,27 @@ class InferRequest(google.protobuf.message.Message):
     POSITION_FIELD_NUMBER: builtins.int
     ID_FIELD_NUMBER: builtins.int
     INPUTS_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
     position: builtins.str
     """uid or name of the position; empty means the one that the call was routed to. Must agree with it."""
     id: builtins.str
     """Comes back in the answer; at most 64 characters."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Tensor]: ...
+    @property
+    def sequence(self) -> global___Sequence:
+        """The sequence that this call is a step of. Only for models that keep state from step to step."""
+
     def __init__(
         self,
         *,
         position: builtins.str = ...,
         id: builtins.str = ...,
         inputs: collections.abc.Iterable[global___Tensor] | None = ...,
+        sequence: global___Sequence | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["id", b"id", "inputs", b"inputs", "position", b"position"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["sequence", b"sequence"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "inputs", b"inputs", "position", b"position", "sequence", b"sequence"]) -> None: ...
 
 global___InferRequest = InferRequest
 
@@ -61,6 +68,34 @@ class InferResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["digest", b"digest", "id", b"id", "model_version", b"model_version", "outputs", b"outputs"]) -> None: ...
 
 global___InferResponse = InferResponse
+
+@typing.final
+class Sequence(google.protobuf.message.Message):
+    """Calls that a model answers one after the other, each with what it remembers of those before."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    END_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The caller's own name for it, at most 128 characters; nobody else's sequence of that name is touched. Empty means
+    that the call is a step of none: then it is answered as if it were a sequence's first and last.
+    """
+    start: builtins.bool
+    """This step begins the sequence: what the model remembered under this id is forgotten."""
+    end: builtins.bool
+    """This step is the last one: what the model remembers is forgotten after it."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        start: builtins.bool = ...,
+        end: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["end", b"end", "id", b"id", "start", b"start"]) -> None: ...
+
+global___Sequence = Sequence
 
 @typing.final
 class Tensor(google.protobuf.message.Message):
