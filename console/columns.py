@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from console import messages, text
+from console import messages
 from console.kinds import APPLICATION, EDGE_SERVER, MODEL, POSITION, PROJECT, SUBSCRIPTION, VERSION, Kind
+from mesh import text
 from waypost import names
 from waypost.api.control.v1.condition_pb2 import Condition, ConditionStatus
 from waypost.api.control.v1.position_pb2 import Position, ReplicaState

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from console import columns, messages, text
+from console import columns, messages
+from mesh import text
 from mesh.metrics import Histogram
 from waypost import names
 from waypost.api.control.v1.position_pb2 import LatencyHistogram, ModelMetric, Position, PositionMetrics, ReplicaMetrics

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from console import text
+from mesh import text
 from waypost import names
 from waypost.api.control.v1.condition_pb2 import Condition, ConditionStatus
 

@@ -1,6 +1,6 @@
 """The inference host: one model version, served over the Open Inference Protocol. One process per replica.
 
-    app          settings, subcommands `run` and `check`, exit codes
+    app          settings, subcommands, exit codes
     host         one host from start to end: listen, load, serve, drain
     dataplane    what it answers, on plain values; errors are MeshErrors       calls: those values
       repository   which model versions there are: brought up, loaded anew, unloaded      served: one of them
@@ -12,7 +12,7 @@
       execution    where models run: on the event loop, on a few threads, in tasks
       meter        what is counted
     lifecycle    PURE: LOADING, WARMING, READY, DRAINING, UNLOADED, FAILED
-    manifest     packages: what there is to load          signature, tensors     what goes in and comes out
+    manifest     packages: what there is to load (template_source)      signature, tensors   what goes in and comes out
     template     the code around a model, the users' or   onnx     the default one
       template_metrics   what it counts itself      requirements   the libraries that it needs
       faults       the fence around it: what is its failure, and where it was      watchdog   it blocks the event loop
@@ -22,6 +22,7 @@
       http_inference (oip_json, encodings)     inferences in JSON and binary
     oip_extensions, replies   what both tell: configuration, statistics, settings; and what goes around an answer
     xapp_grpc    face: inference in plain values      reflection   for grpcurl
+    access_by_hand   face: lets the SDK in where no monitor does
     methods      the gRPC methods of all faces, as a table
     server       one port, two protocols      connections   all of a host's, and what they may cost together
       h2         HTTP/2 around waypost.wire: h2_calls (h2_unary, h2_streaming), h2_heads, h2_messages
@@ -29,6 +30,8 @@
     grpcio_front the table under grpc.aio, where somebody asks for it
     health       grpc.health.v1      auth    access tokens      uplink    link 3, to the monitor
     checker      `waypost host check`: the same loading in a confined process (confine)
+    reload       `waypost host run --reload`      example      what a host greets with
+    workbench    `waypost host init`, `test` and `bench`, for those who write templates
 
 Nothing below the faces knows a transport, and no face knows which front end serves it.
 """

@@ -1,8 +1,9 @@
-"""The `host` command: `run` serves, `check` looks at a package without trusting it.
+"""The `host` command: `run` serves, `check` looks at a package without trusting it; the others help to write one.
 
     python -m inference_host run MODEL                      by hand
     python -m inference_host run --settings FILE            at a position: its agent wrote the file
     python -m inference_host check PACKAGE                  see checker.py
+    python -m inference_host init | test | bench            see workbench/
 
 Exit codes of `run`: 0 after SIGTERM, 1 where it could not start (a taken port, a wrong setting), 3 where no model could
 be loaded. In the last two cases `failure.json` beside the settings file says why, for the agent; the reason is also
@@ -15,13 +16,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 import structlog
 
-from inference_host import example
+from inference_host import example, reload
 from inference_host.host import Host, placed
 from inference_host.manifest import Package, find, read
 from inference_host.settings import ENV_PREFIX, HostSettings
@@ -31,13 +33,17 @@ from waypost.errors import Invalid, MeshError, Precondition
 
 log = structlog.get_logger()
 
-USAGE = """usage: waypost host {run,check} ...
+USAGE = """usage: waypost host {init,run,test,bench,check} ...
 
+  init [DIR]       write a small package that runs: a function, a scikit-learn or an ONNX model
   run MODEL        serve a model over the Open Inference Protocol, gRPC and HTTP on one port
+  test [PACKAGE]   send a package its samples, by hand, over gRPC and over HTTP, and compare the answers
+  bench MODEL      measure a model under load
   check PACKAGE    load a package in a confined process and tell whether it can be served
 
-`waypost host run --help` and `waypost host check --help` say more.
+`waypost host run --help`, for instance, says more.
 """
+COMMANDS = ("init", "run", "test", "bench", "check")
 
 FAILURE = "failure.json"
 EXIT_LOAD_FAILED = 3
@@ -52,9 +58,20 @@ def main(argv: Sequence[str]) -> int:
             from inference_host import checker
 
             return checker.main(rest)
+        case ["init" | "test" | "bench" as name, *rest]:
+            from inference_host.workbench import commands
+
+            command: Callable[[Sequence[str]], int] = getattr(commands, name)
+            return command(rest)
         case ["-h" | "--help", *_]:
             sys.stdout.write(USAGE)
             return 0
+        case [unknown, *_]:
+            near = get_close_matches(unknown, COMMANDS, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            hint = "`waypost host --help` shows them"
+            sys.stderr.write(f"error: `waypost host` has no command {unknown!r}{meant}\n\nhint: {hint}\n")
+            return 2
     sys.stderr.write(USAGE)
     return 2
 
@@ -100,13 +117,22 @@ class _Life:
             _tell(failure)
 
     async def _serve(self, stop: asyncio.Event) -> MeshError | None:
+        if not self._settings.reload:
+            return await self._host(stop)
+        path = reload.watched(self._settings)
+        await reload.until_stopped(lambda: self._host(stop, path), path, stop)
+        return None
+
+    async def _host(self, stop: asyncio.Event, watched: Path | None = None) -> MeshError | None:
+        """One host, to its end. Returns why nothing could be loaded, where that is so."""
         try:
             packages = _packages(self._settings)
         except Precondition as error:
             return error
         host = Host(self._settings, packages)
         try:
-            return await host.run(stop, lambda: self._announce(host))
+            async with reload.following(host.plane, watched):
+                return await host.run(stop, lambda: self._announce(host))
         finally:
             self.still_runs = host.execution.running > 0
 
@@ -166,8 +192,11 @@ def _greet(host: Host) -> None:
     if host.grpcio_address:
         sys.stdout.write(f"  gRPC (grpcio)  {host.grpcio_address}\n")
     if host.gate_open:
-        sys.stdout.write("\nNobody is asked for credentials.\n")
-    sys.stdout.write(f"try it:\n  {example.curl(host.addresses[0], host.plane.served)}\n")
+        sys.stdout.write("  nobody is asked for credentials\n")
+    served = host.plane.served
+    sys.stdout.write(f"\ntry it:\n  {example.curl(host.addresses[0], served)}\n")
+    if host.gate_open and (lines := example.sdk(host.addresses[0], served)):
+        sys.stdout.write("\n  ".join(["\nor from Python:", *lines]) + "\n")
     sys.stdout.flush()
 
 

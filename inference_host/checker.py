@@ -15,13 +15,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from inference_host import confine
 
-CONFINED = (
-    "--confined"  # the second stage, after the exec; its value is why there is a network, empty where there is none
-)
 USAGE = "usage: waypost host check PACKAGE\n"
 
 
@@ -32,35 +29,18 @@ def main(argv: Sequence[str]) -> int:
             sys.stdout.write(f"{USAGE}\n{__doc__}")
             return 0
         case [package] if not package.startswith("-"):
-            _confine(package)
-        case [package, confined, why_network] if confined == CONFINED:
+            confine.enter("inference_host", "check", os.path.abspath(package))
+        case [package, confined, why_network] if confined == confine.CONFINED:
             return _check_confined(Path(package), why_network)
     sys.stderr.write(USAGE)
     return 2
-
-
-def _confine(package: str) -> NoReturn:
-    """Does not return."""
-    path = os.path.abspath(package)
-    why_network = confine.without_network()
-    confine.without_new_privileges()
-    confine.limit()
-    # -P: what lies in the working directory is not ours to import
-    command = [sys.executable, "-P", "-m", "inference_host", "check", path, CONFINED, why_network]
-    sys.stdout.flush()
-    os.execve(sys.executable, command, confine.clean_environment())
 
 
 def _check_confined(package: Path, why_network: str) -> int:
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     verdict = asyncio.run(_check(package))
-    verdict["isolation"] = {
-        "network": not why_network,
-        "network_reason": why_network,
-        "memory_bytes": confine.MEMORY_BYTES,
-        "cpu_s": confine.CPU_S,
-    }
+    verdict["isolation"] = confine.told(why_network)
     result.write(json.dumps(verdict) + "\n")
     result.flush()
     os._exit(0 if verdict["ok"] else 1)  # a template's own threads and exit handlers have no say in it

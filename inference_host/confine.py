@@ -12,8 +12,10 @@ kernel does not allow is told, never hidden: the result names it.
 import ctypes
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 PR_SET_NO_NEW_PRIVS = 38
@@ -33,6 +35,31 @@ CPU_S = 120  # loading and a few runs; the caller has a wall clock of its own
 FILES = 256
 WRITTEN_BYTES = 16 << 20  # what a template may need for a cache; the result goes to a pipe
 PROCESSES_MORE = 64  # than the user runs already: threads count too
+
+
+CONFINED = "--confined"
+"""Stands before the last argument of what was begun by `enter`: why there is a network, empty where there is none."""
+
+
+def enter(module: str, *arguments: str) -> NoReturn:
+    """Confines this process, and becomes `python -m module ARGUMENTS --confined WHY_NETWORK`. Does not return."""
+    why_network = without_network()
+    without_new_privileges()
+    limit()
+    # -P: what lies in the working directory is not ours to import
+    command = [sys.executable, "-P", "-m", module, *arguments, CONFINED, why_network]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, clean_environment())
+
+
+def told(why_network: str) -> dict[str, object]:
+    """What there is of a confinement, for a verdict. why_network: as `enter` has passed it on."""
+    return {
+        "network": not why_network,
+        "network_reason": why_network,
+        "memory_bytes": MEMORY_BYTES,
+        "cpu_s": CPU_S,
+    }
 
 
 def without_network() -> str:

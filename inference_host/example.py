@@ -1,27 +1,56 @@
-"""One line to try a host with: curl with a request that the model has just answered."""
+"""How to try a host: a request that its model has just answered, for curl and for the SDK."""
 
 import shlex
 from collections.abc import Sequence
 
 import orjson
 
+from inference_host.access_by_hand import TOKEN
 from inference_host.loader import Warm
 from inference_host.oip_json import BINARY_ONLY
 from inference_host.served import Served
-from inference_host.tensors import Tensor, to_values
+from inference_host.signature import TensorSpec
+from inference_host.tensors import Array
+from waypost import names
+from waypost.errors import Invalid
 
 VALUES_MAX = 64  # more do not fit a terminal
+PLACE = "local/host"  # a position's name has a project and an application in front; a host by hand has neither
 
 
 def curl(http_address: str, served: Sequence[Served]) -> str:
     """An inference where a sample of the first model is short enough and has a JSON form, else its metadata."""
     base, options = _base(http_address)
-    warm = next((each.warm for each in served if each.warm is not None), None)
+    warm = _first(served)
     if warm is None:
         return f"curl -s {options}{base}/v2/repository/index -X POST"
     url = f"{base}/v2/models/{warm.loaded.package.model}"
-    body = _body(warm)
-    return f"curl -s {options}{url}" if body is None else f"curl -s {options}{url}/infer -d {shlex.quote(body)}"
+    if not _is_short(warm):
+        return f"curl -s {options}{url}"
+    inputs = [
+        {"name": spec.name, "datatype": spec.datatype, "shape": array.shape, "data": _plain(array.ravel())}
+        for spec, array in _sample(warm)
+    ]
+    body = orjson.dumps({"inputs": inputs}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return f"curl -s {options}{url}/infer -d {shlex.quote(body)}"
+
+
+def sdk(address: str, served: Sequence[Served]) -> list[str]:
+    """The same in Python, line by line; what the model takes where a sample is too long. Nothing without a model."""
+    warm = _first(served)
+    if warm is None:
+        return []
+    target = address if address.startswith("unix:") else f"http://{address}"
+    call = f"infer({_literal(warm)})" if _is_short(warm) else "signature()"
+    return [
+        "import waypost",
+        f'with waypost.connect("{target}", position="{PLACE}/{_position(warm)}", token="{TOKEN}") as position:',
+        f"    print(position.{call})",
+    ]
+
+
+def _first(served: Sequence[Served]) -> Warm | None:
+    return next((each.warm for each in served if each.warm is not None), None)
 
 
 def _base(http_address: str) -> tuple[str, str]:
@@ -30,21 +59,45 @@ def _base(http_address: str) -> tuple[str, str]:
     return f"http://{http_address}", ""
 
 
-def _body(warm: Warm) -> str | None:
-    sample, specs = warm.samples[0], warm.loaded.signature.inputs
-    if any(spec.datatype in BINARY_ONLY for spec in specs) or sum(array.size for array in sample.values()) > VALUES_MAX:
-        return None
-    inputs = [
-        {
-            "name": spec.name,
-            "datatype": spec.datatype,
-            "shape": sample[spec.name].shape,
-            "data": [_plain(value) for value in to_values(Tensor(spec.name, spec.datatype, sample[spec.name]))],
-        }
-        for spec in specs
-    ]
-    return orjson.dumps({"inputs": inputs}).decode()
+def _position(warm: Warm) -> str:
+    """The last part of the position's name, which says which model is meant where there are several."""
+    model = warm.loaded.package.model
+    try:
+        names.check_id(model, "positions")
+    except Invalid:
+        return "model"
+    return model
 
 
-def _plain(value: object) -> object:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _is_short(warm: Warm) -> bool:
+    sample = _sample(warm)
+    return sum(array.size for _, array in sample) <= VALUES_MAX and not any(
+        spec.datatype in BINARY_ONLY for spec, _ in sample
+    )
+
+
+def _sample(warm: Warm) -> list[tuple[TensorSpec, Array]]:
+    return [(spec, warm.samples[0][spec.name]) for spec in warm.loaded.signature.inputs]
+
+
+def _literal(warm: Warm) -> str:
+    """Python: the value of the only input, or all of them by name."""
+    values = {spec.name: _python(array) for spec, array in _sample(warm)}
+    if len(values) == 1:
+        return next(iter(values.values()))
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}"
+
+
+def _python(array: Array) -> str:
+    """A nested list. Floats in the fewest digits that read back as the same, which orjson knows and repr does not."""
+    if array.dtype.kind == "f":
+        written = orjson.dumps(_plain(array), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+        return written.replace("null", 'float("nan")').replace(",", ", ")
+    return repr(array.tolist())
+
+
+def _plain(array: Array) -> object:
+    """As orjson writes it."""
+    if array.dtype == object:
+        return [value.decode(errors="replace") for value in array.flat]
+    return array.copy()  # in one piece, and in rows

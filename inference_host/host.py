@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import structlog
 
 from inference_host import (
+    access_by_hand,
     auth,
     connections,
     h2,
@@ -123,8 +124,10 @@ class Host:
 
     def _methods(self, face: oip_grpc.Face) -> list[Method]:
         faces = (face, xapp_grpc.Face(self.plane, self._gate), self._health)
+        stands_in = self.plane.place.by_hand and self.gate_open
         return [
             *(method for each in faces for method in each.methods()),
+            *(access_by_hand.Face(self.plane).methods() if stands_in else ()),
             *reflection.methods([*SERVICES, health.SERVICE]),
         ]
 

@@ -1,6 +1,7 @@
 """Packages: what a host loads.
 
     a directory with manifest.json    a model version as the registry knows it (ProtoJSON of control.v1.ModelVersion)
+    a directory with template.py      by hand: the one class in it that has a `predict`
     a directory with one .onnx file   by hand: the file, and `samples.json` if it is there
     an .onnx file                     by hand
     a directory of any of these       by hand: a repository, one model each
@@ -18,11 +19,12 @@ from urllib.parse import quote
 from google.protobuf import json_format
 
 from inference_host.signature import Signature, TensorSpec
+from inference_host.template_source import template_class
 from waypost import names
 from waypost.api.control.v1 import model_pb2
 from waypost.errors import Invalid, Precondition
 
-MANIFEST, SAMPLES = "manifest.json", "samples.json"
+MANIFEST, SAMPLES, TEMPLATE = "manifest.json", "samples.json", "template.py"
 MODELS_MAX = 64  # in a repository served by hand; each costs memory from the start
 MANIFEST_BYTES_MAX = 1 << 20
 _DIGEST = re.compile("(sha256:[0-9a-f]+)?")
@@ -56,13 +58,15 @@ class Package:
 
 def find(path: Path) -> list[Package]:
     """The packages at `path`, one or a repository of them. Raises as `read`, and Precondition(NO_MODEL)."""
-    if path.is_file() or (path / MANIFEST).is_file() or not path.is_dir():
+    if path.is_file() or _is_package(path) or not path.is_dir():
         return [read(path)]
     children = [child for child in sorted(path.iterdir()) if _looks_like_one(child)]
     graphs = [child for child in children if child.is_file()]
     if not children:
         raise Precondition(
-            "NO_MODEL", f"{path} holds neither {MANIFEST} nor an .onnx file", "name a model or its package"
+            "NO_MODEL",
+            f"{path} holds neither {MANIFEST} nor {TEMPLATE} nor an .onnx file",
+            "name a model or its package; `waypost host init DIR` begins one",
         )
     if len(children) > MODELS_MAX:
         raise Precondition(
@@ -76,17 +80,20 @@ def find(path: Path) -> list[Package]:
 
 
 def read(path: Path) -> Package:
-    """The package at `path`: a directory with a manifest or with one graph, or a graph.
+    """The package at `path`: a directory with a manifest, a template or one graph, or a graph.
 
-    Raises: Precondition(NO_MODEL | BAD_MANIFEST | MISSING_FILE | UNSAFE_PATH | UNKNOWN_FRAMEWORK).
+    Raises: Precondition(NO_MODEL | BAD_MANIFEST | MISSING_FILE | UNSAFE_PATH | UNKNOWN_FRAMEWORK | BAD_TEMPLATE_CLASS |
+    TEMPLATE_FAILED).
     """
     if path.is_file():
         return _bare(path, path.stem)
     if (path / MANIFEST).is_file():
         return _from_manifest(path)
+    if (path / TEMPLATE).is_file():
+        return _from_template(path)
     graphs = sorted(path.glob("*.onnx"))
     if len(graphs) == 1:
-        return _bare(graphs[0], path.name)
+        return _bare(graphs[0], path.resolve().name)
     if not path.exists():
         raise Precondition("MISSING_FILE", f"{path} does not exist", "name an .onnx file or a package directory")
     found = f"{len(graphs)} .onnx files and no {MANIFEST}"
@@ -99,8 +106,12 @@ def to_proto(signature: Signature) -> model_pb2.Signature:
 
 def _looks_like_one(path: Path) -> bool:
     if path.is_dir():
-        return (path / MANIFEST).is_file() or any(path.glob("*.onnx"))
+        return _is_package(path) or any(path.glob("*.onnx"))
     return path.suffix == ".onnx"
+
+
+def _is_package(path: Path) -> bool:
+    return (path / MANIFEST).is_file() or (path / TEMPLATE).is_file()
 
 
 def _distinct(packages: list[Package]) -> list[Package]:
@@ -123,6 +134,20 @@ def _bare(graph: Path, model: str) -> Package:
         full_name=f"{quote(model)}/1",
         digest=version_digest([(graph.name, file_digest(graph))]),
         model_file=graph,
+    )
+
+
+def _from_template(directory: Path) -> Package:
+    model = directory.resolve().name
+    files = sorted(path for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
+    return Package(
+        directory=directory,
+        model=model,
+        version="1",
+        full_name=f"{quote(model)}/1",
+        digest=version_digest([(path.name, file_digest(path)) for path in files]),
+        model_file=None,
+        template_class=f"{Path(TEMPLATE).stem}:{template_class(directory / TEMPLATE)}",
     )
 
 

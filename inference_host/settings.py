@@ -78,6 +78,9 @@ class HostSettings(Settings):
     monitor: str = ""
     """Address of the position monitor's HostLinkService; empty: none."""
 
+    reload: bool = False
+    """By hand: load a model anew when its files change. One that cannot be loaded leaves the one before serving."""
+
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """debug, info, warning or error. At debug every call is logged."""
 

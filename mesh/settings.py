@@ -12,6 +12,7 @@ value and where it came from.
 """
 
 import argparse
+import inspect
 import json
 import os
 import sys
@@ -70,14 +71,19 @@ def dump_toml(values: Mapping[str, str | int | float | bool]) -> str:
 
 
 def flag(name: str) -> str:
-    """`--log-level` for `log_level`."""
-    return "--" + name.replace("_", "-")
+    """`--log-level` for `log_level`, `--from` for `from_`: the underscore keeps it from being a keyword."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def variable(env_prefix: str, name: str) -> str:
+    """`WAYPOST_HOST_LOG_LEVEL` for `log_level`."""
+    return f"{env_prefix}{name.rstrip('_').upper()}"
 
 
 def _parser(kind: type[Settings], prog: str, env_prefix: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=description or kind.__doc__,
+        description=description or inspect.cleandoc(kind.__doc__ or ""),
         epilog=f"Every setting may also stand in the environment ({env_prefix}...) or in a TOML file.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -96,16 +102,16 @@ def _add(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
     if any(isinstance(mark, Positional) for mark in field.metadata):
         parser.add_argument(name, nargs=None if field.is_required() else "?", help=text, metavar=name.upper())
     elif field.annotation is bool:
-        parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=None, help=text)
+        parser.add_argument(flag(name), dest=name, action=argparse.BooleanOptionalAction, default=None, help=text)
     elif get_origin(field.annotation) in (list, tuple):
-        parser.add_argument(flag(name), action="append", help=text, metavar=name.upper())
+        parser.add_argument(flag(name), dest=name, action="append", help=text, metavar=name.upper())
     else:
-        parser.add_argument(flag(name), help=text, metavar=_metavar(name, field))
+        parser.add_argument(flag(name), dest=name, help=text, metavar=_metavar(name, field))
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
     kinds = [kind for kind in (*get_args(field.annotation), field.annotation) if kind in (int, float, Path)]
-    return {int: "N", float: "X", Path: "PATH"}.get(kinds[0], name.upper()) if kinds else name.upper()
+    return {int: "N", float: "X", Path: "PATH"}.get(kinds[0], name.upper()) if kinds else name.rstrip("_").upper()
 
 
 def _read(path: Path, kind: type[Settings]) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def _read(path: Path, kind: type[Settings]) -> dict[str, Any]:
 def _environment(kind: type[Settings], env_prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
-        value = os.environ.get(f"{env_prefix}{name.upper()}")
+        value = os.environ.get(variable(env_prefix, name))
         if value is not None:
             found[name] = value.split(",") if get_origin(field.annotation) in (list, tuple) else value
     return found

@@ -108,8 +108,17 @@ def _files(settings: PublishSettings) -> dict[str, Path]:
     if settings.onnx is not None:
         return {"model.onnx": settings.onnx}
     assert settings.package is not None
-    found = {str(path.relative_to(settings.package)): path for path in settings.package.rglob("*") if path.is_file()}
-    return {path: source for path, source in found.items() if not source.name.startswith(".")}
+    inside = (path.relative_to(settings.package) for path in settings.package.rglob("*") if path.is_file())
+    found = {str(path): settings.package / path for path in inside if not any(map(_is_byproduct, path.parts))}
+    if not settings.template_class and not any(path.endswith(".onnx") for path in found):
+        hint = "say which class answers: --template-class template:Level"
+        raise Invalid("BAD_SETTING", f"{settings.package} holds no .onnx file, and no template is named", hint)
+    return found
+
+
+def _is_byproduct(name: str) -> bool:
+    """Of editors, version control, Python and pytest."""
+    return name.startswith(".") or name == "__pycache__"
 
 
 def _metrics(texts: Sequence[str]) -> dict[str, float]:

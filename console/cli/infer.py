@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from console import inference, text
+from console import inference
 from console.cli.session import Session, command, group
 from console.kinds import POSITION, VERSION
+from mesh import text
 from waypost import names
 from waypost.api.control.v1.model_pb2 import Signature
 from waypost.api.control.v1.position_pb2 import Position, TryPositionRequest

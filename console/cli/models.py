@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from console import text, upload
+from console import upload
 from console.cli import verbs
 from console.cli.session import Session, command, group
 from console.cli.verbs import DescriptionOption, DisplayNameOption, LabelOption, RemoveLabelOption
 from console.kinds import MODEL, VERSION
+from mesh import text
 from waypost.api.control.v1.model_pb2 import CreateModelVersionRequest, ModelVersion
 from waypost.errors import AlreadyExists, Invalid
 

@@ -32,7 +32,11 @@ EVERYWHERE = frozenset({"context", "output", "help"})
 
 BESIDES = {
     "waypost agent": ["`waypost agent stop-all --data-dir DIR` ends everything that an agent has started there."],
-    "waypost host": ["`waypost host check PACKAGE` tells, from a confined process, whether a package can be served."],
+    "waypost host": [
+        "`waypost host init` writes a package, `run` serves it, `test` sends it its samples and compares the answers, "
+        "`bench` measures it under load: see [serving a model](../serving.md).",
+        "`waypost host check PACKAGE` tells, from a confined process, whether a package can be served.",
+    ],
 }
 """What components do that has no settings of its own."""
 

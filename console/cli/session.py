@@ -94,7 +94,7 @@ class Session:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:
         """Prints a table; `nothing` where it has no rows."""
-        from console import text
+        from mesh import text
 
         if rows:
             print(text.table(header, rows, width=terminal_width()))

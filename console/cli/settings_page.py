@@ -14,7 +14,7 @@ from typer.main import get_command
 from console.cli.root import app
 from console.local.choices import Choices
 from console.local.ports import needs
-from mesh.settings import Positional, Settings, flag
+from mesh.settings import Positional, Settings, flag, variable
 
 HEAD = """\
 # Settings
@@ -105,6 +105,15 @@ SECTIONS = (
     Section("Inference host", "waypost host run", "inference_host.settings:HostSettings", "WAYPOST_HOST_"),
     *(
         Section(
+            f"Inference host, {what}",
+            f"waypost host {verb}",
+            f"inference_host.workbench.settings:{verb.capitalize()}Settings",
+            f"WAYPOST_HOST_{verb.upper()}_",
+        )
+        for verb, what in (("init", "a new package"), ("test", "trying a package"), ("bench", "under load"))
+    ),
+    *(
+        Section(
             f"Training platform, {what}",
             f"waypost training {verb}",
             f"training_platform.settings:{verb.capitalize()}Settings",
@@ -150,7 +159,7 @@ def _row(section: Section, kind: type[Settings], name: str, schema: dict[str, An
     in_place_only = positional and field.is_required()
     return (
         f"{name.upper()} (no flag)" if positional else f"`{flag(name)}`",
-        "" if in_place_only else f"`{section.env_prefix}{name.upper()}`",
+        "" if in_place_only else f"`{variable(section.env_prefix, name)}`",
         "" if in_place_only else f"`{name}`",
         _type(schema),
         "required" if field.is_required() else _default(field.default),

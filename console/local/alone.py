@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from console import text
 from console.local.components import SUPERVISOR, Layout
+from mesh import text
 from mesh.files import private_directory
 from waypost.errors import AlreadyExists
 

@@ -148,3 +148,49 @@ def test_a_repository_has_a_bound(tmp_path: Path) -> None:
     for number in range(MODELS_MAX + 1):
         (tmp_path / f"m{number}.onnx").write_bytes(b"")
     assert reason(tmp_path) == "TOO_MANY_MODELS"
+
+
+TEMPLATE = """
+raise RuntimeError("nobody may run this to find out what it is")
+
+class Shares:
+    def mean(self): ...
+
+class Smoothing:
+    def load(self, context): ...
+    async def predict(self, prepared): ...
+"""
+
+
+def test_a_directory_with_a_template_needs_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "level").mkdir()
+    (tmp_path / "level/template.py").write_text(TEMPLATE)
+    found = read(tmp_path / "level")
+    assert (found.model, found.version, found.template_class) == ("level", "1", "template:Smoothing")
+    assert find(tmp_path / "level") == find(tmp_path) == [found]
+    (tmp_path / "level/template.py").write_text(TEMPLATE + "#")
+    assert read(tmp_path / "level").digest != found.digest
+
+
+def test_a_package_is_called_after_its_directory_from_within_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.affine(tmp_path / "tower" / "model.onnx")
+    monkeypatch.chdir(tmp_path / "tower")
+    assert read(Path()).model == "tower"
+    Path("template.py").write_text(TEMPLATE)
+    assert read(Path()).model == "tower"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("class A:\n    pass\n", "BAD_TEMPLATE_CLASS"),
+        ("class A:\n    def predict(self, x): ...\nclass B:\n    def predict(self, x): ...\n", "BAD_TEMPLATE_CLASS"),
+        ("class A\n", "TEMPLATE_FAILED"),
+        ("\0", "TEMPLATE_FAILED"),
+    ],
+)
+def test_a_template_that_is_none_is_refused_before_it_runs(tmp_path: Path, source: str, expected: str) -> None:
+    (tmp_path / "template.py").write_text(source)
+    assert reason(tmp_path) == expected

@@ -22,6 +22,8 @@ class ToySettings(Settings):
     """Say more."""
     tag: tuple[str, ...] = ()
     """May be given several times."""
+    from_: str = ""
+    """Called after a keyword of Python."""
 
 
 def toy(*argv: str) -> ToySettings:
@@ -78,3 +80,9 @@ def test_dumped_settings_are_read_back(tmp_path: Path) -> None:
     file = tmp_path / "toy.toml"
     file.write_text(dump_toml({"port": 5, "name": 'a "quoted" \\ name', "loud": True}))
     assert toy("--settings", str(file)) == ToySettings(port=5, name='a "quoted" \\ name', loud=True)
+
+
+def test_a_setting_may_be_called_as_a_keyword_of_python_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert toy("--from", "here").from_ == "here"
+    monkeypatch.setenv("TOY_FROM", "there")
+    assert toy().from_ == "there"

@@ -107,10 +107,11 @@ def test_the_command_line_publishes_withdraws_and_tells(tmp_path, model, capsys)
     assert capsys.readouterr().out == first
 
 
-def test_a_package_is_published_without_hidden_files(tmp_path, capsys):
+def test_a_package_is_published_without_what_editors_and_python_leave_there(tmp_path, capsys):
     package = tmp_path / "package"
-    (package / "parts").mkdir(parents=True)
-    for name in ("template.py", "parts/weights.bin", ".hidden"):
+    for folder in ("parts", "parts/__pycache__", ".pytest_cache"):
+        (package / folder).mkdir(parents=True)
+    for name in ("template.py", "parts/weights.bin", ".hidden", "parts/__pycache__/x.pyc", ".pytest_cache/README.md"):
         (package / name).write_bytes(b"x")
     root = tmp_path / "models"
     arguments = ["--package", str(package), "--template-class", "template:T", "--idempotent", "yes"]
@@ -128,9 +129,11 @@ def test_a_package_is_published_without_hidden_files(tmp_path, capsys):
         ["a/m/1", "--onnx", "x", "--metric", "good"],
         ["a/m/1", "--onnx", "x", "--metric", "mae=good"],
         ["a/m/1", "--onnx", "x", "--idempotent", "perhaps"],
+        ["a/m/1", "--package", "."],
     ],
 )
-def test_wrong_usage_is_told_with_a_hint(tmp_path, capsys, arguments):
+def test_wrong_usage_is_told_with_a_hint(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
     assert main(["publish", str(tmp_path), *arguments]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import text
+from mesh import text
 
 ROWS = [("tower-7", "IN_SERVICE", "two of two replicas are ready and a probe has succeeded"), ("t", "", "x")]
 cells = st.text("abc -", max_size=30).map(lambda cell: " ".join(cell.split()))
