@@ -88,7 +88,9 @@ def test_http_carries_them() -> None:
         ):
             body = {"parameters": parameters, "inputs": [INPUT]}
             told: asyncio.Queue[Response] = asyncio.Queue()
-            face.begin(Request("POST", "/v2/models/forecast/infer", Headers(), json.dumps(body).encode()), told.put_nowait)
+            face.begin(
+                Request("POST", "/v2/models/forecast/infer", Headers(), json.dumps(body).encode()), told.put_nowait
+            )
             response = await told.get()
             content = json.loads(b"".join(response.body))
             found.append((response.status, content["outputs"][0]["data"][0] if "outputs" in content else content))
