@@ -18,10 +18,10 @@ whoever looks after it.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -29,6 +29,7 @@ from typing import Any, Protocol, Self, TypeVar
 import structlog
 
 from inference_host.faults import stack_of
+from inference_host.workers import Worker
 
 log = structlog.get_logger()
 
@@ -175,13 +176,11 @@ class Execution:
         self.threads = threads
         self.changed: Callable[[], None] = _nobody
         """Called when `healthy` may have changed."""
-        self._on_threads: dict[Work, Source[Any]] = {}
+        self._on_threads: dict[Work, tuple[Source[Any], Worker]] = {}
         """What runs on threads, but for what was given up."""
-        self._idents: dict[Work, int] = {}
-        """On which thread."""
-        self._hung: set[Work] = set()
+        self._hung: dict[Work, Worker] = {}
+        self._free: list[Worker] = []
         self._line: dict[Source[Any], None] = {}
-        self._pool = ThreadPoolExecutor(threads + HUNG_MAX, thread_name_prefix="model")  # no more than are needed begin
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -196,8 +195,9 @@ class Execution:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._line.clear()
-        for pool in (self._pool, self._loading):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for worker in (*self._free, *(worker for _, worker in self._on_threads.values())):
+            worker.stop()
+        self._loading.shutdown(wait=False, cancel_futures=True)
         for task in self._tasks:
             task.cancel()
         await self._group.__aexit__(None, None, None)  # what went wrong inside is no error of its tasks
@@ -248,12 +248,11 @@ class Execution:
             self.loop.call_later(LINGER_S, self._give_up, work)
 
     def _give_up(self, work: Work) -> None:
-        source = self._on_threads.get(work)
-        if source is None or len(self._hung) == HUNG_MAX:
+        if work not in self._on_threads or len(self._hung) == HUNG_MAX:
             return
-        del self._on_threads[work]
-        self._hung.add(work)
-        stack = stack_of(self._idents.get(work, 0))
+        source, worker = self._on_threads.pop(work)
+        self._hung[work] = worker
+        stack = stack_of(worker.ident)
         log.error("run_given_up", **work.title, hung=len(self._hung), hung_max=HUNG_MAX, stack=stack)
         if not self.healthy:
             self.changed()
@@ -266,24 +265,25 @@ class Execution:
             work = source.next()
             if work is None:
                 continue
-            self._on_threads[work] = source
-            self._pool.submit(self._perform, work)
+            worker = self._free.pop() if self._free else Worker("model")
+            self._on_threads[work] = (source, worker)
+            worker.take(partial(self._perform, work))
             if len(self._on_threads) < self.threads:
                 self._line[source] = None  # it may have more, and there is room
 
     def _perform(self, work: Work) -> None:
         """On a thread."""
-        self._idents[work] = get_ident()
         work.perform()
-        self.loop.call_soon_threadsafe(self._performed, work)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._performed, work)
 
     def _performed(self, work: Work) -> None:
-        del self._idents[work]
-        source = self._on_threads.pop(work, None)
-        if source is not None:
+        if work in self._on_threads:
+            source, worker = self._on_threads.pop(work)
+            self._free.append(worker)
             self._let_go(source, work)
             return
-        self._hung.discard(work)  # it came back after all
+        self._hung.pop(work).stop()  # it came back after all, and its place is taken
         log.info("run_came_back", **work.title, hung=len(self._hung))
         self.changed()
 
