@@ -31,6 +31,11 @@ class Assembly:
         return taken
 
     @property
+    def room(self) -> memoryview:
+        """For what is missing. Who writes there himself adds to `filled`."""
+        return self._view[self.filled :]
+
+    @property
     def complete(self) -> bool:
         return self.filled == self.size
 

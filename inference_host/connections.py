@@ -18,6 +18,9 @@ MAKES_ROOM_S = 2.0  # idle for so long, a connection may be closed for another: 
 READ_BYTES_MAX = 120 << 10
 """At once. asyncio's 256 KiB, a new buffer for each read, come from the kernel page by page and go back again, which
 takes longer than a small model; below 128 KiB malloc keeps them."""
+DIRECT_BYTES_MIN = 32 << 10
+"""Of a large message that is on its way: so much or more is read into its place at once, and never copied. For less, a
+read of its own would cost more."""
 REFUSED_MAX = 64  # connections beyond `connections` that are still told why; further ones are just closed
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from inference_host.auth import Gate
-from inference_host.connections import Connections
+from inference_host.connections import DIRECT_BYTES_MIN, Connections
 from inference_host.h2_calls import TAKE_S_MAX, Call, Misdirected
 from inference_host.h2_heads import Ask, Reader, Tails
 from inference_host.h2_streaming import StreamingCall
@@ -86,6 +86,8 @@ class Connection(asyncio.BufferedProtocol):
         self._full = full
         self._later: deque[tuple[int, Callable[[], None]]] = deque()
         self._sending: dict[int, Call] = {}
+        self._gatherer: UnaryCall | None = None
+        """The call whose message is read into its place just now."""
         self._receiving = False
         self._told = False
         """The outbox knows that there is something to write, and will be told to."""
@@ -108,10 +110,33 @@ class Connection(asyncio.BufferedProtocol):
         self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        if self.machine.due is not None and (room := self._room(*self.machine.due)) is not None:
+            return room
         return self.service.connections.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self.service.connections.buffer[:nbytes]))
+        if self._gatherer is None:
+            self.data_received(bytes(self.service.connections.buffer[:nbytes]))
+        else:
+            self._gathered(self._gatherer, nbytes)
+
+    def _room(self, stream: Stream, size: int) -> memoryview | None:
+        """Where the next bytes of a large message belong: read into their place they need not be copied there."""
+        call = self.calls.get(stream.id)
+        if type(call) is not UnaryCall or (room := call.room) is None or len(room) < DIRECT_BYTES_MIN:
+            return None
+        self._gatherer = call
+        return room[:size]
+
+    def _gathered(self, call: UnaryCall, size: int) -> None:
+        self._gatherer = None
+        now = self._heard_at = self.clock()
+        self._receiving = True
+        ended = self.machine.received(size, now)
+        call.gathered(size, ended=ended)
+        self.machine.acknowledge(call.stream, size)
+        self._receiving = False
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         now = self._heard_at = self.clock()

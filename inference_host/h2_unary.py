@@ -62,6 +62,20 @@ class UnaryCall(Call):
         except MeshError as error:
             self.fail(error)
 
+    @property
+    def room(self) -> memoryview | None:
+        """For the next bytes of a large message; see `gathered`."""
+        gathering = self._messages.gathering if self._messages is not None else None
+        return None if gathering is None else gathering.room
+
+    def gathered(self, size: int, *, ended: bool) -> None:
+        """So many bytes have been written to `room`."""
+        assert self._messages is not None
+        gathering = self._messages.gathering
+        assert gathering is not None
+        gathering.filled += size
+        self.feed(b"", ended=ended)
+
     def _gather(self, data: bytes, *, ended: bool) -> None:
         """A message in pieces, or one that is not as usual. Raises: MeshError."""
         messages = self._messages = self._messages or Messages(MESSAGE_BYTES_MAX)

@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import structlog
 
-from inference_host.connections import Connections
+from inference_host.connections import DIRECT_BYTES_MIN, Connections
 from inference_host.http1_core import Answer, Parser, Renderer, Request, Response
 from inference_host.http1_head import Refusal
 from inference_host.methods import Withdraw
@@ -94,6 +94,8 @@ class Connection(asyncio.BufferedProtocol):
         self._request: Request | None = None
         self._withdraw: Withdraw | None = None
         self._advancing = False
+        self._direct = False
+        """Whether the body is read into its place just now."""
         self._reading = True
         self._writable = True
         self._held = 0
@@ -108,10 +110,16 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._connections.buffer
+        room = self._parser.room if self._waits is _For.REST else None
+        self._direct = room is not None and len(room) >= DIRECT_BYTES_MIN
+        return room if room is not None and self._direct else self._connections.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self._connections.buffer[:nbytes]))
+        if not self._direct:
+            self.data_received(bytes(self._connections.buffer[:nbytes]))
+        elif self._waits is _For.REST:
+            self._parser.gathered(nbytes)
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         if self._waits is _For.END:

@@ -94,6 +94,16 @@ class Parser:
             return None
         return Request(head.method, head.target, head.headers, data[end + 4 :], head.keep_alive)
 
+    @property
+    def room(self) -> memoryview | None:
+        """Where the next bytes of a large body belong: read into their place they need not be fed. See `gathered`."""
+        return self._large.room if self._large is not None and not self._large.complete else None
+
+    def gathered(self, size: int) -> None:
+        """So many bytes have been written to `room`."""
+        assert self._large is not None
+        self._large.filled += size
+
     def feed(self, data: bytes) -> None:
         if self._large is not None:
             data = data[self._large.add(data) :]

@@ -12,7 +12,7 @@ from inference_host.connections import Connections
 from inference_host.h2_heads import Reader
 from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw
 from mesh.tokens import Verifier
-from tests.unit.inference_host.transports import Transport
+from tests.unit.inference_host.transports import Transport, deliver
 from waypost.wire import ClientConnection, Data, Event, GoAway, Headers, Limits, Reset, Response, Stream, Trailers, grpc
 from waypost.wire.messages import prefix
 from waypost.wire.metadata import decode_binary
@@ -147,7 +147,7 @@ class Bench:
         while True:
             said = b"".join(self.client.take())
             if said and not self.transport.closing:
-                self.connection.data_received(said)
+                deliver(self.connection, said)
             heard, self._read = bytes(self.transport.written[self._read :]), len(self.transport.written)
             if not said and not heard:
                 break

@@ -9,7 +9,7 @@ from inference_host import connections, http1
 from inference_host.connections import Connections
 from inference_host.http1 import READ_AHEAD_BYTES, Connection, Limits, Service
 from inference_host.http1_core import Answer, Request, Response
-from tests.unit.inference_host.transports import HIGH_WATER_BYTES, Transport
+from tests.unit.inference_host.transports import HIGH_WATER_BYTES, Transport, deliver
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
 LARGE = 4 * HIGH_WATER_BYTES
@@ -50,7 +50,7 @@ class Bench:
         self.transport = Transport(self.connection)
 
     def say(self, data: bytes) -> None:
-        self.connection.data_received(data)
+        deliver(self.connection, data)
 
     def later(self, seconds: float) -> None:
         self.clock += seconds

@@ -75,3 +75,13 @@ class Transport(asyncio.Transport):
         if (first and not self.buffered) or (self.aborted and not self._lost):
             self._lost = True  # what is buffered goes first, unless it is aborted
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+
+def deliver(connection: asyncio.BufferedProtocol, data: bytes, at_once: int = 50_000) -> None:
+    """What a socket would bring, read as the event loop reads it."""
+    while data:
+        room = connection.get_buffer(-1)
+        size = min(len(room), len(data), at_once)
+        room[:size] = data[:size]
+        connection.buffer_updated(size)
+        data = data[size:]

@@ -143,3 +143,42 @@ def accounts(connection: ServerConnection, events: list[Event]) -> list[object]:
     """What the connection and each stream may still send, and have not read."""
     streams = dict.fromkeys(event.stream for event in events)
     return [connection._out.window, *((each.id, each.send_window, each.unread) for each in streams)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.integers(1, 200), min_size=1, max_size=40),
+)
+def test_a_body_that_the_owner_reads_himself_is_one_that_was_received(bodies, cuts):
+    """Frames of any size and padding, cut anywhere: the same bytes, windows and ends."""
+    said = headers(1, POST, end=False)
+    for number, (size, padding, padded) in enumerate(bodies):
+        flags = (PADDED if padded else 0) | (END_STREAM if number == len(bodies) - 1 else 0)
+        content = bytes([number]) * size
+        said += frame(DATA, flags, 1, bytes([padding]) + content + bytes(padding) if padded else content)
+    usual, direct = server(), server()
+    found = {id(usual): [], id(direct): []}
+    at, cuts = 0, [*cuts, len(said)]
+    for cut in cuts:
+        piece = said[at : at + cut]
+        at += cut
+        _hear(usual, piece, found[id(usual)])
+        while piece and (due := direct.connection.due) is not None:
+            taken, piece = piece[: due[1]], piece[due[1] :]
+            found[id(direct)] += [taken, direct.connection.received(len(taken), 0.0)]
+            direct.connection.acknowledge(due[0], len(taken))
+        _hear(direct, piece, found[id(direct)])
+        states = [(c._window, c._owed, c.open_streams) for c in (usual.connection, direct.connection)]
+        assert states[0] == states[1]
+    mine, theirs = ([each for each in said if isinstance(each, bytes)] for said in found.values())
+    assert b"".join(mine) == b"".join(theirs) == b"".join(bytes([n]) * size for n, (size, _, _) in enumerate(bodies))
+    assert True in found[id(usual)]
+    assert True in found[id(direct)]
+
+
+def _hear(bench, piece, found):
+    """Notes the bodies' bytes and whether they have ended, and reads them."""
+    for event in bench.hear(piece):
+        if isinstance(event, Data | Request):
+            found += [event.data, isinstance(event, Request) or event.ended]
+            bench.connection.acknowledge(event.stream, len(event.data))

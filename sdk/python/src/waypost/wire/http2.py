@@ -170,6 +170,33 @@ class Connection(Framing):
         if ended:
             self._end_remote(stream)
 
+    @property
+    def due(self) -> tuple[Stream, int] | None:
+        """The stream whose body goes on with the peer's next bytes, and with how many; None: they are something else.
+
+        An owner that has room for them may read them there himself, and say so to `received`.
+        """
+        body = self._body
+        if body is None or body.stream is None or not body.content_left or not body.stream.remote_open:
+            return None
+        return body.stream, body.content_left
+
+    def received(self, size: int, now: float) -> bool:
+        """As `receive`, for bytes that were `due` and that the owner has. → whether the stream's body ends with them"""
+        body = self._body
+        assert body is not None
+        assert body.stream is not None
+        self._now = self._live.heard_at = now
+        self._received += 1
+        body.content_left -= size
+        body.frame_left -= size
+        if not body.frame_left:
+            self._body = None
+        ended = body.ended and not body.content_left
+        if ended:
+            self._end_remote(body.stream)
+        return ended
+
     def _continue_body(self, data: bytes, body: Body) -> int:
         piece = data[: body.content_left]
         used = min(len(data), body.frame_left)

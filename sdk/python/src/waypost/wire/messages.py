@@ -78,6 +78,10 @@ class Gathering(Protocol):
     filled: int
     """Bytes of it that are here."""
 
+    @property
+    def room(self) -> memoryview:
+        """For those that are missing. Who writes there himself adds to `filled`."""
+
     def add(self, data: Chunk) -> int:
         """Take what is missing, at most all of `data`. → how many bytes"""
 
@@ -118,6 +122,11 @@ class MessageReader:
             self.used += taken
             data = data[taken:]
         self._buffer += data
+
+    @property
+    def gathering(self) -> Gathering | None:
+        """The large message that is on its way."""
+        return self._large
 
     def next(self) -> tuple[bool, Chunk] | None:
         """→ (whether it is compressed, the message); None: more must come. Raises CallError; the call is over then."""
