@@ -49,9 +49,13 @@ def from_rpc_error(error: "grpc.RpcError") -> MeshError:
     for key, value in trailers or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value))
-    code: grpc.StatusCode = error.code()
-    kind = BY_CODE.get(code.value[0], Unknown)
-    return kind(code.name, error.details() or code.name.replace("_", " ").lower())
+    return of_code(Status(error.code().value[0]), error.details() or "")
+
+
+def of_code(code: Status, message: str) -> MeshError:
+    """For a status of somebody else's: the code is all the reason there is. message: empty where there is none."""
+    kind = BY_CODE.get(code, Unknown)
+    return kind(code.name, message or code.name.replace("_", " ").lower())
 
 
 def grpc_code(code: Status) -> "grpc.StatusCode":
