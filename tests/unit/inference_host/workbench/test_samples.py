@@ -23,7 +23,7 @@ def tensors(draw: st.DrawFn, datatypes: tuple[str, ...] = ("FP32", "FP64", "BOOL
     datatype = draw(st.sampled_from(datatypes))
     shape = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
     count = int(np.prod(shape, dtype=int))
-    one = {"BOOL": st.booleans(), "BYTES": st.text("abü\"\\n", max_size=4).map(str.encode)}.get(datatype)
+    one = {"BOOL": st.booleans(), "BYTES": st.text('abü"\\n', max_size=4).map(str.encode)}.get(datatype)
     if one is None:
         one = st.integers(0, 200) if datatype in (*INTEGERS, "BF16") else st.floats(-60000, 60000, width=16)
     values = np.empty(count, DTYPES[datatype])
