@@ -1,7 +1,6 @@
 """Which part gets which: the one place where all parts of the control plane meet."""
 
 import asyncio
-import importlib.metadata
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -41,6 +40,7 @@ from control_plane.store import Stores
 from mesh import clock, serve
 from mesh.files import private_directory, write_atomically
 from mesh.link import Timing
+from mesh.version import VERSION
 from waypost.api.control.v1 import (
     application_pb2_grpc,
     artifact_pb2_grpc,
@@ -80,7 +80,7 @@ class ControlPlane:
     def __init__(self, settings: ControlPlaneSettings, data_dir: Path, stores: Stores, *, rng: random.Random) -> None:
         """Raises MeshError: a port that is taken, an identity that is not whole."""
         ids = clock.RandomIds()
-        self._version = importlib.metadata.version("waypost-platform")
+        self._version = VERSION
         self._stores = stores
         self._kit = make_kit(stores, now=clock.now, ids=ids)
         self._secrets = Secrets(stores, clock.now)

@@ -1,11 +1,9 @@
 """Settings of the control plane. The defaults make one that serves this machine alone."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-
-from mesh.settings import Settings
+from mesh.settings import Bounds, Settings
 
 ENV_PREFIX = "WAYPOST_CONTROL_PLANE_"
 
@@ -50,23 +48,22 @@ class ControlPlaneSettings(Settings):
     ca_key: Path | None = None
     """PEM of the key that belongs to `ca_certificate`."""
 
-    lease_s: float = Field(default=30.0, gt=0, le=3600)
+    lease_s: Annotated[float, Bounds(above=0, at_most=3600)] = 30.0
     """Seconds of silence after which an edge server counts as disconnected; what it serves it serves on. Three
     heartbeats: one lost packet is no news."""
 
-    heartbeat_s: float = Field(default=10.0, gt=0, le=1200)
+    heartbeat_s: Annotated[float, Bounds(above=0, at_most=1200)] = 10.0
     """Seconds between signs of life on an idle link, either way. Well below a lease; ten cost a tenth of a message per
     second and agent."""
 
-    check_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    check_timeout_s: Annotated[float, Bounds(above=0, at_most=3600)] = 60.0
     """Seconds that the check of one model version may take. A small model takes one; a minute is enough for hundreds
     of megabytes from a slow disk."""
 
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 
-    @model_validator(mode="after")
-    def _a_lease_outlives_heartbeats(self) -> Self:
+    def check(self) -> None:
+        """A lease outlives heartbeats."""
         if self.heartbeat_s > self.lease_s / 2:
             raise ValueError(f"heartbeat_s ({self.heartbeat_s}) must be at most half of lease_s ({self.lease_s})")
-        return self

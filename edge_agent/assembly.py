@@ -1,7 +1,6 @@
 """The agent's parts, put together; `Agent.run` lets them live."""
 
 import asyncio
-import importlib.metadata
 import random
 import secrets
 import socket
@@ -32,7 +31,8 @@ from edge_agent.uplink import Uplink, capacity, describe_for_ever
 from mesh import serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
-from mesh.link import dial_grpc
+from mesh.link_grpc import dial_grpc
+from mesh.version import VERSION
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
 from waypost.api.link.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from waypost.api.link.v1.monitor_link_pb2_grpc import add_MonitorLinkServiceServicer_to_server
@@ -51,7 +51,7 @@ class Agent:
     """One agent. Create it inside a running event loop; what it opens is closed by `stack`."""
 
     def __init__(self, settings: AgentSettings, layout: Layout, enrolment: Enrolment, stack: AsyncExitStack) -> None:
-        ids, self._version = RandomIds(), importlib.metadata.version("waypost-platform")
+        ids, self._version = RandomIds(), VERSION
         self._layout = layout
         self._ledger = Ledger(layout.ledger)
         self._driver = open_driver(settings.driver, layout, log_level=settings.log_level)

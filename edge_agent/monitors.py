@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 
 from edge_agent.assignments import read_decision
 from edge_agent.ledger import Ledger
-from mesh.link import LOCAL, DesiredState, Item, ParentSession, ParentWire, Refusal, ServerWire, Sessions
+from mesh.link import LOCAL, DesiredState, Item, ParentSession, ParentWire, Refusal, Sessions
+from mesh.link_grpc import ServerWire
 from waypost.api.link.v1 import link_pb2, monitor_link_pb2_grpc
 from waypost.api.link.v1.monitor_link_pb2 import MonitorReport, PositionOrders
 from waypost.errors import Invalid, NotFound
@@ -87,7 +88,7 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
     # -- the service
 
     async def ConnectMonitor(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
-        """A coroutine that reads and writes by the context; see mesh.link.ServerWire."""
+        """A coroutine that reads and writes by the context; see mesh.link_grpc.ServerWire."""
         await self.serve(ServerWire(context))
 
     async def serve(self, wire: ParentWire) -> None:

@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
-
-from mesh.settings import Settings
+from mesh.settings import Bounds, Checked, Settings
 
 ENV_PREFIX = "WAYPOST_AGENT_"
 
 
-def _ports(text: str) -> str:
+def _ports(text: str) -> None:
     first, separator, last = text.partition("-")
     if not (separator and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) <= 65535):
         raise ValueError("write it as 7700-7799")
-    return text
 
 
 class AgentSettings(Settings):
@@ -65,22 +62,22 @@ class AgentSettings(Settings):
     gateway_insecure: bool = False
     """Let the gateway listen beyond loopback without TLS."""
 
-    port_range: Annotated[str, AfterValidator(_ports)] = "7700-7799"
+    port_range: Annotated[str, Checked(_ports)] = "7700-7799"
     """Gateway ports for positions that ask for one of their own."""
 
-    drain_grace_s: float = Field(default=30.0, ge=0, le=3600)
+    drain_grace_s: Annotated[float, Bounds(at_least=0, at_most=3600)] = 30.0
     """Seconds for a host to finish what is in flight, before it is killed. Above the longest deadline of callers."""
 
-    probe_every_s: float = Field(default=1.0, gt=0, le=60)
+    probe_every_s: Annotated[float, Bounds(above=0, at_most=60)] = 1.0
     """Seconds between two health checks of a host that serves."""
 
-    probe_misses: int = Field(default=3, ge=1, le=100)
+    probe_misses: Annotated[int, Bounds(at_least=1, at_most=100)] = 3
     """Missed health checks in a row, after which a host gets no calls."""
 
-    artifact_bytes_max: int = Field(default=0, ge=0)
+    artifact_bytes_max: Annotated[int, Bounds(at_least=0)] = 0
     """Bytes that fetched artifacts may take; 0: as many as the disk has."""
 
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error; for monitors and hosts too."""
 
     @property

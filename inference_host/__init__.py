@@ -35,3 +35,5 @@
 
 Nothing below the faces knows a transport, and no face knows which front end serves it.
 """
+
+import mesh.plain_logs  # noqa: F401 — before anything that logs

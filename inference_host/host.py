@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -49,6 +48,7 @@ from inference_host.served import Served
 from inference_host.settings import HostSettings
 from mesh import clock, serve
 from mesh.identity import Identity, server_context
+from mesh.version import VERSION
 from waypost.errors import MeshError, Precondition
 from waypost.rpc import MESSAGE_BYTES_MAX
 
@@ -72,7 +72,7 @@ class Host:
     def __init__(self, settings: HostSettings, packages: Sequence[Package]) -> None:
         """Raises: Precondition, Invalid where it may not serve like this (auth.make)."""
         self._settings = settings
-        self._software = version("waypost-platform")
+        self._software = VERSION
         self._gate = _gate(settings)
         self.execution = Execution(settings.threads or cores())
         self.plane = DataPlane(

@@ -50,7 +50,7 @@ class Reflection:
         try:
             self._fill(response, request)
         except MeshError as error:
-            response.error_response.error_code = error.code.value[0]
+            response.error_response.error_code = error.code
             response.error_response.error_message = error.message
         return response
 

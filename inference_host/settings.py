@@ -1,12 +1,10 @@
 """Settings of a host. By hand the model and maybe an address are enough; a position's agent writes the others."""
 
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
+from typing import Annotated, Literal
 
 from inference_host.batching import QUEUE_ROWS_MAX
-from mesh.settings import Positional, Settings
+from mesh.settings import Bounds, Positional, Settings
 
 ENV_PREFIX = "WAYPOST_HOST_"
 
@@ -31,21 +29,21 @@ class HostSettings(Settings):
     """Directory with certificate.pem, key.pem and roots.pem: TLS is spoken at every host:port. The files are read at
     start. Callers need no certificate, they show tokens."""
 
-    threads: int = Field(default=0, ge=0, le=256)
+    threads: Annotated[int, Bounds(at_least=0, at_most=256)] = 0
     """Slow models run at once; fast ones run without a thread. 0: as many as this process has CPUs (cgroup quota
     included). Each run uses one thread: more would slow small models down."""
 
-    batch_delay_ms: float = Field(default=0.0, ge=0, le=1000)
+    batch_delay_ms: Annotated[float, Bounds(at_least=0, at_most=1000)] = 0.0
     """How long calls wait for others to join them in one run. 0: not at all; what has queued meanwhile goes together
     all the same."""
 
-    batch_rows_max: int = Field(default=0, ge=0, le=65536)
+    batch_rows_max: Annotated[int, Bounds(at_least=0, at_most=65536)] = 0
     """Rows that go together in one run. 1: never several calls; 0: as many as were measured to pay."""
 
-    queue_rows_max: int = Field(default=QUEUE_ROWS_MAX, ge=1, le=1 << 20)
+    queue_rows_max: Annotated[int, Bounds(at_least=1, at_most=1 << 20)] = QUEUE_ROWS_MAX
     """Rows that may wait for one model; further calls are refused, to be sent to another replica."""
 
-    grace_s: float = Field(default=30.0, ge=0, le=3600)
+    grace_s: Annotated[float, Bounds(at_least=0, at_most=3600)] = 30.0
     """Seconds for calls in flight after SIGTERM; what still runs then is cut. Above the longest deadline of callers."""
 
     jwks: Path | None = None
@@ -81,7 +79,7 @@ class HostSettings(Settings):
     reload: bool = False
     """By hand: load a model anew when its files change. One that cannot be loaded leaves the one before serving."""
 
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error. At debug every call is logged."""
 
     @property

@@ -17,15 +17,16 @@ from google.protobuf.message import DecodeError
 from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane
 from mesh import measures
-from mesh.link import LOCAL, ChildLink, DesiredState, Item, dial_grpc
+from mesh.link import LOCAL, ChildLink, DesiredState, Item
+from mesh.link_wire import dial_wire
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
-from waypost.api.link.v1.host_link_pb2_grpc import HostLinkServiceStub
 from waypost.errors import Invalid, MeshError, Unsupported
-from waypost.rpc import open_aio_channel
+from waypost.rpc.wire_channel import WireChannel
 
 log = structlog.get_logger()
 
+CONNECT_HOST = "/waypost.api.link.v1.HostLinkService/ConnectHost"
 PACE_S = 10.0  # between samples while nobody asked for more
 PACE_S_MIN = 0.2  # a monitor that asks for more gets this
 FAREWELL_S = 1.0  # for the last words of a host that ends; nobody depends on them
@@ -45,9 +46,9 @@ class Uplink:
 
     async def run(self, address: str) -> None:
         """address: of the monitor's HostLinkService."""
-        async with open_aio_channel(address) as channel:
+        async with WireChannel(address) as channel:
             self._link = ChildLink(
-                dial_grpc(HostLinkServiceStub(channel).ConnectHost),
+                dial_wire(channel, CONNECT_HOST),
                 self,
                 identity=self._plane.place.replica,
                 boot_id=os.urandom(16).hex(),

@@ -10,11 +10,12 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
-
-import grpc
+from typing import TYPE_CHECKING, Self
 
 from waypost.rpc import Tls
+
+if TYPE_CHECKING:
+    import grpc
 
 CERTIFICATE, KEY, ROOTS = "certificate.pem", "key.pem", "roots.pem"
 
@@ -41,8 +42,10 @@ class Identity:
     def is_local(self) -> bool:
         return not self.certificate
 
-    def server_credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
+    def server_credentials(self, *, mutual: bool) -> "grpc.ServerCredentials":
         """For a TLS server; `mutual` asks every client for a certificate under our roots."""
+        import grpc  # 8 MB, which hosts have no use for
+
         assert not self.is_local
         pair = [(self.key, self.certificate)]
         return grpc.ssl_server_credentials(pair, self.roots if mutual else None, require_client_auth=mutual)

@@ -5,19 +5,16 @@ The parent (`ParentSession.serve`) lives as long as one stream. Both have one re
 asks the machine for the next message whenever something changed or a timer is due, so a slow peer costs memory for
 the newest truth only.
 
-`Wire` is the seam that the simulator replaces; over gRPC it is `dial_grpc` and `ServerWire`.
+`Wire` is the seam that the simulator replaces; over gRPC it stands in link_grpc.py, without grpc in link_wire.py.
 """
 
 import asyncio
-import contextlib
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import grpc
-import grpc.aio
 import structlog
 
 from mesh import link_core as core
@@ -26,7 +23,7 @@ from mesh.waiting import news_within
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import Exhausted, MeshError, Precondition, Unavailable
-from waypost.rpc import from_rpc_error, from_status, to_status
+from waypost.rpc import from_status, to_status
 
 __all__ = [
     "EMPTY",
@@ -37,12 +34,10 @@ __all__ = [
     "ParentHandler",
     "ParentSession",
     "Refusal",
-    "ServerWire",
     "Sessions",
     "Timing",
     "Wire",
     "WireLost",
-    "dial_grpc",
 ]
 
 log = structlog.get_logger()
@@ -450,68 +445,6 @@ class Sessions:
             return False
         del self._by_identity[identity]
         return True
-
-
-# ---- gRPC ------------------------------------------------------------------------------------------------------------
-
-
-def dial_grpc(connect: Any) -> Dial:
-    """Dials with a stub's bidi method, of a channel of `waypost.rpc.open_aio_channel`."""
-
-    async def dial() -> ChildWire:
-        return _GrpcChildWire(connect.start())
-
-    return dial
-
-
-class _GrpcChildWire:
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    async def send(self, message: pb.ChildMessage) -> None:
-        try:
-            await self._call.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise await self._why() from error
-
-    async def receive(self) -> pb.ParentMessage | None:
-        try:
-            message = await self._call.read()
-        except grpc.RpcError as error:
-            raise WireLost(str(from_rpc_error(error))) from error
-        return None if message is grpc.aio.EOF else message
-
-    async def close(self) -> None:
-        self._call.cancel()  # an abandoned grpc.aio call is never collected by itself (grpc issue 43462)
-
-    async def _why(self) -> WireLost:
-        with contextlib.suppress(asyncio.CancelledError):
-            details = await self._call.details()
-            return WireLost(details or "the connection ended")
-        return WireLost("the connection ended")
-
-
-class ServerWire:
-    """The parent's end, inside a bidi method written as a coroutine: `await session.serve(ServerWire(context))`."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    async def send(self, message: pb.ParentMessage) -> None:
-        try:
-            await self._context.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise WireLost("the child's connection ended") from error
-
-    async def receive(self) -> pb.ChildMessage | None:
-        try:
-            message = await self._context.read()
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise WireLost("the child's connection ended") from error
-        return None if message is grpc.aio.EOF else message
-
-    async def close(self) -> None:
-        """The stream ends when the servicer's method returns."""
 
 
 def _now_s() -> float:

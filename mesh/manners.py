@@ -17,7 +17,7 @@ import grpc.aio
 import structlog
 
 from waypost.errors import Internal, MeshError
-from waypost.rpc import from_rpc_error, to_status
+from waypost.rpc import from_rpc_error, grpc_code, to_status
 from waypost.rpc.status import DETAILS_KEY
 
 log = structlog.get_logger()
@@ -115,4 +115,4 @@ async def _abort(context: Any, error: Exception, record: _Call) -> None:
         error = Internal("INTERNAL", f"internal error, request {request_id}", hint, request=request_id)
     record.code, record.reason = error.code.name, error.reason
     status = to_status(error)
-    await context.abort(error.code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(grpc_code(error.code), status.message, ((DETAILS_KEY, status.SerializeToString()),))

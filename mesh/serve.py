@@ -13,27 +13,35 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grpc.aio
 import structlog
 
 from mesh import logs
 from mesh.files import SOCKET_PATH_BYTES_MAX
 from mesh.identity import Identity
-from mesh.manners import Authorise, Manners
 from waypost.errors import MeshError, Precondition
 from waypost.rpc import MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:  # 8 MB, which hosts have no use for
+    import grpc.aio
+
+    from mesh.manners import Authorise
 
 log = structlog.get_logger()
 
 KEEPALIVE_MS = 30_000  # finds dead peers behind NAT; the links' own heartbeats are quicker
 
 
-def grpc_server(*, authorise: Authorise | None = None, quiet: frozenset[str] = frozenset()) -> grpc.aio.Server:
+def grpc_server(*, authorise: "Authorise | None" = None, quiet: frozenset[str] = frozenset()) -> "grpc.aio.Server":
     """An asyncio gRPC server with the mesh's errors and logs.
 
     quiet: paths of methods whose successful calls are logged at debug level only.
     """
+    import grpc.aio
+
+    from mesh.manners import Manners
+
     options = [
         ("grpc.so_reuseport", 0),  # two processes must never share a port unnoticed
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -46,7 +54,7 @@ def grpc_server(*, authorise: Authorise | None = None, quiet: frozenset[str] = f
 
 
 def listen(
-    server: grpc.aio.Server,
+    server: "grpc.aio.Server",
     address: str,
     identity: Identity,
     *,
@@ -75,7 +83,7 @@ def listen(
     return f"{host if ':' not in host else f'[{host}]'}:{bound}"
 
 
-def _listen_unix(server: grpc.aio.Server, path: Path) -> str:
+def _listen_unix(server: "grpc.aio.Server", path: Path) -> str:
     """A socket file that nobody else may open."""
     free_socket(path)
     try:

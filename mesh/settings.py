@@ -1,12 +1,12 @@
 """Settings of a component: flag > environment > TOML file > default, each explained where it is declared.
 
     class HostSettings(Settings):
-        grpc: str = "127.0.0.1:8001"
-        \"\"\"Address of the gRPC face: `host:port` or `unix:/path`.\"\"\"
+        listen: str = "127.0.0.1:8000"
+        \"\"\"Where gRPC and HTTP are both served: `host:port` or `unix:/path`.\"\"\"
 
     settings = load(HostSettings, argv, prog="waypost host run", env_prefix="WAYPOST_HOST_")
 
-The docstring of an attribute is its help text. Unknown flags and unknown keys of a file are errors; unknown variables
+How settings are declared says fields.py. Unknown flags and unknown keys of a file are errors; unknown variables
 of the environment are not ours to judge. Secrets are paths of files, never values. `--print-settings` shows each
 value and where it came from.
 """
@@ -19,23 +19,12 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.fields import FieldInfo
-
+from mesh.fields import Bounds, Checked, Positional, Setting, Settings, Unfit, declared, meanings
 from waypost.errors import Invalid
 
-
-class Settings(BaseModel):
-    """Base of all settings; frozen once loaded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Positional:
-    """Marks a field that is given without its flag: `model: Annotated[Path | None, Positional()] = None`."""
-
+__all__ = ["Bounds", "Checked", "Positional", "Settings", "dump_toml", "flag", "load", "variable"]
 
 S = TypeVar("S", bound=Settings)
 
@@ -45,7 +34,7 @@ def load(kind: type[S], argv: Sequence[str], *, prog: str, env_prefix: str, desc
 
     Raises: Invalid(BAD_SETTING) naming the setting, what it was given and where.
     """
-    parser = _parser(kind, prog, env_prefix, description)
+    parser = _parser(kind, prog, env_prefix, description, with_help=not {"-h", "--help"}.isdisjoint(argv))
     flags = {key: value for key, value in vars(parser.parse_args(argv)).items() if value is not None}
     show = flags.pop("print_settings", False)
     path = flags.pop("settings", None) or os.environ.get(f"{env_prefix}SETTINGS")
@@ -55,10 +44,13 @@ def load(kind: type[S], argv: Sequence[str], *, prog: str, env_prefix: str, desc
         "flag": flags,
     }
     values = {name: value for layer in layers.values() for name, value in layer.items()}
+    for setting in declared(kind).values():
+        if setting.is_required and setting.name not in values:
+            raise Invalid("BAD_SETTING", f"{flag(setting.name)} was not given", "see --help", setting=setting.name)
     try:
         settings = kind(**values)
-    except ValidationError as error:
-        raise _invalid(error, layers) from error
+    except Unfit as error:
+        raise _invalid(error, layers) from None
     if show:
         _print(settings, layers)
         raise SystemExit(0)
@@ -80,7 +72,10 @@ def variable(env_prefix: str, name: str) -> str:
     return f"{env_prefix}{name.rstrip('_').upper()}"
 
 
-def _parser(kind: type[Settings], prog: str, env_prefix: str, description: str) -> argparse.ArgumentParser:
+def _parser(
+    kind: type[Settings], prog: str, env_prefix: str, description: str, *, with_help: bool
+) -> argparse.ArgumentParser:
+    """with_help: somebody will read it. Else the sources are not searched for it, at each start of each process."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description or inspect.cleandoc(kind.__doc__ or ""),
@@ -88,30 +83,27 @@ def _parser(kind: type[Settings], prog: str, env_prefix: str, description: str) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for name, field in kind.model_fields.items():
-        _add(parser, name, field)
+    texts = meanings(kind) if with_help else {}
+    for setting in declared(kind).values():
+        _add(parser, setting, texts.get(setting.name, ""))
     parser.add_argument("--settings", metavar="FILE", help="TOML file with settings")
     parser.add_argument("--print-settings", action="store_true", default=None, help="show every setting and its origin")
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
-    text = " ".join((field.description or "").split()).replace("%", "%%")
-    if not field.is_required() and field.default not in (None, "", False, ()):
-        text = f"{text} [default: {field.default}]"
-    if any(isinstance(mark, Positional) for mark in field.metadata):
-        parser.add_argument(name, nargs=None if field.is_required() else "?", help=text, metavar=name.upper())
-    elif field.annotation is bool:
+def _add(parser: argparse.ArgumentParser, setting: Setting, text: str) -> None:
+    name, text = setting.name, text.replace("%", "%%")
+    if not setting.is_required and setting.default not in (None, "", False, ()):
+        text = f"{text} [default: {setting.default}]"
+    if setting.is_positional:
+        parser.add_argument(name, nargs=None if setting.is_required else "?", help=text, metavar=name.upper())
+    elif setting.kind is bool and not setting.is_optional:
         parser.add_argument(flag(name), dest=name, action=argparse.BooleanOptionalAction, default=None, help=text)
-    elif get_origin(field.annotation) in (list, tuple):
+    elif setting.is_list:
         parser.add_argument(flag(name), dest=name, action="append", help=text, metavar=name.upper())
     else:
-        parser.add_argument(flag(name), dest=name, help=text, metavar=_metavar(name, field))
-
-
-def _metavar(name: str, field: FieldInfo) -> str:
-    kinds = [kind for kind in (*get_args(field.annotation), field.annotation) if kind in (int, float, Path)]
-    return {int: "N", float: "X", Path: "PATH"}.get(kinds[0], name.upper()) if kinds else name.rstrip("_").upper()
+        metavar = {int: "N", float: "X", Path: "PATH"}.get(setting.kind, name.rstrip("_").upper())
+        parser.add_argument(flag(name), dest=name, help=text, metavar=metavar)
 
 
 def _read(path: Path, kind: type[Settings]) -> dict[str, Any]:
@@ -120,7 +112,7 @@ def _read(path: Path, kind: type[Settings]) -> dict[str, Any]:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Invalid("BAD_SETTING", f"settings file {path}: {error}") from error
     for name in values:
-        if name not in kind.model_fields:
+        if name not in declared(kind):
             raise Invalid(
                 "BAD_SETTING", f"settings file {path}: unknown setting {name!r}", "see --help for all of them"
             )
@@ -129,22 +121,22 @@ def _read(path: Path, kind: type[Settings]) -> dict[str, Any]:
 
 def _environment(kind: type[Settings], env_prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        value = os.environ.get(variable(env_prefix, name))
+    for setting in declared(kind).values():
+        value = os.environ.get(variable(env_prefix, setting.name))
         if value is not None:
-            found[name] = value.split(",") if get_origin(field.annotation) in (list, tuple) else value
+            found[setting.name] = value.split(",") if setting.is_list else value
     return found
 
 
-def _invalid(error: ValidationError, layers: Mapping[str, Mapping[str, Any]]) -> Invalid:
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
-    origin = next((layer for layer, values in reversed(list(layers.items())) if name in values), "nowhere")
-    given = f"was given {first['input']!r} ({origin})" if origin != "nowhere" else "was not given"
-    return Invalid("BAD_SETTING", f"{flag(name)} {given}: {first['msg']}", "see --help", setting=name)
+def _invalid(error: Unfit, layers: Mapping[str, Mapping[str, Any]]) -> Invalid:
+    if not error.name:
+        return Invalid("BAD_SETTING", str(error), "see --help")
+    origin = next(layer for layer, values in reversed(list(layers.items())) if error.name in values)
+    message = f"{flag(error.name)} was given {error.given!r} ({origin}): {error}"
+    return Invalid("BAD_SETTING", message, "see --help", setting=error.name)
 
 
 def _print(settings: Settings, layers: Mapping[str, Mapping[str, Any]]) -> None:
-    for name in type(settings).model_fields:
+    for name in declared(type(settings)):
         origin = next((layer for layer, values in reversed(list(layers.items())) if name in values), "default")
         sys.stdout.write(f"{name} = {getattr(settings, name)!s}  ({origin})\n")

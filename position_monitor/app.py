@@ -1,7 +1,6 @@
 """The monitor's settings and how its parts are put together."""
 
 import asyncio
-import importlib.metadata
 import random
 import sys
 from collections.abc import Coroutine, Sequence
@@ -11,8 +10,9 @@ from typing import Any, Literal
 from mesh import serve, settings
 from mesh.clock import RandomIds
 from mesh.identity import Identity
-from mesh.link import dial_grpc
+from mesh.link_grpc import dial_grpc
 from mesh.tokens import Verifier
+from mesh.version import VERSION
 from position_monitor.access import AccessService
 from position_monitor.board import Board
 from position_monitor.hosts import HostService
@@ -64,7 +64,7 @@ async def run(chosen: MonitorSettings, stop: asyncio.Event) -> None:
         board, Issuer(_read(chosen.signing_key), chosen.position_uid), Verifier(jwks, chosen.position_uid)
     )
     boot_id = RandomIds().uuid()
-    version = importlib.metadata.version("waypost-platform")
+    version = VERSION
     hosts = HostService(board, incarnation=boot_id, software_version=version)
     server = serve.grpc_server(quiet=QUIET)
     add_HostLinkServiceServicer_to_server(hosts, server)

@@ -13,7 +13,8 @@ from typing import Any
 
 import structlog
 
-from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, ServerWire, Sessions
+from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, Sessions
+from mesh.link_grpc import ServerWire
 from position_monitor.board import Board
 from position_monitor.convert import window_from
 from waypost.api.link.v1 import link_pb2 as pb

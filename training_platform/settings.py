@@ -1,9 +1,7 @@
 """The flags of each subcommand of `waypost training`."""
 
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
+from typing import Annotated, Literal
 
 from mesh.settings import Positional, Settings
 
@@ -23,7 +21,7 @@ class ServeSettings(Settings):
     """PEM file with the certificate's key."""
     insecure: bool = False
     """Listen beyond loopback without TLS: everybody on that network may read and change what is sent."""
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 
 

@@ -5,8 +5,8 @@ The components are looked up by name, as `console.cli` does to run them: the con
 
 import importlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
@@ -14,7 +14,8 @@ from typer.main import get_command
 from console.cli.root import app
 from console.local.choices import Choices
 from console.local.ports import needs
-from mesh.settings import Positional, Settings, flag, variable
+from mesh.fields import Setting, Settings, declared, meanings
+from mesh.settings import flag, variable
 
 HEAD = """\
 # Settings
@@ -137,8 +138,8 @@ def page() -> str:
 
 def _section(section: Section) -> str:
     kind = section.kind()
-    properties = kind.model_json_schema()["properties"]
-    rows = [_row(section, kind, name, properties[name]) for name in kind.model_fields]
+    texts = meanings(kind)
+    rows = [_row(section, setting, texts.get(setting.name, "")) for setting in declared(kind).values()]
     return "\n".join(
         [
             f"## {section.heading}",
@@ -153,45 +154,29 @@ def _section(section: Section) -> str:
     )
 
 
-def _row(section: Section, kind: type[Settings], name: str, schema: dict[str, Any]) -> tuple[str, ...]:
-    field = kind.model_fields[name]
-    positional = any(isinstance(mark, Positional) for mark in field.metadata)
-    in_place_only = positional and field.is_required()
+def _row(section: Section, setting: Setting, text: str) -> tuple[str, ...]:
+    name = setting.name
+    in_place_only = setting.is_positional and setting.is_required
     return (
-        f"{name.upper()} (no flag)" if positional else f"`{flag(name)}`",
+        f"{name.upper()} (no flag)" if setting.is_positional else f"`{flag(name)}`",
         "" if in_place_only else f"`{variable(section.env_prefix, name)}`",
         "" if in_place_only else f"`{name}`",
-        _type(schema),
-        "required" if field.is_required() else _default(field.default),
-        " ".join((field.description or "").split()).replace("|", "\\|"),
+        _type(setting),
+        "required" if setting.is_required else _default(setting.default),
+        text.replace("|", "\\|"),
     )
 
 
-def _type(schema: dict[str, Any]) -> str:
-    """From JSON Schema, in the words of a person."""
-    if choices := _choices(schema):
-        *others, last = (f"`{choice}`" for choice in choices)
+def _type(setting: Setting) -> str:
+    """In the words of a person."""
+    if setting.kind is bool and setting.is_optional:
+        return "`yes` or `no`"
+    if setting.choices:
+        *others, last = (f"`{choice}`" for choice in setting.choices)
         return f"{', '.join(others)} or {last}" if others else last
-    schema = next((each for each in schema.get("anyOf", ()) if each["type"] != "null"), schema)
-    words = {"integer": "whole number", "number": "number", "boolean": "flag", "array": "list"}
-    word = words.get(schema["type"], "path" if schema.get("format") == "path" else "text")
-    return ", ".join([word, *_bounds(schema)])
-
-
-def _choices(schema: dict[str, Any]) -> list[str]:
-    """The values of a literal, of a pattern that is but an alternative of words, of a flag that takes a value."""
-    if "const" in schema:
-        return [schema["const"]]
-    if any(each["type"] == "boolean" for each in schema.get("anyOf", ())):
-        return ["yes", "no"]
-    pattern = str(schema.get("pattern", ""))
-    alternatives = pattern.removeprefix("^(").removesuffix(")$").split("|") if pattern else []
-    return list(schema.get("enum", alternatives))
-
-
-def _bounds(schema: dict[str, Any]) -> Iterator[str]:
-    words = {"exclusiveMinimum": "above", "minimum": "at least", "maximum": "at most"}
-    return (f"{word} {schema[key]:g}" for key, word in words.items() if key in schema)
+    words = {int: "whole number", float: "number", bool: "flag", Path: "path"}
+    word = "list" if setting.is_list else words.get(setting.kind, "text")
+    return ", ".join([word, *setting.bounds])
 
 
 def _default(value: object) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from control_plane.fleet.caller import calling_edge_server
 from control_plane.fleet.fleet import Fleet
-from mesh.link import ServerWire
+from mesh.link_grpc import ServerWire
 from waypost.api.link.v1 import agent_link_pb2_grpc
 
 

@@ -7,7 +7,6 @@ what it is, never by a pid alone, and never started a second time.
 
 import asyncio
 import hashlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -24,6 +23,7 @@ from edge_agent.layout import Layout, PositionPaths
 from edge_agent.storage import storage_errors
 from mesh.files import private_directory
 from mesh.settings import dump_toml
+from mesh.version import VERSION
 from waypost.errors import Precondition
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class ProcessDriver:
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             architecture=platform.machine(),
             execution_providers=("CPUExecutionProvider",) if find_spec("onnxruntime") else (),
-            driver_version=importlib.metadata.version("waypost-platform"),
+            driver_version=VERSION,
         )
 
     def positions(self) -> frozenset[str]:

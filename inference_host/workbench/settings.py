@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from mesh.settings import Positional, Settings
+from mesh.settings import Bounds, Positional, Settings
 
 
 class InitSettings(Settings):
@@ -30,17 +28,17 @@ class TestSettings(Settings):
     package: Annotated[Path, Positional()] = Path()
     """A package directory, or an .onnx file."""
 
-    rtol: float = Field(default=1e-4, ge=0)
+    rtol: Annotated[float, Bounds(at_least=0)] = 1e-4
     """Floats may differ from the expected outputs by atol + rtol times what is expected. 1e-4: kernels for other
     processors add in another order."""
 
-    atol: float = Field(default=1e-6, ge=0)
+    atol: Annotated[float, Bounds(at_least=0)] = 1e-6
     """See rtol; what counts near 0."""
 
     record: bool = False
     """Write what the model answers now into samples.json, as the outputs that are expected from now on."""
 
-    timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    timeout_s: Annotated[float, Bounds(above=0, at_most=3600)] = 60.0
     """Seconds for all of it; then it is ended, and has failed."""
 
     output: Literal["table", "json"] = "table"
@@ -62,16 +60,16 @@ class BenchSettings(Settings):
     name: str = ""
     """The model's name; empty: the only one that the host serves."""
 
-    in_flight: int = Field(default=8, ge=1, le=1024)
+    in_flight: Annotated[int, Bounds(at_least=1, at_most=1024)] = 8
     """Closed loop: callers, each of which calls again when it is answered."""
 
-    rate: float = Field(default=0.0, ge=0, le=1e6)
+    rate: Annotated[float, Bounds(at_least=0, at_most=1e6)] = 0.0
     """Open loop: calls a second, at random times, whether earlier ones are answered or not. 0: closed loop."""
 
-    seconds: float = Field(default=5.0, gt=0, le=3600)
+    seconds: Annotated[float, Bounds(above=0, at_most=3600)] = 5.0
     """How long to measure, after a warm-up of at most a second."""
 
-    deadline_ms: float = Field(default=0.0, ge=0, le=3.6e6)
+    deadline_ms: Annotated[float, Bounds(at_least=0, at_most=3.6e6)] = 0.0
     """Deadline of each call, which the host is told; 0: none."""
 
     output: Literal["table", "json"] = "table"

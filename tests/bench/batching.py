@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference_host.settings import HostSettings
+from mesh.fields import declared
 from tests.bench.load import Shape
 from tests.bench.models import TS
 from tests.bench.passes import TROUBLE, Record, observe
@@ -38,7 +39,7 @@ class Variant:
     @property
     def offered(self) -> bool:
         """Whether this host has these settings."""
-        return self.settings.keys() <= HostSettings.model_fields.keys()
+        return self.settings.keys() <= declared(HostSettings).keys()
 
     @property
     def host(self) -> Waypost:

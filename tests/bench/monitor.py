@@ -17,7 +17,8 @@ from typing import Any
 from google.protobuf import json_format
 
 from mesh.identity import Identity
-from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, ServerWire
+from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal
+from mesh.link_grpc import ServerWire
 from mesh.serve import grpc_server, listen
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mesh import clock, tokens
-from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, ServerWire
+from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal
+from mesh.link_grpc import ServerWire
 from mesh.serve import grpc_server
 from tests import models
 from tests.conformance import hosts

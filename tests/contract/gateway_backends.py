@@ -24,7 +24,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from waypost.api.xapp.v1 import access_pb2, inference_pb2
 from waypost.errors import Precondition
-from waypost.rpc.status import DETAILS_KEY, to_status
+from waypost.rpc.status import DETAILS_KEY, grpc_code, to_status
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -154,7 +154,7 @@ class Host:
 
 async def _refuse(context: Any) -> None:
     status = to_status(REFUSAL)
-    await context.abort(REFUSAL.code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(grpc_code(REFUSAL.code), status.message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
 class HostProcess:

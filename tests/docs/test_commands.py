@@ -15,6 +15,7 @@ from typer.main import get_command
 from console.cli import COMPONENTS
 from console.cli.root import app
 from console.cli.settings_page import SECTIONS
+from mesh.fields import declared
 from mesh.settings import flag
 from tests.docs.pages import anchors, blocks, prose
 from tests.docs.syntax import PACKAGES, ROOT, files, tree
@@ -87,7 +88,7 @@ def _component_complaint(words: list[str]) -> str:
     verbs |= {verb.split()[1] for verb in VERBS_WITHOUT_SETTINGS if verb.startswith(f"{words[0]} ")}
     if len(words) > 1 and verbs and not words[1].startswith("-") and words[1] not in verbs:
         return f"no verb {words[1]} of {words[0]}"
-    known = {flag(name) for section in sections for name in section.kind().model_fields} | COMPONENT_FLAGS
+    known = {flag(name) for section in sections for name in declared(section.kind())} | COMPONENT_FLAGS
     unknown = [word for word in words if word.startswith("--") and word.replace("--no-", "--") not in known]
     return f"no flag {unknown[0]} of {words[0]}" if unknown else ""
 

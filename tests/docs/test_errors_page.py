@@ -13,7 +13,7 @@ from waypost.errors import BY_CODE
 
 PAGE = (REFERENCE / "errors.md").read_text()
 ROWS = list(rows(PAGE))
-GRPC_NAMES = {kind.code.value[0]: kind.code.name for kind in BY_CODE.values()}
+GRPC_NAMES = {kind.code.value: kind.code.name for kind in BY_CODE.values()}
 
 
 def package(row: Row) -> str:

@@ -22,7 +22,8 @@ from control_plane.authority import Authority
 from edge_agent.assignments import version_digest
 from edge_agent.blobs import FakeSource
 from mesh import clock, serve
-from mesh.link import DesiredState, Item, ParentSession, Refusal, ServerWire, Timing
+from mesh.link import DesiredState, Item, ParentSession, Refusal, Timing
+from mesh.link_grpc import ServerWire
 from mesh.processes import Process
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion, Signature, TensorSpec
 from waypost.api.control.v1.position_pb2 import PositionMetrics, PositionSpec, PositionState, PositionStatus, Replicas

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing, dial_grpc
+from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing
+from mesh.link_grpc import dial_grpc
 from waypost.api.control.v1 import (
     application_pb2,
     application_pb2_grpc,

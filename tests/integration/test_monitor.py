@@ -21,7 +21,8 @@ import pytest
 
 from mesh import clock, serve, settings, tokens
 from mesh.identity import Identity
-from mesh.link import LOCAL, ChildLink, DesiredState, Item, ParentSession, Refusal, ServerWire, Sessions, dial_grpc
+from mesh.link import LOCAL, ChildLink, DesiredState, Item, ParentSession, Refusal, Sessions
+from mesh.link_grpc import ServerWire, dial_grpc
 from mesh.metrics import Histogram
 from waypost.api.control.v1.position_pb2 import (
     REPLICA_STATE_FAILED,

@@ -32,7 +32,7 @@ from waypost.api.control.v1 import (
     watch_pb2,
 )
 from waypost.errors import AlreadyExists, MeshError, NotFound, Unauthenticated
-from waypost.rpc.status import DETAILS_KEY, to_status
+from waypost.rpc.status import DETAILS_KEY, grpc_code, to_status
 
 TOKEN = "wp1_test"
 PAGE = 2  # small, so that every list of a test has several pages
@@ -260,7 +260,7 @@ class FakePlatform:
 
 def _abort(context: grpc.ServicerContext, error: MeshError) -> None:
     context.set_trailing_metadata(((DETAILS_KEY, to_status(error).SerializeToString()),))
-    context.abort(error.code, error.message)
+    context.abort(grpc_code(error.code), error.message)
 
 
 def _matches(name: str, wanted: list[str]) -> bool:

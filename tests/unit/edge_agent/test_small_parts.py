@@ -19,6 +19,7 @@ from edge_agent.layout import Layout, layout_of
 from edge_agent.lock import holder, take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings
 from edge_agent.stop import stop_all
+from mesh.fields import declared
 from mesh.files import SOCKET_PATH_BYTES_MAX
 from mesh.restarts import AT_ONCE, EVERY_S
 from mesh.settings import load
@@ -173,4 +174,4 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
         main(["run", "--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')}" in shown for name in AgentSettings.model_fields)
+    assert all(f"--{name.replace('_', '-')}" in shown for name in declared(AgentSettings))

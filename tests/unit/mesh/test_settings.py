@@ -1,11 +1,12 @@
 """Settings: which origin wins, and what people are told when they are wrong."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from mesh.settings import Positional, Settings, dump_toml, load
+from mesh.fields import Unfit, declared, meanings
+from mesh.settings import Bounds, Checked, Positional, Settings, dump_toml, load
 from waypost.errors import Invalid
 
 
@@ -24,6 +25,29 @@ class ToySettings(Settings):
     """May be given several times."""
     from_: str = ""
     """Called after a keyword of Python."""
+
+
+def _even(value: int) -> None:
+    if value % 2:
+        raise ValueError("it must be even")
+
+
+class StrictSettings(Settings):
+    """With a rule for everything."""
+
+    uid: str
+    """Must be given."""
+    share: Annotated[float, Bounds(above=0, at_most=1)] = 0.5
+    """Of the whole."""
+    pairs: Annotated[int, Bounds(at_least=0), Checked(_even)] = 2
+    """Not one alone."""
+    level: Literal["low", "high"] = "low"
+    sure: bool | None = None
+    weights: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        if self.level == "high" and self.pairs == 0:
+            raise ValueError("high needs pairs")
 
 
 def toy(*argv: str) -> ToySettings:
@@ -86,3 +110,50 @@ def test_a_setting_may_be_called_as_a_keyword_of_python_is(monkeypatch: pytest.M
     assert toy("--from", "here").from_ == "here"
     monkeypatch.setenv("TOY_FROM", "there")
     assert toy().from_ == "there"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"share": 0}, "above 0 and at most 1"),
+        ({"share": "1.5"}, "above 0 and at most 1"),
+        ({"share": True}, "a number"),
+        ({"pairs": -2}, "at least 0"),
+        ({"pairs": 3}, "even"),
+        ({"pairs": 2.0}, "a whole number"),
+        ({"level": "middle"}, "low or high"),
+        ({"sure": "perhaps"}, "true or false"),
+        ({"weights": "1,2"}, "a list"),
+        ({"weights": ["heavy"]}, "a number"),
+        ({"uid": 7}, "text"),
+        ({"level": "high", "pairs": 0}, "high needs pairs"),
+    ],
+)
+def test_what_does_not_fit_its_setting_is_refused_with_the_rule(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(Unfit, match=why):
+        StrictSettings(**{"uid": "u", **given})
+
+
+def test_text_is_read_as_the_type_that_is_asked_for() -> None:
+    read = StrictSettings(uid="u", share="0.25", pairs="4", sure="no", weights=["1", 2])
+    assert (read.share, read.pairs, read.sure, read.weights) == (0.25, 4, False, (1.0, 2.0))
+
+
+def test_a_setting_without_a_default_must_be_given() -> None:
+    with pytest.raises(Invalid, match="--uid was not given"):
+        load(StrictSettings, [], prog="strict", env_prefix="STRICT_")
+
+
+def test_rules_over_several_settings_are_told_as_such() -> None:
+    with pytest.raises(Invalid, match="high needs pairs"):
+        load(StrictSettings, ["--uid", "u", "--level", "high", "--pairs", "0"], prog="strict", env_prefix="STRICT_")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        StrictSettings(uid="u").share = 1.0  # type: ignore[misc]
+
+
+def test_docstrings_are_kept_by_name_and_declarations_in_their_order() -> None:
+    assert list(declared(StrictSettings)) == ["uid", "share", "pairs", "level", "sure", "weights"]
+    assert meanings(StrictSettings) == {"uid": "Must be given.", "share": "Of the whole.", "pairs": "Not one alone."}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from waypost import errors
 from waypost.errors import BY_CODE, MeshError, NotFound
-from waypost.rpc import from_status, to_status
+from waypost.rpc import from_status, grpc_code, to_status
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -24,7 +24,8 @@ def test_an_error_arrives_as_it_was_sent(kind: type[MeshError], message: str, hi
 
 
 def test_every_code_but_ok_has_a_class() -> None:
-    assert set(BY_CODE) == set(grpc.StatusCode) - {grpc.StatusCode.OK}
+    assert set(BY_CODE) == {code.value[0] for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+    assert {grpc_code(kind.code) for kind in BY_CODE.values()} == set(grpc.StatusCode) - {grpc.StatusCode.OK}
 
 
 def test_a_status_from_elsewhere_gets_the_nearest_class() -> None:

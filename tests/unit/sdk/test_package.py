@@ -19,6 +19,9 @@ def test_a_name_that_is_not_public_is_not_there():
         _ = waypost.infer
 
 
-def test_errors_and_channels_come_without_numpy():
-    code = "import sys, waypost.errors, waypost.rpc, waypost.names; sys.exit('numpy' in sys.modules)"
+def test_errors_and_status_come_without_numpy_and_grpc():
+    code = (
+        "import sys, waypost.errors, waypost.names; from waypost.rpc import to_status; "
+        "sys.exit(not {'numpy', 'grpc'}.isdisjoint(sys.modules))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -21,7 +21,7 @@ from waypost.errors import (
     Unauthenticated,
     Unavailable,
 )
-from waypost.rpc.channel import MESSAGE_BYTES_MAX
+from waypost.rpc import MESSAGE_BYTES_MAX
 
 POSITION = "projects/p/applications/a/positions/x"
 DRAINING = Unavailable("HOST_DRAINING", "this host is leaving")  # a Waypost server said it

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from waypost.loop import Loop, LoopCount
-    from waypost.rpc.channel import Tls
+    from waypost.rpc.target import Tls
     from waypost.tensors import Signature, TensorSpec
 
 __all__ = [
@@ -78,7 +78,7 @@ _HOMES = {
     "Position": "waypost.client",
     "Signature": "waypost.tensors",
     "TensorSpec": "waypost.tensors",
-    "Tls": "waypost.rpc.channel",
+    "Tls": "waypost.rpc.target",
     "connect": "waypost.client",
 }
 """Where public names live; those that are not named here are errors."""

@@ -17,7 +17,7 @@ from waypost import _retry
 from waypost._steps import MODEL_INFER, REGISTER, RENEW, Call, Message, Pause, Reply, Rpc, Steps
 from waypost.api.xapp.v1 import access_pb2
 from waypost.errors import DeadlineExceeded, Exhausted, MeshError, Unauthenticated
-from waypost.rpc.channel import MESSAGE_BYTES_MAX
+from waypost.rpc import MESSAGE_BYTES_MAX
 
 RENEW_AFTER = 2 / 3  # of a token's life: time for many more attempts before it ends
 RENEW_SHARE = 1 / 4  # of a call's time: the call itself must still fit

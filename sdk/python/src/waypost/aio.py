@@ -20,7 +20,7 @@ from waypost._steps import Call, Pause, Reply, Steps, headers, methods
 from waypost.answer import Answer
 from waypost.errors import MeshError, Precondition
 from waypost.loop import FLUSH_S, REPORT_PACE_S, REPORT_TIMEOUT_S, LoopRecord
-from waypost.rpc.channel import Tls, open_aio_channel
+from waypost.rpc import Tls, open_aio_channel
 from waypost.tensors import Signature
 
 T = TypeVar("T")

@@ -24,17 +24,17 @@ a server arrives in the client as what it was. Exceptions of grpc never leave th
 
 from typing import ClassVar
 
-import grpc
+from waypost.codes import Status
 
 
 class MeshError(Exception):
     """What failed, with what, and what to do next.
 
     reason: UPPER_SNAKE, stable, for programs. message: one sentence for people. hint: the next step, may be empty.
-    metadata: short strings that name the things involved; never secrets.
+    metadata: short strings that name the things involved; never secrets. code: gRPC's name and number of its kind.
     """
 
-    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    code: ClassVar[Status] = Status.UNKNOWN
 
     def __init__(self, reason: str, message: str, hint: str = "", **metadata: str) -> None:
         super().__init__(message)
@@ -59,70 +59,70 @@ def _rebuild(kind: type[MeshError], reason: str, message: str, hint: str, metada
 
 
 class Invalid(MeshError):
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Status.INVALID_ARGUMENT
 
 
 class Unauthenticated(MeshError):
-    code = grpc.StatusCode.UNAUTHENTICATED
+    code = Status.UNAUTHENTICATED
 
 
 class Denied(MeshError):
-    code = grpc.StatusCode.PERMISSION_DENIED
+    code = Status.PERMISSION_DENIED
 
 
 class NotFound(MeshError):
-    code = grpc.StatusCode.NOT_FOUND
+    code = Status.NOT_FOUND
 
 
 class AlreadyExists(MeshError):
-    code = grpc.StatusCode.ALREADY_EXISTS
+    code = Status.ALREADY_EXISTS
 
 
 class Conflict(MeshError):
-    code = grpc.StatusCode.ABORTED
+    code = Status.ABORTED
 
 
 class Precondition(MeshError):
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Status.FAILED_PRECONDITION
 
 
 class Exhausted(MeshError):
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = Status.RESOURCE_EXHAUSTED
 
 
 class Unavailable(MeshError):
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Status.UNAVAILABLE
 
 
 class DeadlineExceeded(MeshError):
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = Status.DEADLINE_EXCEEDED
 
 
 class DataLoss(MeshError):
-    code = grpc.StatusCode.DATA_LOSS
+    code = Status.DATA_LOSS
 
 
 class OutOfRange(MeshError):
-    code = grpc.StatusCode.OUT_OF_RANGE
+    code = Status.OUT_OF_RANGE
 
 
 class Cancelled(MeshError):
-    code = grpc.StatusCode.CANCELLED
+    code = Status.CANCELLED
 
 
 class Unsupported(MeshError):
-    code = grpc.StatusCode.UNIMPLEMENTED
+    code = Status.UNIMPLEMENTED
 
 
 class Internal(MeshError):
-    code = grpc.StatusCode.INTERNAL
+    code = Status.INTERNAL
 
 
 class Unknown(MeshError):
-    code = grpc.StatusCode.UNKNOWN
+    code = Status.UNKNOWN
 
 
-BY_CODE: dict[grpc.StatusCode, type[MeshError]] = {
+BY_CODE: dict[int, type[MeshError]] = {
     kind.code: kind
     for kind in (
         Invalid, Unauthenticated, Denied, NotFound, AlreadyExists, Conflict, Precondition, Exhausted, Unavailable,

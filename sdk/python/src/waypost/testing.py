@@ -26,8 +26,8 @@ from waypost import names
 from waypost.api.inference.v1 import inference_pb2
 from waypost.api.xapp.v1 import access_pb2
 from waypost.errors import Invalid, MeshError, NotFound, Unauthenticated
-from waypost.rpc.channel import MESSAGE_BYTES_MAX
-from waypost.rpc.status import DETAILS_KEY, to_status
+from waypost.rpc import MESSAGE_BYTES_MAX
+from waypost.rpc.status import DETAILS_KEY, grpc_code, to_status
 from waypost.tensors import DTYPES, Array, TensorSpec, from_raw, to_raw
 
 CALLS_AT_ONCE = 16
@@ -220,5 +220,5 @@ class FakePosition:
 def _abort(context: grpc.ServicerContext, error: MeshError) -> NoReturn:
     if error.reason != error.code.name:
         context.set_trailing_metadata(((DETAILS_KEY, to_status(error).SerializeToString()),))
-    context.abort(error.code, error.message)
+    context.abort(grpc_code(error.code), error.message)
     raise AssertionError("abort raises")

@@ -1,7 +1,6 @@
 """Channels, sync and asyncio, whose calls raise MeshError and carry a token.
 
-An address is `host:port`, `unix:/path`, `http://host:port` or `https://host:port`. TLS is spoken where `tls` is given
-or the scheme says so; plaintext is for loopback and Unix sockets.
+TLS is spoken where `tls` is given or the address's scheme says so; plaintext is for loopback and Unix sockets.
 
 Both kinds wrap grpc's own channel and are handed to generated stubs as such. They wrap calls instead of using grpc's
 interceptors: those cost tens of microseconds per asyncio call, and an exception raised inside one is reported a second
@@ -10,29 +9,17 @@ plaintext channels, on loopback too.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from waypost.rpc.status import from_rpc_error
+from waypost.rpc.target import MESSAGE_BYTES_MAX, Tls, without_scheme
 
-MESSAGE_BYTES_MAX = 64 << 20  # the same number at SDK, gateway and host: a 600 KB image fits a hundred times
 RECONNECT_MS_MAX = 2000  # a peer that comes back is found within two seconds
 
 Metadata = Sequence[tuple[str, str | bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """What to trust and who to be, in PEM. Everything empty: the system's roots and no certificate."""
-
-    roots: bytes | None = None
-    certificate: bytes | None = None
-    key: bytes | None = None
-    server_name: str | None = None
-    """Name that the server's certificate must carry, where it is not the address."""
 
 
 def open_channel(address: str, *, tls: Tls | None = None, token: str | None = None) -> grpc.Channel:
@@ -56,8 +43,7 @@ def open_aio_channel(address: str, *, tls: Tls | None = None, token: str | None 
 
 
 def _parts(address: str, tls: Tls | None) -> tuple[str, grpc.ChannelCredentials | None, list[tuple[str, Any]]]:
-    scheme, separator, rest = address.partition("://")
-    target = rest.rstrip("/") if separator else address
+    target, secure = without_scheme(address)
     options: list[tuple[str, Any]] = [
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -69,7 +55,7 @@ def _parts(address: str, tls: Tls | None) -> tuple[str, grpc.ChannelCredentials 
     ]
     if target.startswith("unix:"):
         options.append(("grpc.default_authority", "localhost"))  # a path is no valid authority for strict peers
-    if tls is None and scheme != "https":
+    if tls is None and not secure:
         return target, None, options
     tls = tls or Tls()
     if tls.server_name:

@@ -1,30 +1,9 @@
 """How a call ended: gRPC's status codes, and what HTTP's and HTTP/2's ends mean in them."""
 
-from enum import IntEnum
-
+from waypost.codes import Status
 from waypost.wire.faults import ErrorCode
 
-
-class Status(IntEnum):
-    """gRPC's "Status codes and their use in gRPC". The numbers are those of `grpc.StatusCode`."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
+__all__ = ["CallError", "Status", "status_of_http", "status_of_reset"]
 
 
 class CallError(Exception):

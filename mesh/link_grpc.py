@@ -1,0 +1,71 @@
+"""A link's wire over grpcio: the parent's end, and the child's in processes that have grpcio anyway (link_wire.py)."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mesh.link import ChildWire, Dial, WireLost
+from waypost.api.link.v1 import link_pb2 as pb
+from waypost.rpc import from_rpc_error
+
+
+def dial_grpc(connect: Any) -> Dial:
+    """Dials with a stub's bidi method, of a channel of `waypost.rpc.open_aio_channel`."""
+
+    async def dial() -> ChildWire:
+        return _GrpcChildWire(connect.start())
+
+    return dial
+
+
+class _GrpcChildWire:
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def send(self, message: pb.ChildMessage) -> None:
+        try:
+            await self._call.write(message)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise await self._why() from error
+
+    async def receive(self) -> pb.ParentMessage | None:
+        try:
+            message = await self._call.read()
+        except grpc.RpcError as error:
+            raise WireLost(str(from_rpc_error(error))) from error
+        return None if message is grpc.aio.EOF else message
+
+    async def close(self) -> None:
+        self._call.cancel()  # an abandoned grpc.aio call is never collected by itself (grpc issue 43462)
+
+    async def _why(self) -> WireLost:
+        with contextlib.suppress(asyncio.CancelledError):
+            details = await self._call.details()
+            return WireLost(details or "the connection ended")
+        return WireLost("the connection ended")
+
+
+class ServerWire:
+    """The parent's end, inside a bidi method written as a coroutine: `await session.serve(ServerWire(context))`."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    async def send(self, message: pb.ParentMessage) -> None:
+        try:
+            await self._context.write(message)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise WireLost("the child's connection ended") from error
+
+    async def receive(self) -> pb.ChildMessage | None:
+        try:
+            message = await self._context.read()
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise WireLost("the child's connection ended") from error
+        return None if message is grpc.aio.EOF else message
+
+    async def close(self) -> None:
+        """The stream ends when the servicer's method returns."""
