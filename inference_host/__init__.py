@@ -20,11 +20,13 @@
     oip_extensions, replies   what both tell: configuration, statistics, settings; and what goes around an answer
     xapp_grpc    face: inference in plain values      reflection   for grpcurl
     methods      the gRPC methods of all faces, as a table
+    supervisor   several processes at one address; worker   one of them; alone   what they cannot have
     server       one port, two protocols      connections   all of a host's, and what they may cost together
       h2         HTTP/2 around waypost.wire: h2_calls (h2_unary, h2_streaming), h2_heads, h2_messages
       http1      HTTP/1.1 around http1_core, http1_head (PURE)      assembly   where large messages are gathered
     grpcio_front the table under grpc.aio, where somebody asks for it
-    health       grpc.health.v1      auth    access tokens      uplink    link 3, to the monitor
+    health       grpc.health.v1      auth    access tokens
+    uplink       link 3, to the monitor      monitoring   what is said there
     checker      `waypost host check`: the same loading in a confined process (confine)
 
 Nothing below the faces knows a transport, and no face knows which front end serves it.

@@ -86,7 +86,12 @@ class Monitor(HostLinkServiceServicer):
 
 
 def with_monitor(
-    tmp_path: Path, key: bytes, scenario: Callable[[Monitor, RunningHost], Awaitable[None]], *, broken: bool = False
+    tmp_path: Path,
+    key: bytes,
+    scenario: Callable[[Monitor, RunningHost], Awaitable[None]],
+    *,
+    broken: bool = False,
+    processes: int = 1,
 ) -> None:
     """A host and its monitor, on sockets of one directory."""
     model = (models.corrupt if broken else models.affine)(tmp_path / "affine.onnx")
@@ -98,8 +103,9 @@ def with_monitor(
         server.add_insecure_port(f"unix:{tmp_path}/m.sock")
         await server.start()
         settings = {"monitor": f"unix:{tmp_path}/m.sock", "jwks": str(tmp_path / "jwks.json"), "model": str(model)}
+        place = {"replica": REPLICA, "position": "p", "position_uid": UID, "processes": processes}
         try:
-            with hosts.at_position(tmp_path, replica=REPLICA, position="p", position_uid=UID, **settings) as host:
+            with hosts.at_position(tmp_path, **place, **settings) as host:
                 await scenario(monitor, host)
         finally:
             await server.stop(None)
