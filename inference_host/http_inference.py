@@ -89,7 +89,8 @@ class _Inference:
         call = Call(model, version, form.inputs, form.id, form.outputs, deadline, form.parameters, self._arrived)
         self._under_way = None
         withdraw = self._all.plane.submit(call, self._told)
-        self._under_way = self._under_way or withdraw  # it may be answered already, and its answer being packed
+        if self._under_way is None:  # else it is answered already, and its answer perhaps being packed
+            self._under_way = withdraw
 
     def _decoded(self, body: Buffer) -> oip_json.Request:
         json_bytes = _number(self._request, JSON_BYTES_HEADER)
@@ -99,6 +100,7 @@ class _Inference:
         return oip_json.decode(body, json_bytes)
 
     def _told(self, outcome: Answer | MeshError) -> None:
+        self._under_way = _nothing  # else all of this, the request's bytes too, would wait in a cycle for the collector
         try:
             response = refusal(outcome) if isinstance(outcome, MeshError) else self._response(outcome)
             coding = _coding(self._request, response)
@@ -149,3 +151,6 @@ def _number(request: Request, header: str) -> int | None:
     if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:
         raise Invalid("BAD_HEADER", f"{header} is {text[:32]!r}, a whole number is expected")
     return int(text)
+
+
+def _nothing() -> None: ...
