@@ -10,7 +10,7 @@ LOWEST := $(VENV)/lowest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance test-wire test-bench bench docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: help demo stop test unit contract sim integration conformance test-wire test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
 
 bench: $(INSTALLED)  ## The host beside its peers (QUICK=1, PEERS=all, CHECK=1)
 	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) $(if $(CHECK),--check)
+
+soak: $(INSTALLED)  ## A million calls of all kinds: does the host's memory settle? (needs g++; ten minutes)
+	@$(BIN)/python -m tests.bench.soak
 
 docs-test: $(INSTALLED)  ## Every example of the docs
 	@$(BIN)/python -m pytest --quiet tests/docs

@@ -24,11 +24,13 @@
     xapp_grpc    face: inference in plain values      reflection   for grpcurl
     access_by_hand   face: lets the SDK in where no monitor does
     methods      the gRPC methods of all faces, as a table
+    supervisor   several processes at one address; worker   one of them; alone   what they cannot have
     server       one port, two protocols      connections   all of a host's, and what they may cost together
       h2         HTTP/2 around waypost.wire: h2_calls (h2_unary, h2_streaming), h2_heads, h2_messages
       http1      HTTP/1.1 around http1_core, http1_head (PURE)      assembly   where large messages are gathered
     grpcio_front the table under grpc.aio, where somebody asks for it
-    health       grpc.health.v1      auth    access tokens      uplink    link 3, to the monitor
+    health       grpc.health.v1      auth    access tokens
+    uplink       link 3, to the monitor      monitoring   what is said there
     checker      `waypost host check`: the same loading in a confined process (confine)
     reload       `waypost host run --reload`      example      what a host greets with
     workbench    `waypost host init`, `test` and `bench`, for those who write templates

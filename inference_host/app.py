@@ -27,7 +27,8 @@ from inference_host import example, reload
 from inference_host.host import Host, placed
 from inference_host.manifest import Package, find, read
 from inference_host.settings import ENV_PREFIX, HostSettings
-from mesh import serve, settings
+from inference_host.worker import Worker
+from mesh import logs, serve, settings
 from mesh.files import write_atomically
 from waypost.errors import Invalid, MeshError, Precondition
 
@@ -85,18 +86,46 @@ def _run(argv: Sequence[str]) -> int:
         note.write(error)
         sys.stderr.write(serve.render(error))
         return 1
-    life = _Life(chosen, note)
+    if chosen.processes > 1:
+        return _run_several(chosen, note)
+    return _run_one(chosen, note)
+
+
+def _run_one(chosen: HostSettings, note: "_FailureNote", worker: Worker | None = None) -> int:
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(process=worker.index)
+    life = _Life(chosen, note, worker)
     code = serve.run("host", life.main, log_level=chosen.log_level)
     if life.still_runs:
         _leave_threads(life.code or code)
     return life.code or code
 
 
+def _run_several(chosen: HostSettings, note: "_FailureNote") -> int:
+    from inference_host.supervisor import Supervisor
+
+    logs.configure("host", level=chosen.log_level)
+    try:
+        supervisor = Supervisor(
+            chosen.processes, chosen.addresses, chosen.grace_s, lambda worker: _run_one(chosen, note, worker)
+        )
+    except MeshError as error:
+        note.write(error)
+        sys.stderr.write(serve.render(error))
+        return 1
+    code = supervisor.run()
+    if supervisor.failure is not None:
+        note.write(supervisor.failure)
+        _tell(supervisor.failure)
+    return code
+
+
 class _Life:
     """One run of a host, and how it ended."""
 
-    def __init__(self, chosen: HostSettings, note: "_FailureNote") -> None:
+    def __init__(self, chosen: HostSettings, note: "_FailureNote", worker: Worker | None) -> None:
         self._settings = chosen
+        self._worker = worker
         self._note = note
         self.code = 0
         """EXIT_LOAD_FAILED where nothing could be loaded."""
@@ -105,7 +134,7 @@ class _Life:
         self._imported_s = 0.0
 
     async def main(self, stop: asyncio.Event) -> None:
-        self._imported_s = _age_s()
+        self._imported_s = _age_s(os.getpid())
         try:
             failure = await self._serve(stop)
         except* MeshError as errors:
@@ -129,7 +158,7 @@ class _Life:
             packages = _packages(self._settings)
         except Precondition as error:
             return error
-        host = Host(self._settings, packages)
+        host = Host(self._settings, packages, self._worker)
         try:
             async with reload.following(host.plane, watched):
                 return await host.run(stop, lambda: self._announce(host))
@@ -137,11 +166,13 @@ class _Life:
             self.still_runs = host.execution.running > 0
 
     def _announce(self, host: Host) -> None:
+        if self._worker is not None and not self._worker.speaks.is_set():
+            return
         log.info(
             "host_ready",
             listen=host.addresses,
             grpcio_listen=host.grpcio_address or None,
-            since_start_ms=round(_age_s() * 1e3),
+            since_start_ms=round(_age_s(self._worker.host_pid if self._worker else os.getpid()) * 1e3),
             of_which_imports_ms=round(self._imported_s * 1e3),
         )
         if host.plane.place.by_hand:
@@ -208,9 +239,9 @@ def _tell(error: MeshError) -> None:
         log.error("host_failed", reason=error.reason, message=error.message, hint=error.hint)
 
 
-def _age_s() -> float:
-    """Seconds since this process began, to the hundredth that the kernel keeps."""
-    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+def _age_s(pid: int) -> float:
+    """Seconds since a process began, to the hundredth that the kernel keeps."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from inference_host.alone import require_one_process
 from inference_host.backlog import NEVER
 from inference_host.batching import AT_ONCE, Batching
 from inference_host.calls import (
@@ -71,6 +72,8 @@ class Place:
     serve_as: str = ""
     generation: int = 0
     """Of the position's spec; 0 until the monitor told."""
+    processes: int = 1
+    """That serve there."""
 
     @property
     def by_hand(self) -> bool:
@@ -287,29 +290,33 @@ class DataPlane:
     async def load(self, model: str) -> None:
         """Reads `model` from the directory again; the version that serves does so until the new one can.
 
-        Raises: Denied(NOT_FOR_XAPPS) at a position; else as Repository.load.
+        Raises: Denied(NOT_FOR_XAPPS) at a position; Precondition(SEVERAL_PROCESSES); else as Repository.load.
         """
-        self._refuse_at_position("load", model)
+        self._refuse_change("load", model)
         await self._repository.load(model)
 
     async def unload(self, model: str) -> None:
         """Lets no calls in any more, and returns when those inside have been answered.
 
-        Raises: Denied(NOT_FOR_XAPPS) at a position; else as Repository.unload.
+        Raises: Denied(NOT_FOR_XAPPS) at a position; Precondition(SEVERAL_PROCESSES); else as Repository.unload.
         """
-        self._refuse_at_position("unload", model)
+        self._refuse_change("unload", model)
         await self._repository.unload(model)
 
     def drain(self) -> None:
         """Lets no calls in any more, for good."""
         self._repository.drain()
 
-    def _refuse_at_position(self, verb: str, model: str) -> None:
+    def _refuse_change(self, verb: str, model: str) -> None:
         if not self._place.by_hand:
             hint = "an operator changes the model of a position: `waypost deploy MODEL_VERSION --position NAME`"
             raise Denied("NOT_FOR_XAPPS", f"xApps may not {verb} models ({model!r})", hint)
+        require_one_process(self._place.processes, "models that are loaded and unloaded by hand")
 
     def _serve(self, served: Served, warm: Warm) -> None:
+        """Raises: Precondition(SEVERAL_PROCESSES)."""
+        if warm.loaded.sequences is not None:
+            require_one_process(self._place.processes, "sequences")
         self._open(served, warm)
         served.life = served.life.ready()
 

@@ -86,7 +86,7 @@ class Call(ABC):
     def check(self) -> None:
         """Raises: MeshError where the call is refused by its head alone."""
         if self.ask.refusal is not None:
-            raise self.ask.refusal
+            raise self.ask.refusal.with_traceback(None)  # it is remembered, and would grow by a traceback each time
         if not self.ask.open:
             self._connection.service.gate.check(self.ask.authorization)
 

@@ -42,10 +42,12 @@ from inference_host.cores import cores
 from inference_host.dataplane import DataPlane, Place
 from inference_host.execution import Execution
 from inference_host.h2_heads import Reader
+from inference_host.lifecycle import Lifecycle, State
 from inference_host.manifest import Package
 from inference_host.methods import Method
 from inference_host.served import Served
 from inference_host.settings import HostSettings
+from inference_host.worker import Worker
 from mesh import clock, serve
 from mesh.identity import Identity, server_context
 from mesh.version import VERSION
@@ -59,6 +61,7 @@ log = structlog.get_logger()
 
 NO_TLS_FLAG = "--insecure-no-tls"
 PROTOCOLS = ("h2", "http/1.1")
+AT_ONCE = 1  # connections that one of several processes takes while others may be free to
 SERVICES = (oip_grpc.SERVICE, xapp_grpc.SERVICE)
 
 
@@ -69,15 +72,24 @@ Drain: TypeAlias = Callable[[float], Coroutine[Any, Any, None]]
 class Host:
     """A host that serves `packages`; made inside its event loop."""
 
-    def __init__(self, settings: HostSettings, packages: Sequence[Package]) -> None:
-        """Raises: Precondition, Invalid where it may not serve like this (auth.make)."""
+    def __init__(self, settings: HostSettings, packages: Sequence[Package], worker: Worker | None = None) -> None:
+        """worker: where this is one of several processes. Raises: Precondition, Invalid where it may not serve like
+        this (auth.make)."""
         self._settings = settings
+        self._worker = worker
+        self._is_open = worker is None
         self._software = VERSION
         self._gate = _gate(settings)
-        self.execution = Execution(settings.threads or cores())
+        self.execution = Execution(settings.threads or max(1, cores() // settings.processes))
         self.plane = DataPlane(
             [Served(package) for package in packages],
-            Place(settings.position, settings.position_uid, settings.replica, settings.serve_as),
+            Place(
+                settings.position,
+                settings.position_uid,
+                settings.replica,
+                settings.serve_as,
+                processes=settings.processes,
+            ),
             self.execution,
             time.monotonic,  # what the loop's own clock reads, without a call in between
             Batching(settings.batch_delay_ms / 1e3, settings.batch_rows_max, settings.queue_rows_max),
@@ -105,19 +117,22 @@ class Host:
             face = oip_grpc.Face(self.plane, self._gate, self._software, tasks)
             methods = self._methods(face)
             front = self._server(methods, tasks)
-            await self._listen(front)
+            if self._worker is None:
+                await self._listen(front)
             drains: list[Drain] = [front.drain]
             if self._settings.grpcio_listen:
                 drains.append(await self._grpcio(methods))
-            aside = [
+            beside = [
                 tasks.create_task(self._run_uplink(), name="uplink"),
                 tasks.create_task(self._watch_loop(), name="watchdog"),
             ]
+            if self._worker is not None:
+                beside.append(tasks.create_task(self._worker.run(self.plane, self._gate), name="worker"))
             try:
-                return await self._serve(stop, on_ready)
+                return await self._serve(front, stop, on_ready)
             finally:
                 await self._drain(face, drains)
-                for task in aside:
+                for task in beside:
                     task.cancel()
 
     # -- front ends
@@ -133,7 +148,9 @@ class Host:
 
     def _server(self, methods: Sequence[Method], tasks: asyncio.TaskGroup) -> server.Server:
         limits = connections.Limits()
-        here = Connections(replace(limits, connections=server.places(limits.connections)), time.monotonic)
+        memory_bytes = limits.memory_bytes // self._settings.processes
+        places = server.places(limits.connections)
+        here = Connections(replace(limits, connections=places, memory_bytes=memory_bytes), time.monotonic)
         reader = Reader(methods, log_all=self._settings.log_level == "debug")
         over_http2 = h2.Service(reader, self._gate, here, tasks)
         self.plane.settled = over_http2.outbox.flush
@@ -150,9 +167,25 @@ class Host:
         context = self._context()
         for address in self._settings.addresses:
             over_network = not address.startswith("unix:")
-            if over_network and context is None and not serve.is_loopback(serve.split_address(address)[0]):
-                serve.refuse_insecure(address, insecure=self._plaintext_anywhere, insecure_flag=NO_TLS_FLAG)
+            if over_network and context is None:
+                self._refuse_plaintext(address)
             self.addresses.append(await front.listen(address, context if over_network else None))
+
+    async def _join(self, worker: Worker, front: server.Server) -> None:
+        """Listens where the other processes do. Raises: Precondition."""
+        context = self._context()
+        for listener in worker.listeners:
+            over_network = listener.taker is None
+            if over_network and context is None:
+                self._refuse_plaintext(listener.address)
+            taker = listener.taker or server.joined(listener.address)
+            await front.take_from(taker, context if over_network else None, AT_ONCE)
+            self.addresses.append(listener.address)
+
+    def _refuse_plaintext(self, address: str) -> None:
+        """Raises: Precondition(INSECURE_ADDRESS) where other machines could listen in."""
+        if not serve.is_loopback(serve.split_address(address)[0]):
+            serve.refuse_insecure(address, insecure=self._plaintext_anywhere, insecure_flag=NO_TLS_FLAG)
 
     def _context(self) -> SSLContext | None:
         """Raises: Precondition(BAD_TLS)."""
@@ -185,9 +218,11 @@ class Host:
     async def _run_uplink(self) -> None:
         if not self._settings.monitor:
             return
+        if self._worker is not None:
+            await self._worker.speaks.wait()
         from inference_host.uplink import Uplink  # 20 ms, which a host by hand does not need
 
-        self._uplink = Uplink(self.plane, self._gate, software_version=self._software)
+        self._uplink = Uplink(self.plane, self._gate, self._life, software_version=self._software, worker=self._worker)
         try:
             await self._uplink.run(self._settings.monitor)
         except Exception as error:  # a host serves on without its monitor, whatever that is up to
@@ -206,11 +241,16 @@ class Host:
         if self._uplink is not None:
             self._uplink.report()
 
+    def _life(self) -> Lifecycle:
+        """The host's as a whole: it is not ready before all of its processes are."""
+        life = self.plane.life()
+        return life if self._is_open or not life.serves else Lifecycle(State.WARMING)
+
     # -- its life
 
-    async def _serve(self, stop: asyncio.Event, on_ready: Callable[[], None]) -> MeshError | None:
+    async def _serve(self, front: server.Server, stop: asyncio.Event, on_ready: Callable[[], None]) -> MeshError | None:
         async with asyncio.TaskGroup() as tasks:
-            loading = tasks.create_task(self._load_all(), name="loading")
+            loading = tasks.create_task(self._come_up(front), name="loading")
             stopped = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
             failure = loading.result() if loading.done() else None
@@ -221,6 +261,17 @@ class Host:
                 on_ready()
             else:
                 loading.cancel()
+        return failure
+
+    async def _come_up(self, front: server.Server) -> MeshError | None:
+        """Returns why it cannot serve. One of several processes listens only when all can."""
+        failure = await self._load_all()
+        if failure is None and self._worker is not None:
+            await self._worker.wait_to_listen()
+            await self._join(self._worker, front)
+            self._is_open = True
+            self._publish()
+            self._worker.is_ready()
         return failure
 
     async def _load_all(self) -> MeshError | None:
@@ -248,6 +299,8 @@ class Host:
         async with asyncio.TaskGroup() as tasks:
             for drain in drains:
                 tasks.create_task(drain(grace_s), name="drain")
+        if self._worker is not None:
+            await self._worker.say_last_words(self.plane, grace_s)
         if self._uplink is not None:
             await self._uplink.farewell()
 

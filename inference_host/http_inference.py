@@ -106,7 +106,8 @@ class _Inference:
             call.owner = self._all.gate.owner(self._request.headers.get("authorization", ""))
         self._under_way = None
         withdraw = self._all.plane.submit(call, self._told)
-        self._under_way = self._under_way or withdraw  # it may be answered already, and its answer being packed
+        if self._under_way is None:  # else it is answered already, and its answer perhaps being packed
+            self._under_way = withdraw
 
     def _decoded(self, body: Buffer) -> oip_json.Request:
         if self._said.json_bytes == 0:
@@ -115,6 +116,7 @@ class _Inference:
         return oip_json.decode(body, self._said.json_bytes)
 
     def _told(self, outcome: Answer | MeshError) -> None:
+        self._under_way = _nothing  # else all of this, the request's bytes too, would wait in a cycle for the collector
         try:
             response = refusal(outcome) if isinstance(outcome, MeshError) else self._response(outcome)
             accepted = self._said.accepted
@@ -177,3 +179,6 @@ def _number(headers: Headers, header: str) -> int | None:
     if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:
         raise Invalid("BAD_HEADER", f"{header} is {text[:32]!r}, a whole number is expected")
     return int(text)
+
+
+def _nothing() -> None: ...

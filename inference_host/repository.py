@@ -40,7 +40,10 @@ class Repository:
         serve_as: str,
         packages: Packages | None,
     ) -> None:
-        """serve: opens a version that is warm. packages: None where models cannot be loaded anew."""
+        """serve: opens a version that is warm, or says why not by a MeshError.
+
+        packages: None where models cannot be loaded anew.
+        """
         self.served = tuple(served)
         self.changed: Callable[[], None] = _nobody
         """Called when a version's state has changed."""
@@ -80,12 +83,12 @@ class Repository:
         began, package = time.perf_counter(), served.package
         try:
             warm = await loader.prepare(package, self._execution, lambda: self._warming(served))
+            self._serve(served, warm)
         except MeshError as error:
             served.life = served.life.failed(error.reason, error.message)
             self.changed()
             log.error("model_refused", model=package.full_name, reason=error.reason, message=error.message)
             return error
-        self._serve(served, warm)
         self.changed()
         _log_ready(served, time.perf_counter() - began)
         return None

@@ -66,18 +66,17 @@ class Server:
 
         Raises: Precondition(ADDRESS_IN_USE) naming the holder, Precondition(BAD_ADDRESS).
         """
-        try:
-            if address.startswith("unix:"):
-                taker = _unix_socket(Path(address.removeprefix("unix:")))
-                self._sockets.append((Path(address.removeprefix("unix:")), _inode(address.removeprefix("unix:"))))
-            else:
-                taker = _tcp_socket(*serve.split_address(address))
-        except OSError as error:
-            hint = "choose another with --listen; the path of a Unix socket has at most 107 characters"
-            raise Precondition("BAD_ADDRESS", f"cannot listen on {address}: {error}", hint) from error
-        listener = await self._loop.create_server(lambda: _Greeter(self, context), sock=taker, backlog=BACKLOG)
+        taker = bound(address)
+        if address.startswith("unix:"):
+            self._sockets.append((Path(address.removeprefix("unix:")), _inode(address.removeprefix("unix:"))))
+        await self.take_from(taker, context, BACKLOG)
+        return address if address.startswith("unix:") else shown(taker)
+
+    async def take_from(self, taker: socket.socket, context: ssl.SSLContext | None, at_once: int) -> None:
+        """Accepts connections at a bound socket, up to `at_once` in one turn of the loop."""
+        listener = await self._loop.create_server(lambda: _Greeter(self, context), sock=taker, backlog=at_once)
+        taker.listen(BACKLOG)  # asyncio lets as many wait as it takes at once
         self._listeners.append(listener)
-        return address if address.startswith("unix:") else _shown(taker)
 
     async def drain(self, grace_s: float) -> None:
         """Returns when the last connection is gone; those that still are after `grace_s` seconds are cut."""
@@ -197,13 +196,34 @@ def places(wanted: int) -> int:
     return max(1, min(wanted, soft - REFUSED_MAX - FILES_KEPT))
 
 
-def _tcp_socket(host: str, port: int) -> socket.socket:
-    """Raises: OSError, Precondition(ADDRESS_IN_USE)."""
-    serve.refuse_taken(host, port)
+def bound(address: str, *, shared: bool = False) -> socket.socket:
+    """A socket at `unix:/path` or `host:port`, which does not listen yet. shared: others of this host join it there.
+
+    Raises: Precondition(ADDRESS_IN_USE) naming the holder, Precondition(BAD_ADDRESS).
+    """
+    try:
+        if address.startswith("unix:"):
+            return _unix_socket(Path(address.removeprefix("unix:")))
+        host, port = serve.split_address(address)
+        serve.refuse_taken(host, port)
+        return _tcp_socket(host, port, shared=shared)
+    except OSError as error:
+        hint = "choose another with --listen; the path of a Unix socket has at most 107 characters"
+        raise Precondition("BAD_ADDRESS", f"cannot listen on {address}: {error}", hint) from error
+
+
+def joined(address: str) -> socket.socket:
+    """One more socket at a `host:port` that a process of this host has `bound` to share. Raises: OSError."""
+    return _tcp_socket(*serve.split_address(address), shared=True)
+
+
+def _tcp_socket(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Raises: OSError."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     taker = socket.socket(family, socket.SOCK_STREAM)
     try:
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         taker.bind(address)
     except OSError:
         taker.close()
@@ -249,6 +269,6 @@ def _inode(path: Path | str) -> int:
         return 0
 
 
-def _shown(taker: socket.socket) -> str:
+def shown(taker: socket.socket) -> str:
     host, port = taker.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

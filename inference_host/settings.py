@@ -31,7 +31,12 @@ class HostSettings(Settings):
 
     threads: Annotated[int, Bounds(at_least=0, at_most=256)] = 0
     """Slow models run at once; fast ones run without a thread. 0: as many as this process has CPUs (cgroup quota
-    included). Each run uses one thread: more would slow small models down."""
+    included). Each run uses one thread: more would slow small models down. Of each process; what 0 gives they
+    share."""
+
+    processes: Annotated[int, Bounds(at_least=1, at_most=64)] = 1
+    """Processes that serve at the same addresses, each with the model in its memory: for models that one core is too
+    little for. The kernel deals out connections, so callers need several. Each counts statistics for itself."""
 
     batch_delay_ms: Annotated[float, Bounds(at_least=0, at_most=1000)] = 0.0
     """How long calls wait for others to join them in one run. 0: not at all; what has queued meanwhile goes together
@@ -86,3 +91,7 @@ class HostSettings(Settings):
     def addresses(self) -> list[str]:
         """Of `listen`, one by one."""
         return [address.strip() for address in self.listen.split(",") if address.strip()]
+
+    def check(self) -> None:
+        if self.processes > 1 and self.grpcio_listen:
+            raise ValueError("grpcio's server cannot share an address: leave --grpcio-listen away, or --processes")

@@ -8,19 +8,20 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane
-from mesh import measures
+from inference_host.lifecycle import Lifecycle
+from inference_host.monitoring import follow, take_counts
+from inference_host.worker import Worker
 from mesh.link import LOCAL, ChildLink, DesiredState, Item
 from mesh.link_wire import dial_wire
 from waypost.api.link.v1 import command_pb2 as commands
-from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
+from waypost.api.link.v1.host_link_pb2 import HostOrders, HostReport, HostState
 from waypost.errors import Invalid, MeshError, Unsupported
 from waypost.rpc.wire_channel import WireChannel
 
@@ -35,8 +36,19 @@ FAREWELL_S = 1.0  # for the last words of a host that ends; nobody depends on th
 class Uplink:
     """The host's end of the link. `run` it in a task; cancel it to end."""
 
-    def __init__(self, plane: DataPlane, gate: Gate, *, software_version: str) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        gate: Gate,
+        life: Callable[[], Lifecycle],
+        *,
+        software_version: str,
+        worker: Worker | None = None,
+    ) -> None:
+        """life: the host's as a whole. worker: where it has several processes, for which this one speaks."""
         self._plane = plane
+        self._life = life
+        self._worker = worker
         self._gate = gate
         self._software_version = software_version
         self._pace_s = PACE_S
@@ -65,14 +77,14 @@ class Uplink:
         """The host's state may have changed."""
         if self._link is None:
             return
-        life, package = self._plane.life(), self._plane.served[0].package
+        life, package = self._life(), self._plane.served[0].package
         message = HostReport(
             state=HostState.Value(f"HOST_STATE_{life.state}"),
             reason=life.reason,
             message=life.message,
             model_version=package.full_name,
             digest=package.digest,
-            pid=os.getpid(),
+            pid=os.getpid() if self._worker is None else self._worker.host_pid,
         )
         self._link.report(self._plane.place.replica, message.SerializeToString())
 
@@ -98,18 +110,10 @@ class Uplink:
 
     def _sample(self) -> None:
         assert self._link is not None
-        counts = self._plane.take_counts()
-        message = HostMetrics(
-            replica=self._plane.place.replica,
-            window_ms=round(counts.window_s * 1000),
-            requests=counts.requests,
-            errors=counts.errors,
-            deadline_misses=counts.deadline_misses,
-            queue_depth=self._plane.waiting,
-            latency=counts.latency.to_proto(),
-            model_metrics=measures.to_protos(self._plane.take_measures()),
-        )
-        self._link.sample(message.SerializeToString())
+        counts = take_counts(self._plane)
+        if self._worker is not None:
+            self._worker.add_others(counts)
+        self._link.sample(counts.SerializeToString())
 
     # -- mesh.link.ChildHandler
 
@@ -132,10 +136,9 @@ class Uplink:
         item = state.items.get(self._plane.place.replica)
         if item is None:
             return
-        orders = HostOrders.FromString(item.body)
-        self._gate.replace(orders.jwks)
-        self._plane.place = replace(self._plane.place, generation=orders.generation)
-        log.info("orders_taken", generation=orders.generation)
+        follow(HostOrders.FromString(item.body), self._plane, self._gate)
+        if self._worker is not None:
+            self._worker.pass_on(item.body)
 
     async def keep_epoch(self, epoch: int) -> None:
         """Sessions are numbered for the process, which ends with its memory."""

@@ -94,6 +94,8 @@ def with_monitor(
     key: bytes,
     scenario: Callable[[Monitor, RunningHost], Awaitable[None]],
     make: Callable[[Path], Path] = models.affine,
+    *,
+    processes: int = 1,
 ) -> None:
     """A host and its monitor, on sockets of one directory."""
     model = make(tmp_path / "affine.onnx")
@@ -105,8 +107,9 @@ def with_monitor(
         server.add_insecure_port(f"unix:{tmp_path}/m.sock")
         await server.start()
         settings = {"monitor": f"unix:{tmp_path}/m.sock", "jwks": str(tmp_path / "jwks.json"), "model": str(model)}
+        place = {"replica": REPLICA, "position": "p", "position_uid": UID, "processes": processes}
         try:
-            with hosts.at_position(tmp_path, replica=REPLICA, position="p", position_uid=UID, **settings) as host:
+            with hosts.at_position(tmp_path, **place, **settings) as host:
                 await scenario(monitor, host)
         finally:
             await server.stop(None)

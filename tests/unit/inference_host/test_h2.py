@@ -1,8 +1,10 @@
 """gRPC over HTTP/2 as a peer sees it: what a call gets, how it ends, and what a peer that misbehaves gets."""
 
 import asyncio
+import gc
 import gzip
 import random
+import traceback
 from dataclasses import replace
 
 import pytest
@@ -14,7 +16,7 @@ from inference_host.h2_streaming import TURN_MESSAGES_MAX, UNSENT_BYTES_MAX
 from inference_host.h2_unary import LATE_S
 from mesh import tokens
 from tests.unit.inference_host.h2_bench import Bench, run
-from waypost.errors import Invalid
+from waypost.errors import Invalid, Unsupported
 from waypost.rpc import MESSAGE_BYTES_MAX
 from waypost.wire import ErrorCode
 from waypost.wire.messages import pack, prefix
@@ -143,6 +145,17 @@ def test_what_is_not_grpc_gets_an_answer_of_http(pairs: tuple[tuple[bytes, bytes
         bench.calls[call.stream.id] = call
         bench.exchange()
         assert (call.http_status, call.ended) == (status, True)
+
+    run(scenario)
+
+
+def test_a_refusal_that_is_remembered_with_its_head_does_not_grow_with_every_call() -> None:
+    async def scenario(bench: Bench) -> None:
+        for _ in range(20):
+            assert bench.ask("/nowhere").status == Status.UNIMPLEMENTED
+        remembered = [each for each in gc.get_objects() if isinstance(each, Unsupported)]
+        assert remembered
+        assert max(len(traceback.extract_tb(error.__traceback__)) for error in remembered) < 10
 
     run(scenario)
 

@@ -1,10 +1,11 @@
 """What stock HTTP clients are answered, without a wire."""
 
 import asyncio
+import gc
 import gzip
 import json
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,24 @@ def infer(values: list[float] | None = None, **more: object) -> dict[str, object
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [len(data) // 2, 2], "data": data}],
         **more,
     }
+
+
+def test_an_answered_request_is_gone_at_once(collector_off: None) -> None:
+    """In a cycle, its bytes would lie until the collector comes: hundreds of megabytes where they are images."""
+
+    async def scenario(http: Http) -> list[object]:
+        body = json.dumps(infer(id="the only one")).encode()
+        assert (await http.ask("POST", INFER, body)).status == 200
+        return [each for each in gc.get_objects() if isinstance(each, Request) and each.body == body]
+
+    assert over_http(scenario) == []
+
+
+@pytest.fixture
+def collector_off() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def test_a_model_answers_and_says_who_it_is_and_how_long_it_took() -> None:

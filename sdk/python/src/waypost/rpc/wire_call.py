@@ -190,6 +190,10 @@ class _Gathered:
         return taken
 
     @property
+    def room(self) -> memoryview:
+        return self._bytes[self.filled :]
+
+    @property
     def complete(self) -> bool:
         return self.filled == len(self._bytes)
 

@@ -1,0 +1,37 @@
+"""What a host and its position's monitor tell each other, as messages: counts go up, orders come down.
+
+uplink.py carries them, and where a host has several processes, worker.py between these.
+"""
+
+from dataclasses import replace
+
+import structlog
+
+from inference_host.auth import Gate
+from inference_host.dataplane import DataPlane
+from mesh import measures
+from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders
+
+log = structlog.get_logger()
+
+
+def take_counts(plane: DataPlane) -> HostMetrics:
+    """What this process has counted since the last time."""
+    counts = plane.take_counts()
+    return HostMetrics(
+        replica=plane.place.replica,
+        window_ms=round(counts.window_s * 1000),
+        requests=counts.requests,
+        errors=counts.errors,
+        deadline_misses=counts.deadline_misses,
+        queue_depth=plane.waiting,
+        latency=counts.latency.to_proto(),
+        model_metrics=measures.to_protos(plane.take_measures()),
+    )
+
+
+def follow(orders: HostOrders, plane: DataPlane, gate: Gate) -> None:
+    """Orders that were found good. Raises: Invalid(BAD_KEY_SET) for others."""
+    gate.replace(orders.jwks)
+    plane.place = replace(plane.place, generation=orders.generation)
+    log.info("orders_taken", generation=orders.generation)
