@@ -176,30 +176,16 @@ def test_windows_are_given_back_as_the_owner_reads():
     assert head.stream.unread == 0
 
 
-def test_what_is_set_aside_opens_the_connection_for_the_neighbours_and_its_stream_later():
-    bench = server(Limits(connection_window_bytes=65535, stream_window_bytes=50_000))
-    head, *_ = bench.hear(headers(1, POST, end=False), *(data(1, b"x" * 16_000) for _ in range(3)))
-    bench.connection.set_aside(head.stream, 40_000)
-    bench.collect()
-    assert updates(bench) == [(0, 40_000)]
-    bench.connection.acknowledge(head.stream, 48_000)
-    bench.collect()
-    assert updates(bench) == [(0, 40_000), (1, 48_000)]
-    assert (head.stream.unread, head.stream.set_aside) == (0, 0)
-
-
-@given(st.lists(st.tuples(st.sampled_from(["set aside", "acknowledge", "data"]), st.integers(0, 900)), max_size=30))
+@given(st.lists(st.tuples(st.sampled_from(["acknowledge", "data"]), st.integers(0, 900)), max_size=30))
 def test_every_byte_is_given_back_once_to_each_window(steps):
-    """Whatever is set aside or acknowledged, even too much, and after the stream has ended as well."""
+    """Whatever is acknowledged, even too much, and after the stream has ended as well."""
     bench = server(SMALL)
     connection = bench.connection
     (head,) = bench.hear(headers(1, POST, end=False))
     stream, sent, acknowledged = head.stream, 0, 0
     for step, size in steps:
-        if step == "set aside":
-            connection.set_aside(stream, size)
-        elif step == "acknowledge":
-            acknowledged += min(size, stream.unread + stream.set_aside)
+        if step == "acknowledge":
+            acknowledged += min(size, stream.unread)
             connection.acknowledge(stream, size)
         elif size <= stream.receive_window:
             bench.hear(data(1, b"x" * size))

@@ -138,23 +138,10 @@ class Outgoing:
 
     def acknowledge(self, stream: Stream, size: int) -> None:
         """`size` bytes of the stream's data have been read: the peer may send as many more."""
-        early = min(size, stream.set_aside)
-        size = min(size - early, stream.unread)  # a stream that is over has nothing unread: it was given back then
-        stream.set_aside -= early
+        size = min(size, stream.unread)  # a stream that is over has nothing unread: it was given back then
         stream.unread -= size
         if stream.remote_open:
-            self._refill(stream, early + size)
-        self._give_back(size)
-
-    def set_aside(self, stream: Stream, size: int) -> None:
-        """`size` bytes of the stream's data lie with the owner for a while, on its account.
-
-        The connection's window opens again for the neighbours, the stream's own when the bytes are acknowledged. So
-        what bounds a peer's unread data is then no longer `Limits.connection_window_bytes`, but the owner.
-        """
-        size = min(size, stream.unread)
-        stream.unread -= size
-        stream.set_aside += size
+            self._refill(stream, size)
         self._give_back(size)
 
     def ping(self, payload: bytes) -> None:

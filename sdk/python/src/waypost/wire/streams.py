@@ -34,7 +34,6 @@ class Stream:
         "receive_window",
         "remote_open",
         "send_window",
-        "set_aside",
         "unread",
         "unsent",
     )
@@ -50,9 +49,7 @@ class Stream:
         self.receive_window = receive_window
         """Bytes the peer may send."""
         self.unread = 0
-        """Bytes received that the owner has neither acknowledged nor set aside."""
-        self.set_aside = 0
-        """Bytes that the owner has set aside and not acknowledged yet."""
+        """Bytes received that the owner has not acknowledged."""
         self.unsent = 0
         """Bytes in `queue`."""
         self.consumed = 0
