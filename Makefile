@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := $(VENV)/lowest
+FUZZING := $(VENV)/.fuzzing
 
 # Every process of the platform imports the same modules: without bytecode each start costs a second.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance test-wire test-bench bench docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: help demo stop test unit contract sim integration conformance test-wire fuzz test-bench bench docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,15 @@ conformance: $(INSTALLED)  ## Stock clients against our hosts
 
 test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Go, Java and Maven)
 	@$(BIN)/python -m pytest --quiet tests/wire
+
+FUZZ_RUNS ?= 500000
+fuzz: $(FUZZING)  ## What reads a stranger's bytes, with made-up ones (FUZZ_RUNS=500000 for each of six targets)
+	@$(BIN)/python -m tests.fuzz.coverage_check
+	@$(BIN)/python -m tests.fuzz.campaign $(FUZZ_RUNS)
+
+$(FUZZING): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[fuzz]"
+	@touch $@
 
 test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
 	@$(BIN)/python -m pytest --quiet tests/bench
