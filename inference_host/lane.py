@@ -144,9 +144,10 @@ class Lane:
         batch_s = told - run.taken - compute_s
         package, facts = self._loaded.package, self.facts
         took_s: list[float] = []
-        rows = late = 0
+        rows = late = gone = 0
         for ask, answer in zip(run.asks, run.answers, strict=True):
             if ask.told:
+                gone += 1
                 continue
             if isinstance(answer, MeshError):
                 self._fail(ask, answer, told)
@@ -160,6 +161,8 @@ class Lane:
             self._end(ask, Answer(package.model, package.version, ask.id, outputs, timing, facts))
         if took_s:
             self._tally.answered(took_s, rows, late=late, now=told)
+        if gone or late:
+            self._tally.wasted_runs += gone + late
 
     def _fail(self, ask: Ask, error: MeshError, now: float) -> None:
         if not ask.told:

@@ -105,6 +105,7 @@ class Uplink:
             deadline_misses=counts.deadline_misses,
             queue_depth=self._plane.waiting,
             latency=counts.latency.to_proto(),
+            wasted_runs=counts.wasted_runs,
         )
         self._link.sample(message.SerializeToString())
 

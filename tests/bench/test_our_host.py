@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import build, models, outside
+from tests.bench.batching import WASTED
 from tests.bench.load import Driver, Shape
 from tests.bench.machine import Cores
 from tests.bench.models import MLP
@@ -52,6 +53,7 @@ def test_what_is_measured_is_what_the_host_tells_its_monitor(room: Room, host: R
     target = host.targets[MLP.name, Face.GRPC]
     assert room.driver.measure(target, room.samples[MLP.name], CALLS, host.processes.cpu_flags).clean
     wait_for(lambda: _counted(log) - before >= CALLS.calls_max, "the host to tell of forty calls")
+    assert all(WASTED in event["metrics"] for event in heard(log) if "metrics" in event)
 
 
 def test_its_cpu_time_and_memory_are_seen(host: Running) -> None:
