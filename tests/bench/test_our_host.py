@@ -13,6 +13,7 @@ from tests.bench.machine import Cores
 from tests.bench.models import MLP
 from tests.bench.requests import Face
 from tests.bench.servers import Room, Running
+from tests.bench.tls import CELLS, OURS_BOTH
 from tests.bench.waypost import FACES, Waypost, heard, wait_for
 
 CALLS = Shape(in_flight=4, seconds=20.0, warm_up_s=0.0, calls_max=40)
@@ -45,6 +46,16 @@ def test_a_call_without_a_token_is_refused(room: Room, host: Running, face: Face
     target = replace(host.targets[MLP.name, face], headers={})
     measured = room.driver.measure(target, room.samples[MLP.name], CALLS, host.processes.cpu_flags)
     assert measured.failures == {"HTTP_401" if face.over_http else "UNAUTHENTICATED": 40}
+
+
+def test_calls_are_encrypted_where_that_is_measured(room: Room) -> None:
+    if not build.tls_headers():
+        pytest.skip("the driver was built without OpenSSL")
+    with OURS_BOTH.encrypted.start([MLP], room) as running:
+        for cell in CELLS:
+            target = running.targets[MLP.name, cell.face]
+            assert target.ca_file
+            assert room.driver.measure(target, room.samples[MLP.name], CALLS, []).clean
 
 
 def test_what_is_measured_is_what_the_host_tells_its_monitor(room: Room, host: Running) -> None:
