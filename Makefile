@@ -11,7 +11,7 @@ FUZZING := $(VENV)/.fuzzing
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance test-wire fuzz test-bench bench docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: help demo stop test unit contract sim integration conformance test-wire test-clients fuzz test-bench bench docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
 test: $(INSTALLED)  ## Unit, contract, sim, integration, conformance, e2e, docs
-	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/bench
+	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/bench
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
 	@$(BIN)/python -m pytest --quiet tests/unit
@@ -54,6 +54,9 @@ conformance: $(INSTALLED)  ## Stock clients against our hosts
 
 test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Go, Java and Maven)
 	@$(BIN)/python -m pytest --quiet tests/wire
+
+test-clients: $(INSTALLED)  ## KServe's clients and perf_analyzer against our hosts (brings both, 0.5 GB)
+	@$(BIN)/python -m pytest --quiet tests/clients
 
 FUZZ_RUNS ?= 500000
 fuzz: $(FUZZING)  ## What reads a stranger's bytes, with made-up ones (FUZZ_RUNS=500000 for each of six targets)
