@@ -52,7 +52,7 @@ integration: $(INSTALLED)  ## Real processes, real gRPC
 conformance: $(INSTALLED)  ## Stock clients against our hosts
 	@$(BIN)/python -m pytest --quiet tests/conformance
 
-test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Go, Java and Maven)
+test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Java and Maven)
 	@$(BIN)/python -m pytest --quiet tests/wire
 
 test-clients: $(INSTALLED)  ## KServe's clients and perf_analyzer against our hosts (brings both, 0.5 GB)
