@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 from tests.bench.build import CACHE
 from tests.bench.environments import CannotInstall, environment
@@ -10,7 +9,7 @@ from tests.bench.servers import KSERVE, PEERS_DIR
 from tests.clients.conftest import Place
 from tests.wire.tools import missing
 
-PROGRAM = Path(__file__).parent / "kserve_calls.py"
+PROGRAM = PEERS_DIR / KSERVE.name / "client.py"
 CLIENT_S = 120.0
 WORKS = re.findall(r"async def ((?:rest|grpc)_\w+|text|halves|deadline)\(self\)", PROGRAM.read_text())
 BY_HAND_ONLY = {"text", "halves", "deadline"}
@@ -18,7 +17,7 @@ BY_HAND_ONLY = {"text", "halves", "deadline"}
 
 def test_kserves_clients_work(place: Place) -> None:
     try:
-        python = environment(CACHE, PEERS_DIR / KSERVE.name / "requirements.txt", KSERVE.python)
+        python = environment(CACHE, PROGRAM.with_name("requirements.txt"), KSERVE.python)
     except CannotInstall as why:
         missing(f"kserve cannot be installed: {why}")
     argv = [str(python), str(PROGRAM), place.address, place.affine, *([place.token] if place.token else [])]

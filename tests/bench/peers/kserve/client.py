@@ -1,4 +1,4 @@
-"""KServe's own clients, unmodified: `python kserve_calls.py ADDRESS MODEL [TOKEN]`, in an environment that has kserve.
+"""KServe's own clients, unmodified: `python client.py ADDRESS MODEL [TOKEN]`; tests/clients runs it.
 
 Says `ok NAME` for everything that works. MODEL answers twice its input and one; without a token there are `text`,
 `half`, which say back what they hear, and `slow`.
