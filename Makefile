@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := $(VENV)/lowest
+FUZZING := $(VENV)/.fuzzing
 
 # Every process of the platform imports the same modules: without bytecode each start costs a second.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance test-wire test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: help demo stop test unit contract sim integration conformance test-wire test-clients fuzz test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +34,7 @@ stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
 test: $(INSTALLED)  ## Unit, contract, sim, integration, conformance, e2e, docs
-	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/bench
+	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/bench
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
 	@$(BIN)/python -m pytest --quiet tests/unit
@@ -51,8 +52,20 @@ integration: $(INSTALLED)  ## Real processes, real gRPC
 conformance: $(INSTALLED)  ## Stock clients against our hosts
 	@$(BIN)/python -m pytest --quiet tests/conformance
 
-test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Go, Java and Maven)
+test-wire: $(INSTALLED)  ## Our HTTP/2 against h2spec, grpc-go and grpc-java (needs Java and Maven)
 	@$(BIN)/python -m pytest --quiet tests/wire
+
+test-clients: $(INSTALLED)  ## KServe's clients and perf_analyzer against our hosts (brings both, 0.5 GB)
+	@$(BIN)/python -m pytest --quiet tests/clients
+
+FUZZ_RUNS ?= 500000
+fuzz: $(FUZZING)  ## What reads a stranger's bytes, with made-up ones (FUZZ_RUNS=500000 for each of six targets)
+	@$(BIN)/python -m tests.fuzz.coverage_check
+	@$(BIN)/python -m tests.fuzz.campaign $(FUZZ_RUNS)
+
+$(FUZZING): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[fuzz]"
+	@touch $@
 
 test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
 	@$(BIN)/python -m pytest --quiet tests/bench

@@ -31,7 +31,7 @@ from typing import Generic
 
 from inference_host.backlog import NEVER, Backlog, J, Load
 from inference_host.estimates import Estimates
-from waypost.errors import DeadlineExceeded, MeshError, Unavailable
+from waypost.errors import RETRY_AFTER, DeadlineExceeded, MeshError, Unavailable
 
 PATIENCE_S = 10.0  # longer than calls with a deadline usually have, shorter than a person's
 LOOKAHEAD = 256  # calls that are looked at for one batch: bounds the search where all shapes differ
@@ -128,12 +128,8 @@ class Queue(Generic[J]):
 
     def _full(self, why: str, now: float) -> Unavailable:
         wait_s = self._busy_s(now) + self._together_s(self.backlog.load())
-        wait_s = min(max(wait_s, RETRY_S_MIN), RETRY_S_MAX)
         return Unavailable(
-            "QUEUE_FULL",
-            why,
-            "send less, or add replicas; another one may be free",
-            retry_after_ms=str(math.ceil(wait_s * 1e3)),
+            "QUEUE_FULL", why, "send less, or add replicas; another one may be free", **_come_back_after(wait_s)
         )
 
     def _too_long(self, job: J, now: float) -> float:
@@ -263,4 +259,10 @@ def _overloaded(estimate_s: float, left_s: float) -> Unavailable:
         f"it would be answered in about {estimate_ms} ms and has {left_ms} ms left: it was not tried",
         "ask another replica, send less, or allow more time",
         estimate_ms=estimate_ms,
+        **_come_back_after(estimate_s - left_s),
     )
+
+
+def _come_back_after(wait_s: float) -> dict[str, str]:
+    wait_s = min(max(wait_s, RETRY_S_MIN), RETRY_S_MAX)
+    return {RETRY_AFTER: str(math.ceil(wait_s * 1e3))}

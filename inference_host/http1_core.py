@@ -21,16 +21,17 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from inference_host.assembly import LARGE_BYTES, Assembly
-from inference_host.http1_head import Head, Headers, Refusal, parse_head
+from inference_host.http1_head import Head, Headers, Refusal, parse_head, parse_header
 
 HEAD_BYTES_MAX = 32 << 10  # request line and headers; a token has 500 bytes, gateways add a few hundred
 CHUNK_LINE_BYTES_MAX = 256  # a size in hex; extensions, which nobody uses, share it
-TRAILER_BYTES_MAX = 4 << 10  # they are read and dropped
+TRAILER_BYTES_MAX = 4 << 10  # they are checked and dropped
 HEADS_REMEMBERED_MAX = 8  # per connection; a client alternates between two or three
 HEAD_REMEMBERED_BYTES_MAX = 2 << 10  # with a token; together at most 16 KB per connection
 
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
-_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+"""Extensions are dropped, but nothing in one may pass for the end of a line elsewhere (RFC 9112, section 11.2)."""
 
 
 class Request(NamedTuple):
@@ -202,10 +203,10 @@ class Parser:
         line = self._line(CHUNK_LINE_BYTES_MAX, "a chunk's size is")
         if line is None:
             return False
-        size = line.partition(b";")[0].rstrip(b" \t")
-        if not _HEX.fullmatch(size):
+        found = _CHUNK_LINE.fullmatch(line)
+        if found is None:
             raise Refusal(400, "a chunk's size is no hexadecimal number")
-        self._chunk_left = int(size, 16)
+        self._chunk_left = int(found[1], 16)
         if len(self._body) + self._chunk_left > self._body_bytes_max:
             raise self._too_large()
         self._at = _At.CHUNK if self._chunk_left else _At.TRAILER
@@ -236,6 +237,7 @@ class Parser:
         return line
 
     def _count_trailer(self, line: bytes) -> None:
+        parse_header(line)
         self._trailer_bytes += len(line) + 2
         if self._trailer_bytes > TRAILER_BYTES_MAX:
             raise Refusal(400, f"the trailers are longer than {TRAILER_BYTES_MAX} bytes")

@@ -69,12 +69,16 @@ def parse_head(lines: list[bytes]) -> Head:
     return head
 
 
-def _add_header(headers: dict[str, str], line: bytes) -> None:
+def parse_header(line: bytes) -> tuple[str, str]:
+    """Its name in lower case, and its value. Raises: Refusal."""
     found = _HEADER.fullmatch(line)
     if found is None:
         raise Refusal(400, "a header line is malformed")
-    name = found[1].decode().lower()
-    value = found[2].decode("latin-1").strip(" \t")
+    return found[1].decode().lower(), found[2].decode("latin-1").strip(" \t")
+
+
+def _add_header(headers: dict[str, str], line: bytes) -> None:
+    name, value = parse_header(line)
     if name in headers:
         if name in ("content-length", "host", "transfer-encoding"):
             raise Refusal(400, f"{name} is there twice")

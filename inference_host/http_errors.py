@@ -7,7 +7,7 @@ import orjson
 
 from inference_host.http1_core import Response
 from waypost import errors
-from waypost.errors import MeshError
+from waypost.errors import RETRY_AFTER, MeshError
 
 STATUSES: dict[type[MeshError], int] = {
     errors.Invalid: 400,
@@ -25,9 +25,6 @@ STATUSES: dict[type[MeshError], int] = {
     errors.DeadlineExceeded: 504,
 }
 """What is not here is a fault of ours: 500."""
-
-RETRY_AFTER = "retry_after_ms"
-"""In the metadata of an error after which it is known when to come back."""
 
 
 def json_response(status: int, message: Any) -> Response:

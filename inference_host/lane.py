@@ -148,9 +148,10 @@ class Lane:
         batch_s = told - run.taken - compute_s
         origin, taken = self.origin, run.taken
         took_s: list[float] = []
-        rows = late = 0
+        rows = late = gone = 0
         for ask, given in zip(run.asks, run.answers, strict=True):
             if ask.told:
+                gone += 1
                 continue
             if isinstance(given, MeshError):
                 self._fail(ask, given, told)
@@ -167,6 +168,8 @@ class Lane:
                 log.error("answer_lost", exc_info=error)
         if took_s:
             self._tally.answered(took_s, rows, late=late, now=told)
+        if gone or late:
+            self._tally.wasted_runs += gone + late
 
     def _fail(self, ask: Ask, error: MeshError, now: float) -> None:
         if not ask.told:

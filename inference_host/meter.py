@@ -32,6 +32,8 @@ class Counts:
     deadline_misses: int
     latency: Histogram
     """Of the calls that were not refused on arrival."""
+    wasted_runs: int
+    """Calls that were run for nobody: before the answer their callers had gone, or their deadlines had passed."""
 
 
 class _Runs:
@@ -55,7 +57,7 @@ class Tally:
     """Of one model version."""
 
     def __init__(self) -> None:
-        self.requests = self.errors = self.deadline_misses = 0
+        self.requests = self.errors = self.deadline_misses = self.wasted_runs = 0
         """In this window."""
         self.latency = Histogram()
         """In this window."""
@@ -117,9 +119,10 @@ class Tally:
         window.requests += self.requests
         window.errors += self.errors
         window.deadline_misses += self.deadline_misses
+        window.wasted_runs += self.wasted_runs
         window.latency.merge(self.latency)
         self._before.merge(self.latency)
-        self.requests = self.errors = self.deadline_misses = 0
+        self.requests = self.errors = self.deadline_misses = self.wasted_runs = 0
         self.latency = Histogram()
 
     def statistics(self, name: str, version: str, *, monotonic_offset_s: float) -> Statistics:
@@ -158,7 +161,14 @@ class Meter:
         window, now = Tally(), self._clock()
         for tally in (self.elsewhere, *tallies):
             tally.empty_into(window)
-        counts = Counts(now - self._began, window.requests, window.errors, window.deadline_misses, window.latency)
+        counts = Counts(
+            now - self._began,
+            window.requests,
+            window.errors,
+            window.deadline_misses,
+            window.latency,
+            window.wasted_runs,
+        )
         self._began = now
         return counts
 

@@ -26,6 +26,7 @@ def take_counts(plane: DataPlane) -> HostMetrics:
         deadline_misses=counts.deadline_misses,
         queue_depth=plane.waiting,
         latency=counts.latency.to_proto(),
+        wasted_runs=counts.wasted_runs,
         model_metrics=measures.to_protos(plane.take_measures()),
     )
 

@@ -27,12 +27,12 @@ Settings: TypeAlias = Mapping[str, object]
 
 def config_message(config: Config) -> configs.ModelConfig:
     metadata = config.metadata
-    rows = 1 if config.batching else 0  # leading dimensions that `dims` leave out
+    rows = _told_rows(config)
     message = configs.ModelConfig(
         name=metadata.name,
         platform=metadata.platform,
         backend=metadata.platform.partition("_")[0],
-        max_batch_size=config.batch_rows_max,
+        max_batch_size=config.batch_rows_max if rows else 0,
         input=[
             configs.ModelInput(name=spec.name, data_type=_data_type(spec), dims=spec.shape[rows:])
             for spec in metadata.signature.inputs
@@ -53,9 +53,17 @@ def config_message(config: Config) -> configs.ModelConfig:
         sequences = message.sequence_batching
         sequences.max_sequence_idle_microseconds = round(config.sequences.idle_s * 1e6)
         sequences.oldest.max_candidate_sequences = config.sequences.sequences_max
-    elif config.batching:
+    elif rows:
         message.dynamic_batching.max_queue_delay_microseconds = config.batch_delay_us
     return message
+
+
+def _told_rows(config: Config) -> int:
+    """Leading dimensions that `dims` leave out: the batch's, where something is left behind it.
+
+    Stock servers have no inputs without dimensions, and stock clients cannot make them.
+    """
+    return int(config.batching and all(len(spec.shape) > 1 for spec in config.metadata.signature.inputs))
 
 
 def statistics_message(models: Iterable[Statistics]) -> statistics.ModelStatisticsResponse:

@@ -19,9 +19,11 @@ from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.meter import Meter
 from inference_host.served import Served
-from waypost.errors import MeshError, NotFound, Unavailable, Unsupported
+from waypost.errors import RETRY_AFTER, MeshError, NotFound, Unavailable, Unsupported
 
 log = structlog.get_logger()
+
+LOADING_RETRY_MS = "1000"  # about what a small model takes to load
 
 Packages = Callable[[], Sequence[Package]]
 """Reads the packages of a directory as they are now. Blocks. Raises: Precondition."""
@@ -172,7 +174,8 @@ def not_serving(served: Served) -> Unavailable:
         return Unavailable("DRAINING", "this host is stopping", "try again: another replica answers")
     if life.state is State.UNLOADED:
         return Unavailable("MODEL_UNLOADED", f"model {name!r} was unloaded", "have it loaded again")
-    return Unavailable("MODEL_NOT_READY", f"model {name!r} is {life.state.lower()}", "try again in a moment")
+    message = f"model {name!r} is {life.state.lower()}"
+    return Unavailable("MODEL_NOT_READY", message, "try again in a moment", **{RETRY_AFTER: LOADING_RETRY_MS})
 
 
 def _names(served: Sequence[Served], serve_as: str) -> dict[str, Served]:

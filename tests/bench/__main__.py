@@ -27,6 +27,7 @@ from tests.bench.passes import Record, alone, loads, starts
 from tests.bench.report import Report
 from tests.bench.second_opinion import second_opinion
 from tests.bench.servers import PEERS, PEERS_DIR, PYTRITON, WITH_GOALS, Peer, Room
+from tests.bench.tls import encrypted
 
 PAGE = ROOT / "docs/benchmarks.md"
 QUICK_PAGE = CACHE / "benchmarks.md"
@@ -83,6 +84,7 @@ def _measure(extent: Extent, peers: Sequence[Peer], room: Room, record: Record) 
         alone(round_, extent.seconds, room, record)
         mixes(round_, 3 * extent.seconds, room, record)
         batching(round_, 2 * extent.seconds, room, record)
+        encrypted(round_, extent.seconds, peers, room, record)
         if PYTRITON in peers:
             second_opinion(round_, room, record)
 

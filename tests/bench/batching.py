@@ -26,7 +26,7 @@ LOADS = (0.8, 1.0, 1.2)  # of capacity
 DEADLINE_MS = 50  # of each call: some ten runs of the model, on a machine that others use too
 CAPACITY = Shape(in_flight=32, seconds=1.0)
 WASTED = "wasted_runs"
-"""Field of HostMetrics: rows that were run for callers that had gone."""
+"""Field of HostMetrics."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import mean, median
 
-from tests.bench import batching, mix, second_opinion
+from tests.bench import batching, mix, second_opinion, tls
 from tests.bench.cells import Cell
 from tests.bench.rows import Row
 from tests.bench.servers import Peer
@@ -57,6 +57,11 @@ class Figures:
         if any(each is None for each in found):
             return None
         return max((each for each in found if each is not None), key=lambda each: each.median, default=None)
+
+    def tls_ratio(self, cell: Cell, server: str) -> Figure | None:
+        """CPU per call with TLS, to that without."""
+        rows = self._of(tls.KIND, str(cell), lambda row: row.beside == server)
+        return Figure.of(_side_by_side(rows, "cpu_us", lambda row: row.round))
 
     def beside_slow(self, server: str) -> Figure | None:
         """p99 of the tiny model beside the slow one, to its p99 alone."""

@@ -11,7 +11,7 @@ class Row:
     """One measurement of one server."""
 
     kind: str
-    """load, start, mix, batching, perf_analyzer or alone (onnxruntime without a server)."""
+    """load, start, mix, batching, tls, perf_analyzer or alone (onnxruntime without a server)."""
     what: str
     """Which cell, rate or model."""
     server: str

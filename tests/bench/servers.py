@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from mesh import identity
+from tests import certificates
 from tests.bench import build, environments
 from tests.bench.load import Driver, DriverFailed, Shape, Target
 from tests.bench.machine import Cores
@@ -43,6 +45,14 @@ class Room:
     samples: Mapping[str, Sequence[Sample]]
     driver: Driver
     cores: Cores
+
+    def certificate(self) -> Path:
+        """A directory as mesh.identity wants it, for localhost."""
+        directory = self.scratch / "tls"
+        if not directory.exists():
+            directory.mkdir()
+            certificates.for_localhost(directory)
+        return directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,8 @@ class Peer:
     """Interpreter that its environment is made with; empty: this one's."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of each call, beside those that all get."""
+    tls: bool = False
+    """Whether it is to speak TLS: its program knows the flag."""
     command: Callable[["Peer", Path], list[str]] = field(default=lambda peer, cache: _own_environment(peer, cache))
     """Installs it, and says how its program is started."""
 
@@ -102,6 +114,7 @@ class Peer:
         for flag in (flag for flag, served in faces.items() if served):
             argv += [flag, str(ports[flag])]
         argv += ["--models", *(model.name for model in models)]
+        argv += ["--tls", str(room.certificate())] if self.tls else []
         targets = {
             (model.name, face): Target(
                 face=face,
@@ -109,6 +122,7 @@ class Peer:
                 model=model.name,
                 path=f"/v2/models/{model.name}/infer",
                 headers={**SAME_HEADERS, **self.headers},
+                ca_file=str(room.certificate() / identity.ROOTS) if self.tls else "",
             )
             for model in models
             for face in self.faces

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import batching, cells, mix, servers
+from tests.bench import batching, cells, mix, servers, tls
 from tests.bench.figures import Figure, Figures
 from tests.bench.goals import GOALS, Verdict, judge
 from tests.bench.passes import OURS
@@ -57,6 +57,15 @@ def test_the_tiny_model_beside_a_slow_one_is_compared_with_itself_alone() -> Non
     times = ((mix.ALONE, 1.0), (mix.BESIDE, 3.0), (mix.ALONE, 2.0))
     rows = [Row(mix.KIND, what, OURS.name, "", 1, turn, {"p99_us": p99}) for turn, (what, p99) in enumerate(times)]
     assert Figures(rows).beside_slow(OURS.name) == Figure(2, 2, 2)
+
+
+def test_what_tls_costs_is_compared_with_the_same_server_in_the_clear() -> None:
+    costs = ((OURS.name, 10.0), ("waypost-tls", 30.0), (OURS.name, 20.0))
+    rows = [
+        Row(tls.KIND, str(cells.MLP_8), name, OURS.name, 1, turn, {"cpu_us": cost})
+        for turn, (name, cost) in enumerate(costs)
+    ]
+    assert Figures(rows).tls_ratio(cells.MLP_8, OURS.name) == Figure(2, 2, 2)
 
 
 def test_a_goal_without_a_figure_is_missed() -> None:

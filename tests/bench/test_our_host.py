@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.bench import build, models, outside
+from tests.bench.batching import WASTED
 from tests.bench.load import Driver, Shape
 from tests.bench.machine import Cores
 from tests.bench.models import MLP
 from tests.bench.requests import Face
 from tests.bench.servers import Room, Running
+from tests.bench.tls import CELLS, OURS_BOTH
 from tests.bench.waypost import FACES, Waypost, heard, wait_for
 
 CALLS = Shape(in_flight=4, seconds=20.0, warm_up_s=0.0, calls_max=40)
@@ -46,12 +48,23 @@ def test_a_call_without_a_token_is_refused(room: Room, host: Running, face: Face
     assert measured.failures == {"HTTP_401" if face.over_http else "UNAUTHENTICATED": 40}
 
 
+def test_calls_are_encrypted_where_that_is_measured(room: Room) -> None:
+    if not build.tls_headers():
+        pytest.skip("the driver was built without OpenSSL")
+    with OURS_BOTH.encrypted.start([MLP], room) as running:
+        for cell in CELLS:
+            target = running.targets[MLP.name, cell.face]
+            assert target.ca_file
+            assert room.driver.measure(target, room.samples[MLP.name], CALLS, []).clean
+
+
 def test_what_is_measured_is_what_the_host_tells_its_monitor(room: Room, host: Running) -> None:
     log = _monitor_log(room)
     before = _counted(log)
     target = host.targets[MLP.name, Face.GRPC]
     assert room.driver.measure(target, room.samples[MLP.name], CALLS, host.processes.cpu_flags).clean
     wait_for(lambda: _counted(log) - before >= CALLS.calls_max, "the host to tell of forty calls")
+    assert all(WASTED in event["metrics"] for event in heard(log) if "metrics" in event)
 
 
 def test_its_cpu_time_and_memory_are_seen(host: Running) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from inference_host import manifest
-from mesh import clock, tokens
+from mesh import clock, identity, tokens
 from mesh.settings import dump_toml
 from tests.bench.build import ROOT
 from tests.bench.load import Target
@@ -86,6 +86,7 @@ class Waypost:
     name: str = "waypost"
     settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     faces: Sequence[Face] = FACES
+    tls: bool = False
 
     def install(self, cache: Path) -> None:
         """It is in this environment."""
@@ -99,7 +100,7 @@ class Waypost:
         socket = f"unix:{directory}/m.sock"
         with _monitor(directory, socket, positions) as log, processes(self.name, directory, room.cores.server) as host:
             targets: dict[tuple[str, Face], Target] = {}
-            prepared = [self._prepare(position, packages[position.model], socket) for position in positions]
+            prepared = [self._prepare(position, packages[position.model], socket, room) for position in positions]
             began = time.monotonic()
             for position, (argv, found) in zip(positions, prepared, strict=True):
                 host.start(position.model, argv)
@@ -110,7 +111,7 @@ class Waypost:
             yield Running(host, targets, cold_start_s)
 
     def _prepare(
-        self, position: Position, package: Path, monitor: str
+        self, position: Position, package: Path, monitor: str, room: Room
     ) -> tuple[list[str], dict[tuple[str, Face], Target]]:
         """The command of one host, and how it is called."""
         address = f"127.0.0.1:{free_port()}"
@@ -127,20 +128,22 @@ class Waypost:
             "monitor": monitor,
             "listen": address,
             "jwks": str(jwks),
+            **({"tls": str(room.certificate())} if self.tls else {}),
             **self.settings,
         }
         path = position.directory / "settings.toml"
         path.write_text(dump_toml(settings))
+        ca_file = str(room.certificate() / identity.ROOTS) if self.tls else ""
         return [sys.executable, "-m", "inference_host", "run", "--settings", str(path)], {
-            (position.model, face): _target(position, face, address) for face in self.faces
+            (position.model, face): _target(position, face, address, ca_file) for face in self.faces
         }
 
 
-def _target(position: Position, face: Face, address: str) -> Target:
+def _target(position: Position, face: Face, address: str, ca_file: str) -> Target:
     headers = position.headers()
     if face.over_http:
         headers["waypost-timeout-ms"] = TIMEOUT_MS
-    return Target(face, address, position.model, f"/v2/models/{position.model}/infer", headers)
+    return Target(face, address, position.model, f"/v2/models/{position.model}/infer", headers, ca_file)
 
 
 @contextlib.contextmanager

@@ -6,12 +6,10 @@ All the while a neighbour on a connection of its own goes on calling, and every 
 import contextlib
 import gzip
 import socket
-import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from struct import pack
 
-import grpc
-import numpy as np
 import pytest
 
 from tests.conformance.hosts import RunningHost
@@ -20,11 +18,12 @@ from waypost.rpc import MESSAGE_BYTES_MAX
 from waypost.wire import ErrorCode, frames, hpack
 from waypost.wire.frames import frame
 from waypost.wire.messages import prefix
+from waypost.wire.status import Status
 
+pytestmark = pytest.mark.usefixtures("neighbour")
 PATIENCE_S = 20.0
-NEIGHBOUR_S = 10.0
-"""For one of his calls, on a busy machine."""
 INFER = b"/inference.GRPCInferenceService/ModelInfer"
+STREAM_INFER = b"/inference.GRPCInferenceService/ModelStreamInfer"
 LIVE = b"/inference.GRPCInferenceService/ServerLive"
 
 
@@ -86,6 +85,16 @@ class Peer:
                 return ErrorCode(int.from_bytes(payload, "big"))
         raise AssertionError("the connection ended")
 
+    def status_of(self, stream_id: int) -> Status:
+        """With which a call ended."""
+        decoder = hpack.Decoder()
+        for kind, _, about, payload in self.hear():
+            if kind == frames.HEADERS:
+                fields = {field.name: field.value for field in decoder.decode(payload, 1 << 16) or ()}
+                if about == stream_id and b"grpc-status" in fields:
+                    return Status(int(fields[b"grpc-status"]))
+        raise AssertionError("the connection ended")
+
     def answered(self, *stream_ids: int) -> bool:
         """Whether each of the streams gets a head."""
         waiting = set(stream_ids)
@@ -101,33 +110,6 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def neighbour(repository: RunningHost) -> Iterator[None]:
-    """Calls without a pause until the last test of this file is over."""
-    over, answered, failed = threading.Event(), 0, list[grpc.RpcError]()
-
-    def live() -> None:
-        nonlocal answered
-        with grpc.insecure_channel(repository.address) as channel:
-            infer = channel.unary_unary(INFER.decode())
-            request = oip.ModelInferRequest(model_name="affine", raw_input_contents=[np.ones(4, "<f4").tobytes()])
-            request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-            while not over.is_set():
-                try:
-                    infer(request.SerializeToString(), timeout=NEIGHBOUR_S)
-                    answered += 1
-                except grpc.RpcError as error:
-                    failed.append(error)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
-    assert answered > 100
-    assert not failed
 
 
 @pytest.fixture
@@ -234,6 +216,66 @@ def test_a_small_message_that_unpacks_to_a_flood_costs_its_sender_an_error(peer:
     peer.say(opening(1, head(INFER, (b"grpc-encoding", b"gzip"))))
     peer.say(in_pieces(1, prefix(len(bomb), compressed=True) + bomb))
     assert peer.answered(1)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("path", [INFER, STREAM_INFER], ids=["unary", "stream"])
+def test_a_bomb_in_any_compression_is_an_error_of_its_own_call(peer: Peer, encoding: str, path: bytes) -> None:
+    bomb = (gzip if encoding == "gzip" else zlib).compress(bytes(4 * MESSAGE_BYTES_MAX))
+    peer.say(opening(1, head(path, (b"grpc-encoding", encoding.encode()))))
+    peer.say(in_pieces(1, prefix(len(bomb), compressed=True) + bomb))
+    assert peer.status_of(1) in {Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED}
+    peer.say(call(3))
+    assert peer.answered(3)
+
+
+LIES: dict[str, bytes] = {
+    "longer than what comes": prefix(100) + b"short",
+    "shorter than what comes": prefix(2) + b"long",
+    "a prefix that is cut": prefix(100)[:3],
+    "nothing at all": b"",
+    "two messages": prefix(0) + prefix(0),
+    "an unknown flag": b"\x02" + prefix(0)[1:],
+    "compressed, it says": prefix(5, compressed=True) + b"plain",
+}
+
+
+@pytest.mark.parametrize("what", sorted(LIES))
+def test_a_message_that_lies_about_itself_costs_its_sender_an_error(peer: Peer, what: str) -> None:
+    peer.say(opening(1, head(INFER)) + frame(frames.DATA, frames.END_STREAM, 1, LIES[what]))
+    assert peer.status_of(1) in {Status.INVALID_ARGUMENT, Status.INTERNAL, Status.UNIMPLEMENTED}
+    peer.say(call(3))
+    assert peer.answered(3)
+
+
+def test_a_body_that_is_not_as_long_as_its_head_says_costs_its_stream(peer: Peer) -> None:
+    for stream_id, length in ((1, b"4"), (3, b"6")):
+        block = head(LIVE, (b"content-length", length))
+        peer.say(opening(stream_id, block) + frame(frames.DATA, frames.END_STREAM, stream_id, prefix(0)))
+        assert peer.reset_of(stream_id) == ErrorCode.PROTOCOL_ERROR
+    peer.say(call(5))
+    assert peer.answered(5)
+
+
+def test_windows_that_shut_and_open_again_and_again_end_the_connection(peer: Peer) -> None:
+    """Each change of the initial window is work on every stream (CVE-2019-9517's sister)."""
+    said = b"".join(frame(frames.SETTINGS, 0, 0, pack(">HI", 4, 65535 * (turn & 1))) for turn in range(2000))
+    peer.say(b"".join(map(opening, streams(100))) + said)
+    assert peer.goaway() == (ErrorCode.ENHANCE_YOUR_CALM, "TOO_MANY_SETTINGS")
+
+
+def test_answers_that_are_taken_byte_by_byte_end_the_connection(repository: RunningHost) -> None:
+    """A window that opens by one byte makes a frame of ten (CVE-2019-9511)."""
+    with Peer(repository.address, pack(">HI", 4, 0)) as peer:
+        peer.say(call(1) + frames.window_update(1, 1) * 20_000)
+        assert peer.goaway()[1] in {"TOO_MANY_WINDOW_UPDATES", "STREAM_CLOSED"}
+
+
+def test_streams_that_are_given_up_after_their_head_end_the_connection(peer: Peer) -> None:
+    """We are made to reset them, by a window that overflows (CVE-2025-8671)."""
+    overflow = (1 << 31) - 1
+    peer.say(b"".join(opening(each) + frames.window_update(each, overflow) for each in streams(5000)))
+    assert peer.goaway() == (ErrorCode.ENHANCE_YOUR_CALM, "TOO_MANY_STREAM_ERRORS")
 
 
 def test_a_peer_that_opens_no_window_holds_up_nobody_but_itself(repository: RunningHost) -> None:

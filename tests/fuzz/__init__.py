@@ -1,11 +1,12 @@
-"""Fuzzing of `waypost.wire`: scripts of bytes and of what an owner does, played against a machine whose promises are
-checked after every step.
+"""Fuzzing of what reads a stranger's bytes.
 
-    python -m tests.fuzz.fuzz_http2                with atheris, until it finds something or you stop it
-    python -m tests.fuzz.fuzz_hpack
+Scripts of bytes, and of what an owner does, are played against code whose promises are checked after every step.
+
+    make fuzz [FUZZ_RUNS=100000]                   each target with atheris, so many inputs
+    python -m tests.fuzz http2 [-runs=N]           one target, until it finds something or you stop it
     pytest tests/fuzz                              replays the corpus, without atheris
     python -m tests.fuzz.corpus                    writes the corpus anew
-    python -m tests.fuzz.coverage_check            how much of the machine the corpus alone reaches
+    python -m tests.fuzz.coverage_check            how much of the code the corpus alone reaches
 
-What fuzzing finds becomes a scenario in `corpus.py`, and so stays found.
+What fuzzing finds becomes a seed of its target, and so stays found.
 """

@@ -4,6 +4,7 @@ from tests.fuzz.script import Op
 from tests.fuzz.steps import (
     ANSWER,
     END,
+    FAIL,
     FIRST,
     INSERT,
     LOSE,
@@ -54,6 +55,7 @@ ASKED = {
     "one at a time": hear(told((3, 1))) + REQUEST + REQUEST + hear(ANSWER) + REQUEST,
     "server goes": REQUEST + REQUEST + hear(goaway(1, 0)) + REQUEST + hear(ANSWER),
     "we go": REQUEST + SHUTDOWN + SHUTDOWN + REQUEST + hear(ANSWER) + TAKE,
+    "we fail": REQUEST + REQUEST + hear(ANSWER) + FAIL + TAKE + hear(ANSWER) + REQUEST + TAKE,
     "idle": tick(255) * 16,
     "cancelled": REQUEST + op(Op.RESET, FIRST) + hear(ANSWER),
     "cancelled, answer without end": REQUEST

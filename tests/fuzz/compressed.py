@@ -55,7 +55,7 @@ HPACK_BLOCKS = {
 }
 
 
-def hpack() -> dict[str, bytes]:
+def seeds() -> dict[str, bytes]:
     pairs = listed(
         (b":method", b"POST"), (b"x-a", b"1"), (b"authorization", b"x"), (b"x-large", b"v" * 200), (b":path", b"/")
     )

@@ -1,4 +1,4 @@
-"""How much of the machine the corpus alone reaches: `python -m tests.fuzz.coverage_check`; fails below the goal.
+"""How much of the HTTP/2 machine the corpus alone reaches: `python -m tests.fuzz.coverage_check`; fails below the goal.
 
 A fuzzer finds what is near to what it starts from, so the corpus should have been nearly everywhere.
 """
@@ -28,11 +28,12 @@ def main() -> int:
 
 def replay() -> None:
     """Imported late: what runs at import counts as well."""
-    from tests.fuzz import corpus, fuzz_hpack, fuzz_http2
+    from tests.fuzz.corpus import CORPUS
+    from tests.fuzz.targets import TARGETS
 
-    for folder, play in ((corpus.HTTP2, fuzz_http2.play), (corpus.HPACK, fuzz_hpack.play)):
-        for path in folder.iterdir():
-            play(path.read_bytes())
+    for name in ("http2", "hpack"):
+        for path in (CORPUS / name).iterdir():
+            TARGETS[name].play(path.read_bytes())
 
 
 def reports(measured: coverage.Coverage) -> dict[str, dict[str, int]]:

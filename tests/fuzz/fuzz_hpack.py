@@ -1,21 +1,19 @@
-"""The header compression under atheris, against PyPI's hpack: `python -m tests.fuzz.fuzz_hpack [-max_total_time=600]`.
+"""The header compression, against PyPI's hpack.
 
 A script is a row of steps: an opcode (1), a length (2), bytes. Blocks go to both decoders. Where both take a block,
 they must understand the same; ours may be stricter about limits that RFC 7541 leaves open, never laxer. Lists go
 through our encoder, and must come back from both.
 """
 
-import sys
-import tempfile
-
 import hpack as theirs
 
-from tests.fuzz.compressed import Op
-from tests.fuzz.corpus import HPACK
+from tests.fuzz.compressed import Op, seeds
 from waypost.wire import hpack
 from waypost.wire.faults import ErrorCode, Fault, Malformed
 from waypost.wire.heads import request, response, trailers
 
+__all__ = ["play", "seeds"]
+SCRIPT_BYTES_MAX = 4096
 LIST_BYTES_MAX = 1 << 16
 
 
@@ -86,16 +84,3 @@ def _pairs(argument: bytes) -> list[tuple[bytes, bytes]]:
 
 def play(script: bytes) -> None:
     Player(script).play()
-
-
-def main() -> None:
-    import atheris  # only a fuzzing run needs it, and it is no dependency of the project
-
-    found = tempfile.mkdtemp(prefix="waypost-fuzz-")  # the first directory is where it writes what it finds
-    atheris.instrument_all()
-    atheris.Setup([*sys.argv, "-max_len=4096", f"-artifact_prefix={found}/", found, str(HPACK)], play)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()

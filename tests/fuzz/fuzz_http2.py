@@ -1,27 +1,30 @@
-"""The connection machine under atheris: `python -m tests.fuzz.fuzz_http2 [-max_total_time=600]`.
+"""The connection machine, both roles: scripts of what a peer says and what an owner does (script.py)."""
 
-It starts from the committed corpus and writes what it finds to a new directory, whose name it prints.
-"""
-
-import sys
-import tempfile
-
-from tests.fuzz.corpus import HTTP2
+from tests.fuzz.asked import ASKED
 from tests.fuzz.script import Player
+from tests.fuzz.served import CONNECTION_ERRORS, OWN_ENDS, SERVED, STREAM_ERRORS
+from tests.fuzz.steps import CLIENT, SERVER, TAKE, TIGHT_CLIENT, TIGHT_SERVER, data, headers, hear, tick
+
+SCRIPT_BYTES_MAX = 4096
 
 
 def play(script: bytes) -> None:
     Player(script).play()
 
 
-def main() -> None:
-    import atheris  # only a fuzzing run needs it, and it is no dependency of the project
-
-    found = tempfile.mkdtemp(prefix="waypost-fuzz-")  # the first directory is where it writes what it finds
-    atheris.instrument_all()
-    atheris.Setup([*sys.argv, "-max_len=4096", f"-artifact_prefix={found}/", found, str(HTTP2)], play)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+def seeds() -> dict[str, bytes]:
+    return {
+        **{f"served, {name}": SERVER + steps for name, steps in SERVED.items()},
+        **{f"served tightly, {name}": TIGHT_SERVER + steps for name, steps in SERVED.items()},
+        **{
+            f"stream error, {name}": TIGHT_SERVER + hear(frames, headers(99), data(1)) + TAKE
+            for name, frames in STREAM_ERRORS.items()
+        },
+        **{
+            f"connection error, {name}": TIGHT_SERVER + hear(frames) + TAKE + hear(b"more") + tick(1)
+            for name, frames in CONNECTION_ERRORS.items()
+        },
+        **{f"end, {name}": steps for name, steps in OWN_ENDS.items()},
+        **{f"asked, {name}": CLIENT + steps for name, steps in ASKED.items()},
+        **{f"asked tightly, {name}": TIGHT_CLIENT + steps for name, steps in ASKED.items()},
+    }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from tests.fuzz import invariants
-from waypost.wire import Block, ClientConnection, Headers, Limits, Rate, ServerConnection, Stream, Trailers
+from waypost.wire import Block, ClientConnection, ErrorCode, Headers, Limits, Rate, ServerConnection, Stream, Trailers
 from waypost.wire.frames import ACK, PREFACE, SETTINGS, frame
 
 HEAD = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"edge"))
@@ -70,6 +70,7 @@ class Op(IntEnum):
     ASK = 12
     PING = 13
     LOSE = 14
+    FAIL = 15
 
 
 class Player:
@@ -105,6 +106,7 @@ class Player:
             Op.ASK: self._ask,
             Op.PING: self._ping,
             Op.LOSE: lambda: self.connection.lose(),
+            Op.FAIL: self._fail,
         }
         while self._at < len(self._script):
             steps[Op(self._number(1) % len(Op))]()
@@ -164,6 +166,13 @@ class Player:
     def _ping(self) -> None:
         self._given += 100
         self.connection.ping(b"pingping")
+
+    def _fail(self) -> None:
+        self._given += 100
+        ended = self.connection.closed
+        self.connection.fail(ErrorCode.ENHANCE_YOUR_CALM, "OF_THE_OWNER", "there is no more room")
+        assert self.connection.closed
+        assert ended or self.connection.fault.reason == "OF_THE_OWNER"
 
     def _reply(self) -> None:
         def act(stream: Stream) -> None:

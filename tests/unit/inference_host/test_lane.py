@@ -285,6 +285,7 @@ def test_who_went_away_is_told_nothing_and_is_not_run() -> None:
         assert heard.values("a")
         assert model.rows == [1]
         assert plane.in_flight == 0
+        assert plane.take_counts().wasted_runs == 0
 
     run(scenario, served(model, rows_max=8))
 
@@ -314,6 +315,7 @@ def test_whose_run_has_begun_is_not_told_after_going_away() -> None:
             await asyncio.to_thread(gate.entered.acquire)
             await turns()
         assert heard.outcomes["gone"] == []
+        assert [plane.take_counts().wasted_runs for _ in range(2)] == [1, 0]
 
     run(scenario, served(gate, inline=False))
 
@@ -381,6 +383,25 @@ def test_who_is_late_in_a_run_hears_it_at_once() -> None:
         assert plane.take_counts().deadline_misses == 2
 
     run_late(scenario, served(model, inline=False))
+
+
+def test_an_answer_that_comes_too_late_was_made_for_nobody() -> None:
+    clock = Clock()
+
+    def predict(inputs: Arrays) -> Arrays:
+        clock.now += 2
+        return double(inputs)
+
+    async def main() -> None:
+        async with Execution(1) as execution:
+            plane, heard = planes.plane(served(predict, rows_max=8), execution, clock), Heard()
+            plane.submit(call(deadline=clock.now + 1), heard.done("late"))
+            plane.submit(call(deadline=clock.now + 9), heard.done("a"))
+            await turns(1)
+            counts = plane.take_counts()
+            assert (counts.deadline_misses, counts.wasted_runs) == (1, 1)
+
+    asyncio.run(main())
 
 
 def test_a_coroutine_is_cancelled_when_its_caller_goes() -> None:

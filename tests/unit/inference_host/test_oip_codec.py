@@ -1,7 +1,5 @@
 """What is read and written by hand is what protobuf reads and writes: the same values or the same error."""
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -9,13 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from inference_host import oip_messages
-from inference_host.assembly import Assembly
-from inference_host.calls import Answer, Call
+from inference_host.calls import Answer
 from inference_host.oip_codec import Codec
-from inference_host.tensors import DTYPES, VIEW_BYTES_MIN, Buffer, Tensor
+from inference_host.tensors import DTYPES, VIEW_BYTES_MIN, Tensor
+from tests.unit.inference_host.oip_bodies import GOOD, LONG_ID, LONG_NAME, STRANGE, aligned, field, outcome, variations
 from tests.unit.inference_host.planes import answer
 from waypost.api.inference.v1 import inference_pb2 as oip
-from waypost.errors import MeshError
 
 NAMES = st.text(max_size=6) | st.sampled_from(["m", "x" * 127, "x" * 128, "é" * 100])
 SHAPES = st.lists(st.integers(0, 3), max_size=3) | st.sampled_from([[VIEW_BYTES_MIN], [-1], [2**40, 0], [1] * 40])
@@ -76,93 +73,6 @@ def pieces(request: oip.ModelInferRequest) -> list[bytes]:
     return found
 
 
-def field(**value: object) -> bytes:
-    """A field of a request, or some."""
-    return oip.ModelInferRequest(**value).SerializeToString()
-
-
-def tensor(datatype: str, shape: list[int], **more: object) -> bytes:
-    return field(inputs=[oip.InferInputTensor(name="x", datatype=datatype, shape=shape, **more)])
-
-
-SAYS = {"shared_memory_region": oip.InferParameter(string_param="r")}
-OUTPUT = field(outputs=[oip.InferRequestedOutputTensor(name="y")])
-STRANGE = [
-    field(parameters={"timeout": oip.InferParameter(int64_param=5)}),
-    tensor("FP32", [1], parameters=SAYS),
-    tensor("FP32", [1], contents=oip.InferTensorContents(fp32_contents=[1])),
-    tensor("FP32", [1], contents=oip.InferTensorContents()),
-    field(outputs=[oip.InferRequestedOutputTensor(name="y", parameters={"classification": oip.InferParameter()})]),
-    b"\x0a\x00",  # an empty name, written all the same
-    b"\x1a\x00",  # an empty id
-    b"\x1a\x01\xff",  # an id that is no UTF-8
-    b"\x1a\x03\xed\xa0\x80",  # nor is a surrogate
-    b"\x1a\x80\x01" + b"i" * 128,
-    b"\x78\x01",  # an unknown field
-    b"\x7a\x04abcd",
-    b"\x3a\x84\x00abcd",  # lengths that could have been shorter
-    b"\x3a\x84\x80\x80\x00abcd",
-    b"\x3a\x84\x80\x80\x80\x00abcd",
-    b"\x3a\xff\xff\xff\xff\x0f",  # and one beyond any end
-    b"\x2a\x00",
-    b"\x32\x00",
-    b"\x32",
-]
-
-
-LONG_NAME = b"".join(
-    [
-        b"\x0a\x80\x01" + b"a" * 127 + b"\x1a",  # who takes the length for one byte sees an id begin at the end
-        b"\x1a\x19" + b"i" * 25,  # and it ends where the real one does
-        b"\x2a\x12\x11aaaaaaaa\x0a\x07xxxxxxx",  # an input; or the last byte of the name, and a version
-        tensor("FP32", [1]),
-        b"\x3a\x04abcd",
-    ]
-)
-LONG_ID = b"".join(
-    [
-        field(model_name="m"),
-        b"\x1a\x80\x01" + b"i" * 127 + b"*",  # who takes the length for one byte sees an input begin at the end
-        b"\x2a\x12\x0a\x10iiiiiiiiiB\x06iiiii",  # of 42 bytes: this input
-        b"\x32\x15\x0a\x13ii\x12\x04FP32\x1a\x01\x01\x0a\x06iiiiii",  # and this output
-        b"\x3a\x04abcd",
-    ]
-)
-"""Two requests that are wrong, and good ones where they are cut in the wrong places."""
-
-GOOD = [
-    [field(model_name="m"), field(id="7"), tensor("FP32", [1]), field(raw_input_contents=[b"abcd"])],
-    [field(model_name="m"), tensor("BOOL", [2, 2]), OUTPUT, field(raw_input_contents=[b"\x00\x01\x07\x00"])],
-    [
-        field(model_name="m"),
-        field(model_version="1"),
-        field(id="7"),
-        tensor("BYTES", [1]),
-        tensor("FP32", [1]),
-        field(raw_input_contents=[b"\x01\x00\x00\x00a"]),
-        field(raw_input_contents=[b"abcd"]),
-    ],
-]
-
-
-def variations(parts: list[bytes]) -> Iterator[bytes]:
-    """A request with one thing changed, in every way that could matter."""
-    body = b"".join(parts)
-    yield body
-    for at in range(len(parts) + 1):
-        before, after = parts[:at], parts[at:]
-        for strange in STRANGE:
-            yield b"".join([*before, strange, *after])
-            yield b"".join([*before, strange, *after[1:]])
-        yield b"".join([*before, *after[1:]])
-        yield b"".join([*before, *after[:1], *after])
-        yield b"".join([*before, *reversed(after)])
-    for at in range(len(body)):
-        yield body[:at]
-        for byte in (0x00, 0x01, 0x0A, 0x1A, 0x2A, 0x32, 0x3A, 0x7F, 0x80, 0xFF):
-            yield body[:at] + bytes([byte]) + body[at + 1 :]
-
-
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
     """Requests as they should be, with their fields in any order, twice or strange, and with changed bytes."""
@@ -183,33 +93,6 @@ def bodies(draw: st.DrawFn) -> bytes:
     if draw(st.integers(0, 9)) == 0:
         del body[draw(st.integers(0, len(body))) :]
     return bytes(body)
-
-
-def outcome(decode: Callable[[Buffer], Call], body: Buffer) -> object:
-    """What a call says, or why it is refused, in a form that can be compared."""
-    try:
-        call = decode(body)
-    except MeshError as error:
-        return type(error), error.reason, error.message, error.hint
-    tensors = [
-        (
-            t.name,
-            t.datatype,
-            t.shape,
-            t.array.dtype,
-            t.array.ravel().tolist() if t.datatype == "BYTES" else t.array.tobytes(),
-        )
-        for t in call.inputs
-    ]
-    assert all(t.array.flags.aligned for t in call.inputs)
-    return call.model, call.version, call.id, tuple(call.outputs), call.parameters, tensors
-
-
-def aligned(body: bytes) -> memoryview:
-    """As a server gives a large message."""
-    assembly = Assembly(len(body))
-    assembly.add(body)
-    return assembly.message()
 
 
 @given(requests())

@@ -1,6 +1,7 @@
 """Configuration, statistics and settings in the form of stock servers."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -45,6 +46,15 @@ def test_a_configuration_has_the_json_of_stock_servers() -> None:
 def test_without_batching_shapes_are_whole() -> None:
     message = as_json(config_message(config()))
     assert (message["max_batch_size"], message["input"][0]["dims"]) == (0, [-1, 3])
+    assert "dynamic_batching" not in message
+
+
+def test_rows_that_are_single_values_leave_no_shape_to_tell_without_them() -> None:
+    """perf_analyzer cannot make an input without dimensions, nor would Triton take such a configuration."""
+    scalars = Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
+    batched = config(rows=8)
+    message = as_json(config_message(replace(batched, metadata=replace(batched.metadata, signature=scalars))))
+    assert (message["max_batch_size"], message["input"][0]["dims"]) == (0, [-1])
     assert "dynamic_batching" not in message
 
 

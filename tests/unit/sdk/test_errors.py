@@ -4,6 +4,7 @@ import pickle
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,20 @@ def test_an_error_arrives_as_it_was_sent(kind: type[MeshError], message: str, hi
     assert type(arrived) is kind
     assert (arrived.reason, arrived.message, arrived.hint) == ("SOME_REASON", message, hint)
     assert arrived.metadata == {"thing": value}
+
+
+@given(st.integers(0, 1 << 40))
+def test_when_to_come_back_is_told_in_the_words_of_google_rpc_too(milliseconds: int) -> None:
+    status = to_status(errors.Unavailable("QUEUE_FULL", "full", retry_after_ms=str(milliseconds)))
+    told = [detail for detail in status.details if detail.Is(RetryInfo.DESCRIPTOR)]
+    assert RetryInfo.FromString(told[0].value).retry_delay.ToMilliseconds() == milliseconds
+    assert from_status(status).metadata == {"retry_after_ms": str(milliseconds)}
+
+
+def test_a_stranger_who_says_when_to_come_back_is_understood() -> None:
+    status = to_status(errors.Unavailable("QUEUE_FULL", "full", retry_after_ms="1500"))
+    del status.details[0]
+    assert from_status(status).metadata == {"retry_after_ms": "1500"}
 
 
 def test_every_code_but_ok_has_a_class() -> None:

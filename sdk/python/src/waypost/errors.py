@@ -26,6 +26,9 @@ from typing import ClassVar
 
 from waypost.codes import Status
 
+RETRY_AFTER = "retry_after_ms"
+"""In the metadata of an error after which it is known when to come back: whole milliseconds."""
+
 
 class MeshError(Exception):
     """What failed, with what, and what to do next.

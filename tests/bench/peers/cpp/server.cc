@@ -1,7 +1,9 @@
 // What gRPC and onnxruntime cost at best: ModelInfer on gRPC's asynchronous C++ server, one completion queue, one
 // thread, the model run where the request is read. No authentication, no metrics, no log.
 //
-//   cpp_server MODELS_DIR --grpc PORT --models NAME...     serves MODELS_DIR/NAME/model.onnx
+//   cpp_server MODELS_DIR --grpc PORT --models NAME... [--tls DIR]
+//
+// serves MODELS_DIR/NAME/model.onnx; with the certificate and the key of DIR, where one is given.
 //
 // It answers nothing but well-formed requests for one FP32 tensor; it is a yardstick, not a server to use.
 #include <grpcpp/generic/async_generic_service.h>
@@ -9,7 +11,10 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <cstdio>
+#include <cstring>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -113,15 +118,33 @@ class Call {
   int step_ = 0;
 };
 
+std::string content(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::shared_ptr<grpc::ServerCredentials> credentials(const std::string& tls) {
+  if (tls.empty()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions options;
+  options.pem_key_cert_pairs.push_back({content(tls + "/key.pem"), content(tls + "/certificate.pem")});
+  return grpc::SslServerCredentials(options);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 6) return std::fprintf(stderr, "usage: cpp_server MODELS_DIR --grpc PORT --models NAME...\n"), 2;
+  if (argc < 6) return std::fprintf(stderr, "usage: cpp_server MODELS_DIR --grpc PORT --models NAME... [--tls DIR]\n"), 2;
   Models models;
-  for (int i = 5; i < argc; i++) models.add(argv[i], std::string(argv[1]) + "/" + argv[i] + "/model.onnx");
+  std::string tls;
+  for (int i = 5; i < argc; i++) {
+    if (std::strcmp(argv[i], "--tls") == 0 && i + 1 < argc)
+      tls = argv[++i];
+    else
+      models.add(argv[i], std::string(argv[1]) + "/" + argv[i] + "/model.onnx");
+  }
   grpc::AsyncGenericService service;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:" + std::string(argv[3]), grpc::InsecureServerCredentials());
+  builder.AddListeningPort("127.0.0.1:" + std::string(argv[3]), credentials(tls));
   builder.RegisterAsyncGenericService(&service);
   builder.SetMaxReceiveMessageSize(-1);
   auto queue = builder.AddCompletionQueue();

@@ -117,6 +117,7 @@ class HostMetrics(google.protobuf.message.Message):
     QUEUE_DEPTH_FIELD_NUMBER: builtins.int
     LATENCY_FIELD_NUMBER: builtins.int
     MODEL_METRICS_FIELD_NUMBER: builtins.int
+    WASTED_RUNS_FIELD_NUMBER: builtins.int
     replica: builtins.str
     window_ms: builtins.int
     requests: builtins.int
@@ -124,6 +125,8 @@ class HostMetrics(google.protobuf.message.Message):
     """Errors of ours; a caller's bad input is not one."""
     deadline_misses: builtins.int
     queue_depth: builtins.int
+    wasted_runs: builtins.int
+    """Calls that were run for nobody: before the model had answered, their callers had gone or their deadlines had passed."""
     @property
     def latency(self) -> waypost.api.control.v1.position_pb2.LatencyHistogram: ...
     @property
@@ -141,8 +144,9 @@ class HostMetrics(google.protobuf.message.Message):
         queue_depth: builtins.int = ...,
         latency: waypost.api.control.v1.position_pb2.LatencyHistogram | None = ...,
         model_metrics: collections.abc.Iterable[waypost.api.control.v1.position_pb2.ModelMetric] | None = ...,
+        wasted_runs: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "model_metrics", b"model_metrics", "queue_depth", b"queue_depth", "replica", b"replica", "requests", b"requests", "window_ms", b"window_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "model_metrics", b"model_metrics", "queue_depth", b"queue_depth", "replica", b"replica", "requests", b"requests", "wasted_runs", b"wasted_runs", "window_ms", b"window_ms"]) -> None: ...
 
 global___HostMetrics = HostMetrics
