@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import structlog
 
-from inference_host import oip_json, probe, requirements, template
+from inference_host import oip_json, probe, template
 from inference_host.execution import INLINE_MAX_S, Execution
 from inference_host.faults import is_withdrawal
 from inference_host.manifest import Package
@@ -76,6 +76,8 @@ async def load(package: Package, execution: Execution, *, threads: int) -> Loade
     """Raises: Precondition with the reason why the model cannot be served."""
     instance: Any = OnnxTemplate()
     if package.template_class:
+        from inference_host import requirements  # 30 ms, which a graph does not need
+
         await execution.aside(requirements.check, package.directory)
         instance = await execution.aside(partial(template.make, package.directory), package.template_class)
     steps = template.steps_of(instance)

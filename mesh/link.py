@@ -353,6 +353,7 @@ class ParentSession:
 
     async def serve(self, wire: ParentWire) -> None:
         """Lives until the stream ends, the lease runs out or `end` is called. Raises: MeshError to tell the child."""
+        refusals: Sequence[BaseException] = ()  # raised in `except*` they are a group, but not in every Python 3.11
         try:
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(self._write(wire), name="link-writer")
@@ -363,13 +364,15 @@ class ParentSession:
         except* WireLost as lost:
             log.info("child_lost", identity=self.identity, why=str(lost.exceptions[0]))
         except* MeshError as errors:
-            raise errors.exceptions[0] from None
+            refusals = errors.exceptions
         finally:
             self._over = True
             for answers in self._answers.values():
                 answers.put_nowait(commands.Result(status=to_status(self._lost())))
             if self._core.welcomed:
                 await self._handler.link_changed(False)
+        for refusal in refusals:
+            raise refusal
 
     def _lost(self) -> Unavailable:
         return Unavailable("CHILD_LOST", f"the connection to {self.identity} ended", "try again when it is back")

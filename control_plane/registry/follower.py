@@ -12,7 +12,7 @@ it is there: a stream on which nothing happens yet says nothing.
 import asyncio
 import hashlib
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import aclosing
 
 import structlog
@@ -80,12 +80,15 @@ class Follower:
         await reporter.report()
         sequence = await self._read_cursor()
         await self._connected(source, sequence)
+        failures: Sequence[BaseException] = ()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(reporter.run(), name="reporter")
                 await self._follow(source, sequence)
         except* MeshError as errors:
-            raise errors.exceptions[0] from None
+            failures = errors.exceptions
+        for failure in failures:
+            raise failure
 
     async def _follow(self, source: str, sequence: int) -> None:
         self._named.clear()

@@ -33,7 +33,8 @@ def adapted(script: str, base: int) -> str:
 def test_the_five_minute_tour_works_as_written(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "WAYPOST_CONFIG_DIR": str(tmp_path / "config")}
+    given = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+    env = {**given, "PATH": path, "WAYPOST_CONFIG_DIR": str(tmp_path / "config")}
     script = "set -euo pipefail; trap 'waypost down' EXIT\n" + adapted(tour(), free_port_base())
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180, check=False
