@@ -13,8 +13,8 @@ Hosts check a token with every request. A signature costs about 0.1 ms, as much 
 that was good is remembered until it expires and costs one look-up from then on. Nothing else is remembered: a token
 that failed is checked again, and cannot push good ones out.
 
-How they are written and signed says jws.py. cryptography (7 MB) is imported where it is first needed: who never makes a
-key, signs or checks does not pay for it.
+PyJWT and cryptography (10 MB together) are imported where they are first needed: who never makes a key, signs or
+checks does not pay for them.
 """
 
 import hashlib
@@ -25,19 +25,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mesh import jws
-from mesh.jws import ALGORITHM, BadToken, Token
 from waypost.errors import Invalid, Unauthenticated
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 ISSUER = "waypost"
+ALGORITHM = "ES256"
 LIFETIME_S = 600  # short enough to need no revocation list, long enough that renewing costs nothing
 
 HEADER_CHARS_MAX = 4096  # ours have about 500; longer ones are not worth decoding
 MEMO_MAX = 4096  # remembered headers; 1 KB each. More callers at one host just pay for the signature again
 KEYS_MAX = 16  # in one key set; two are in use during a change of keys
+
+_CHECKED: Any = {
+    "require": ["iss", "aud", "sub", "iat", "exp"],
+    "strict_aud": True,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+"""What PyJWT looks at: everything but times, for which it would read the wall clock itself."""
 
 _REGISTER = "register with an application token at xapp.v1 AccessService.Register (POST /v1/register)"
 _NO_TOKEN_HINT = f"send `authorization: Bearer ACCESS_TOKEN`; to get one, {_REGISTER}"
@@ -92,6 +100,8 @@ def mint(
 
     audience: uid of the position. now: Unix seconds. Raises: Invalid(BAD_SIGNING_KEY).
     """
+    import jwt
+
     claims = {
         "iss": ISSUER,
         "aud": audience,
@@ -101,7 +111,7 @@ def mint(
         "exp": int(now + lifetime_s),
     }
     key, kid = _signer(key_pem)
-    return jws.sign(claims, key, kid)
+    return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": kid})
 
 
 class Verifier:
@@ -131,34 +141,50 @@ class Verifier:
             self._check_time(claims, now)
         return claims
 
-    def _check(self, text: str) -> Claims:
+    def _check(self, token: str) -> Claims:
         """Everything but the time."""
-        try:
-            token = jws.read(text)
-        except BadToken as error:
-            raise _bad_token(f"the access token is not a JWT of ours: {error}") from None
-        if not token.is_signed_by(self._key_of(token)):
-            raise _bad_token("the access token's signature is not good")
-        if self._is_for_another(token):
-            raise self._wrong_position(token)
-        return _claims(token, self._audience)
+        import jwt
 
-    def _key_of(self, token: Token) -> "EllipticCurvePublicKey":
-        key = self._keys.get(token.kid)
+        key = self._key_of(token)
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=ISSUER,
+                options=_CHECKED,
+            )
+            return Claims(
+                audience=self._audience,
+                subject=str(claims["sub"]),
+                client=str(claims.get("client", "")),
+                issued_s=int(claims["iat"]),
+                expires_s=int(claims["exp"]),
+            )
+        except jwt.InvalidAudienceError:
+            raise self._wrong_position(token) from None  # ours says more than PyJWT's
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError) as error:
+            raise _bad_token(f"the access token is not good: {error}") from error
+
+    def _key_of(self, token: str) -> "EllipticCurvePublicKey":
+        import jwt
+
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+        except jwt.PyJWTError as error:
+            raise _bad_token(f"the access token is not a JWT: {error}") from error
+        key = self._keys.get(str(kid))
         if key is not None:
             return key
         # Positions have keys of their own, so this is what a token of another position looks like. What it says of
         # itself is not proven, but good enough to tell its holder what he has mixed up.
-        if self._is_for_another(token):
+        if _unproven_audience(token) not in ("", self._audience):
             raise self._wrong_position(token)
         raise _bad_token("the access token is signed with a key that this position does not know")
 
-    def _is_for_another(self, token: Token) -> bool:
-        audience = token.claims.get("aud")
-        return isinstance(audience, str) and audience not in ("", self._audience)
-
-    def _wrong_position(self, token: Token) -> Unauthenticated:
-        theirs: str = token.claims["aud"]
+    def _wrong_position(self, token: str) -> Unauthenticated:
+        theirs = _unproven_audience(token)
         return Unauthenticated(
             "WRONG_POSITION",
             f"the access token is for position {theirs[:64]!r}, this is position {self._audience!r}",
@@ -197,28 +223,14 @@ def _bad_token(message: str) -> Unauthenticated:
     return Unauthenticated("BAD_TOKEN", message, _NO_TOKEN_HINT)
 
 
-def _claims(token: Token, audience: str) -> Claims:
-    """Raises: Unauthenticated(BAD_TOKEN)."""
-    claims = token.claims
+def _unproven_audience(token: str) -> str:
+    import jwt
+
     try:
-        if (claims["iss"], claims["aud"]) != (ISSUER, audience) or not isinstance(claims["sub"], str):
-            raise ValueError("issuer, audience or subject")
-        return Claims(
-            audience=audience,
-            subject=claims["sub"],
-            client=str(claims.get("client", "")),
-            issued_s=_seconds(claims["iat"]),
-            expires_s=_seconds(claims["exp"]),
-        )
-    except (KeyError, ValueError, OverflowError) as error:
-        raise _bad_token(f"the access token's claims are not in order: {error}") from None
-
-
-def _seconds(value: object) -> int:
-    """RFC 7519, section 2, NumericDate. Raises: ValueError, OverflowError."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{str(value)[:32]!r} is no time")
-    return int(value)
+        audience = jwt.decode(token, options={"verify_signature": False}).get("aud", "")
+    except jwt.PyJWTError:
+        return ""
+    return audience if isinstance(audience, str) else ""
 
 
 @lru_cache(maxsize=4)  # a process signs with one key, or two during a change; parsing one costs as much as signing
@@ -246,19 +258,28 @@ def _bad_key(why: str) -> Invalid:
 
 
 def _public_jwk(key_pem: bytes) -> dict[str, str]:
-    return jws.public_jwk(_private_key(key_pem).public_key())
+    """The members that a thumbprint is made of, and no others."""
+    from jwt.algorithms import ECAlgorithm
+
+    public = ECAlgorithm.to_jwk(_private_key(key_pem).public_key(), as_dict=True)
+    return {member: public[member] for member in ("crv", "kty", "x", "y")}
 
 
 def _public_keys(jwks: str) -> Mapping[str, "EllipticCurvePublicKey"]:
-    keys: dict[str, EllipticCurvePublicKey] = {}
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from jwt import PyJWTError
+    from jwt.algorithms import ECAlgorithm
+
+    keys: dict[str, ec.EllipticCurvePublicKey] = {}
     try:
         entries: list[dict[str, Any]] = json.loads(jwks)["keys"]
         if len(entries) > KEYS_MAX:
             raise ValueError(f"{len(entries)} keys, at most {KEYS_MAX} are read")
         for entry in entries:
-            if (key := jws.from_jwk(entry)) is not None:
+            key = ECAlgorithm.from_jwk(entry)
+            if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
                 keys[str(entry["kid"])] = key
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (PyJWTError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Invalid(
             "BAD_KEY_SET",
             f"the position's key set is no JSON Web Key Set of P-256 keys: {error!r}",

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 IMPORTED = "import sys, inference_host.app, inference_host.host, inference_host.uplink; print(*sys.modules)"
-HEAVY = {"grpc", "rich", "pydantic", "jwt", "onnxruntime", "psutil", "importlib.metadata"}
+HEAVY = {"grpc", "rich", "pydantic", "onnxruntime", "psutil", "importlib.metadata"}
 """Each is needed by few hosts, or by none, or takes long enough to listen before."""
 
 
