@@ -220,7 +220,7 @@ def joined(address: str) -> socket.socket:
 def _tcp_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     """Raises: OSError."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    taker = socket.socket(family, socket.SOCK_STREAM)
+    taker = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # by which asyncio knows to set TCP_NODELAY
     try:
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)

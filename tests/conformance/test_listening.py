@@ -1,5 +1,6 @@
 """Addresses: whose they are, and who may open them."""
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -35,3 +36,28 @@ def test_a_port_that_is_taken_names_its_holder() -> None:
         holder.listen()
         with pytest.raises(Precondition):
             server.bound(f"127.0.0.1:{holder.getsockname()[1]}")
+
+
+def test_small_answers_leave_at_once() -> None:
+    """Nagle's algorithm would keep an answer until the client has acknowledged the one before: up to 40 ms."""
+
+    class Taken(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            taken: socket.socket = transport.get_extra_info("socket")
+            delays.set_result(not taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    delays: asyncio.Future[bool]
+
+    async def main() -> bool:
+        nonlocal delays
+        delays = asyncio.get_running_loop().create_future()
+        taker = server.bound("127.0.0.1:0")
+        listener = await asyncio.get_running_loop().create_server(Taken, sock=taker)
+        async with listener:
+            _, writer = await asyncio.open_connection(*taker.getsockname())
+            try:
+                return await delays
+            finally:
+                writer.close()
+
+    assert not asyncio.run(main())
