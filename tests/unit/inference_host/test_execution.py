@@ -1,13 +1,16 @@
 """Where models run: in turns of the loop, on threads that are shared fairly, in tasks."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from inference_host import execution
 from inference_host.execution import Execution, InTasks, OnLoop, OnThreads
+from inference_host.workers import NICENESS, Worker
 
 
 class Work:
@@ -196,3 +199,16 @@ def test_leaving_ends_tasks_and_does_not_wait_for_threads() -> None:
         gate.set()
 
     asyncio.run(scenario())
+
+
+def test_threads_do_one_thing_after_the_other_and_give_way_to_event_loops() -> None:
+    done: list[int] = []
+    over = threading.Event()
+    worker = Worker("model")
+    for number in range(3):
+        worker.take(partial(done.append, number))
+    worker.take(lambda: done.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+    worker.take(over.set)
+    worker.stop()
+    assert over.wait(10)
+    assert done == [0, 1, 2, NICENESS]
