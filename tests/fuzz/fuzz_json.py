@@ -12,10 +12,11 @@ from contextlib import suppress
 
 import numpy as np
 
-from inference_host.calls import Answer, Timing
+from inference_host.calls import Answer
 from inference_host.oip_json import Request, decode, decode_raw, encode
 from inference_host.signature import Signature, TensorSpec
 from inference_host.tensors import DTYPES, Buffer, Tensor
+from tests.unit.inference_host.planes import answer
 from waypost.errors import Invalid, MeshError
 
 SCRIPT_BYTES_MAX = 1 << 10
@@ -24,7 +25,6 @@ DEPTH_MAX = 6
 SCALARS = (None, True, False, 0, 2, -1, 255, 1 << 63, 1 << 70, 0.5, 1e300)
 WORDS = ("inputs", "outputs", "name", "shape", "datatype", "data", "parameters", "id", "x", "grüße", *DTYPES)
 WORDS += ("binary_data", "binary_data_size", "binary_data_output", "timeout", "classification", "shared_memory_region")
-NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y", "FP32", (-1,)),))
 
 
@@ -79,8 +79,7 @@ def play(script: bytes) -> None:
 
 
 def _write_and_read(request: Request, binary: bool) -> None:
-    answer = Answer("m", "1", request.id, request.inputs, NO_TIME, ())
-    parts, json_bytes = _encode(answer, binary)
+    parts, json_bytes = _encode(answer(*request.inputs, id_=request.id), binary)
     written = b"".join(parts)
     head = json.loads(written[:json_bytes])
     head["inputs"] = head.pop("outputs")
@@ -91,11 +90,11 @@ def _write_and_read(request: Request, binary: bool) -> None:
         _compare(one, other)
 
 
-def _encode(answer: Answer, binary: bool) -> tuple[list[Buffer], int | None]:
-    if not binary and any(tensor.array.dtype.kind == "f" and np.isnan(tensor.array).any() for tensor in answer.outputs):
+def _encode(given: Answer, binary: bool) -> tuple[list[Buffer], int | None]:
+    if not binary and any(tensor.array.dtype.kind == "f" and np.isnan(tensor.array).any() for tensor in given.outputs):
         raise NoJsonForm
     try:
-        return encode(answer, Request((), binary_default=binary))
+        return encode(given, Request((), binary_default=binary))
     except Invalid as error:
         if error.reason == "NO_JSON_FORM" and not binary:
             raise NoJsonForm from error

@@ -6,13 +6,12 @@ same tensors is written as protobuf writes it.
 """
 
 from inference_host import oip_messages
-from inference_host.calls import Answer, Timing
 from inference_host.oip_codec import Codec
 from tests.unit.inference_host.oip_bodies import GOOD, LONG_ID, LONG_NAME, STRANGE, aligned, outcome
+from tests.unit.inference_host.planes import answer
 from waypost.errors import MeshError
 
 SCRIPT_BYTES_MAX = 1 << 10
-NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
 
 
 def play(script: bytes) -> None:
@@ -33,8 +32,8 @@ def _answer(codec: Codec, body: bytes) -> None:
         call = codec.decode(body)
     except MeshError:
         return
-    answer = Answer(call.model, call.version, call.id, tuple(call.inputs), NO_TIME, ())
-    assert b"".join(codec.encode(answer)) == oip_messages.encode(answer)
+    given = answer(*call.inputs, model=call.model, version=call.version, id_=call.id)
+    assert b"".join(codec.encode(given)) == oip_messages.encode(given)
 
 
 def seeds() -> dict[str, bytes]:
