@@ -6,10 +6,10 @@
       repository   which model versions there are: brought up, loaded anew, unloaded      served: one of them
       loader       from a package to a model that has answered (READY is proven)      model: in memory
       probe        how long it takes, and whether calls may go through it together
-      lane         from a call to its answer: queue, runs, deadlines
+      lane         from a call to its answer: queue, runs (backlog, runs), deadlines
       sequences    PURE: which step of which sequence may run, and what it meets      sequence_lane   a lane of them
       batching     PURE: what waits, what runs next, what is refused      estimates   PURE: how long runs take
-      execution    where models run: on the event loop, on a few threads, in tasks
+      execution    where models run: on the event loop, on a few threads (workers), in tasks
       meter        what is counted
     lifecycle    PURE: LOADING, WARMING, READY, DRAINING, UNLOADED, FAILED
     manifest     packages: what there is to load (template_source)      signature, tensors   what goes in and comes out

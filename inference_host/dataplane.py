@@ -7,7 +7,8 @@
       execution           where
 
 A call must not cost more than a tiny model takes, so there is neither a task nor a future for it: `submit` takes a
-callback and gives one. `infer` is the same for those who can wait.
+callback and gives one. `infer` is the same for those who can wait. And what calls have in common is checked once: for
+each form of a call, that is all of it but its id and its values, there is a `Plan`.
 
 A model answers to its id and to the position's `serve_as`; its version is its id or empty. Whatever is wrong is a
 MeshError whose class is the answer's code on every face: NotFound for names, Invalid for tensors, DeadlineExceeded for

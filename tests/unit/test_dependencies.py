@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mesh import version
+
 ROOT = Path(__file__).parents[2]
 SDK = "sdk/python/src/waypost"
 EXTRAS = {
@@ -105,3 +107,8 @@ def test_tests_and_tools_import_nothing_that_is_not_declared() -> None:
 
 def test_what_only_tests_need_is_used_by_them() -> None:
     assert BY_EXTRA["test"] <= imported("tests")
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == version.VERSION
