@@ -20,7 +20,8 @@ $(INSTALLED): pyproject.toml sdk/python/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed; say which: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "installing into $(VENV) (once, about a minute)"
-	@$(PYTHON) -m venv $(VENV)
+	@# Anew each time: what is no longer declared must not be there by chance, nor two Pythons in one environment.
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable sdk/python --editable ".[all,postgresql,demo,dev]"
 	@# Only a data file of this package is read, so its own dependencies stay out.
