@@ -105,8 +105,7 @@ class Queue(Generic[J]):
             return too_late("before the model was asked")
         if backlog.jobs and (full := self._no_room(job)):
             return self._full(full, now)
-        run_s = self._estimates.known.get(job.size.bit_length())
-        job.run_s = run_s = self._estimates.run_s(job.size) if run_s is None else run_s
+        job.run_s = run_s = self._estimates.run_s(job.size)
         job.due = deadline if deadline < now + PATIENCE_S else now + PATIENCE_S
         # Whoever could wait for all others, one by one, need not be looked at more closely.
         if (self._running or backlog.run_s + run_s > deadline - now) and (estimate_s := self._too_long(job, now)):

@@ -18,8 +18,8 @@ class Estimates:
 
     def __init__(self, seeds: Iterable[tuple[int, float]] = ()) -> None:
         """seeds: (elements, seconds) of runs that were measured already."""
-        self.known: dict[int, float] = {}
-        """Seconds by the bit length of what goes in. To be read only."""
+        self._known: dict[int, float] = {}
+        """Seconds by the bit length of what goes in."""
         for size, run_s in seeds:
             self.learn(size, run_s)
 
@@ -29,25 +29,25 @@ class Estimates:
         What has not been seen takes as long as the next smaller that has, times how much larger it is; below the
         smallest, as long as that.
         """
-        known = self.known.get(size.bit_length())
+        known = self._known.get(size.bit_length())
         return self._inferred_s(size.bit_length()) if known is None else known
 
     def learn(self, size: int, took_s: float) -> None:
         """A run of `size` elements took `took_s` seconds."""
         octave = size.bit_length()
         took_s = max(took_s, RUN_S_MIN)
-        old = self.known.get(octave)
+        old = self._known.get(octave)
         if old is None:
-            self.known[octave] = took_s
+            self._known[octave] = took_s
         elif took_s < old:
-            self.known[octave] = old + (took_s - old) * FASTER
+            self._known[octave] = old + (took_s - old) * FASTER
         else:
-            self.known[octave] = old + (min(took_s, old * OUTLIER) - old) * SLOWER
+            self._known[octave] = old + (min(took_s, old * OUTLIER) - old) * SLOWER
 
     def _inferred_s(self, octave: int) -> float:
-        if not self.known:
+        if not self._known:
             return 0.0
-        below = max((known for known in self.known if known < octave), default=None)
+        below = max((known for known in self._known if known < octave), default=None)
         if below is None:
-            return self.known[min(self.known)]
-        return self.known[below] * 2.0 ** (octave - below)
+            return self._known[min(self._known)]
+        return self._known[below] * 2.0 ** (octave - below)

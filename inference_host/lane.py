@@ -160,12 +160,8 @@ class Lane:
             took_s.append(total_s)
             rows += ask.rows
             late += told >= ask.deadline
-            ask.told = True
-            self.calls -= 1
-            try:
-                ask.done(Answer(origin, ask.id, ask.wanted, given, (taken - ask.queued, batch_s, compute_s, total_s)))
-            except Exception as error:  # as in _end, which would be called for every answer
-                log.error("answer_lost", exc_info=error)
+            timing = (taken - ask.queued, batch_s, compute_s, total_s)
+            self._end(ask, Answer(origin, ask.id, ask.wanted, given, timing))
         if took_s:
             self._tally.answered(took_s, rows, late=late, now=told)
         if gone or late:
