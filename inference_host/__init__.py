@@ -4,6 +4,7 @@
     host         one host from start to end: listen, load, serve, drain
     dataplane    what it answers, on plain values; errors are MeshErrors       calls: those values
       repository   which model versions there are: brought up, loaded anew, unloaded      served: one of them
+      plan         what follows from the form of a call, found out once
       loader       from a package to a model that has answered (READY is proven)      model: in memory
       probe        how long it takes, and whether calls may go through it together
       lane         from a call to its answer: queue, runs (backlog, runs), deadlines

@@ -43,8 +43,9 @@ from inference_host.manifest import Package
 from inference_host.memo import Memo
 from inference_host.meter import Counts, Meter
 from inference_host.methods import Withdraw
+from inference_host.plan import Plan
 from inference_host.repository import Packages, Repository, not_serving
-from inference_host.served import Lanes, Plan, Served
+from inference_host.served import Lanes, Served
 from mesh import clock as wall
 from mesh.measures import Measure, Measures
 from waypost.errors import Denied, Invalid, MeshError, NotFound

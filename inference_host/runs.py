@@ -25,7 +25,7 @@ Given: TypeAlias = Sequence[Array]
 
 
 class Kind(Protocol):
-    """What calls of one form have in common (served.Plan)."""
+    """What calls of one form have in common (plan.Plan)."""
 
     rows: int
     size: int

@@ -5,14 +5,14 @@ all calls of slow models and of templates, to one on threads; those of asynchron
 one lane learns about run times the other knows too. A model that keeps state has one lane, which knows of sequences.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from weakref import WeakSet
 
 from inference_host.backlog import NEVER
 from inference_host.batching import Batching, Queue
-from inference_host.calls import Call, Done, Facts, Origin, place_of, refuse_sequence
+from inference_host.calls import Call, Facts, Origin
 from inference_host.estimates import Estimates
 from inference_host.execution import (
     INLINE_MAX_S,
@@ -30,13 +30,11 @@ from inference_host.lifecycle import Lifecycle
 from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.meter import Tally
-from inference_host.probe import elements, has_rows
+from inference_host.plan import Grouping, Plan
+from inference_host.probe import elements
 from inference_host.runs import Ask, Run
 from inference_host.sequence_lane import StepLane, StepQueue
-from inference_host.sequences import Place
-from inference_host.signature import Signature, TensorSpec, checked_inputs, checked_outputs
-from inference_host.template import Arrays
-from inference_host.tensors import Array
+from inference_host.signature import checked_inputs, checked_outputs
 
 
 @dataclass(slots=True, eq=False)
@@ -74,35 +72,6 @@ class Served:
             lanes = self.lanes.all
         self.life, self.warm, self.lanes = self.life.unloaded(), None, None
         return lanes
-
-
-class Plan:
-    """What calls of one form come to: checked and measured once."""
-
-    def __init__(
-        self, lane: Lane, inputs: Arrays, wanted: tuple[TensorSpec, ...], grouping: "Grouping", *, keeps_state: bool
-    ) -> None:
-        self.lane: Lane | None = lane
-        """None when its model lets no calls in any more: plans are kept by those who call, and must not keep it."""
-        self.wanted = wanted
-        self.rows, self.size, self.bytes, group = grouping.of(inputs)
-        self.group = None if keeps_state else group
-        self._keeps_state = keeps_state
-
-    def place(self, call: Call) -> Place | None:
-        """Which step of which sequence it is. Raises: Invalid(BAD_PARAMETER), Unsupported(UNSUPPORTED_PARAMETER)."""
-        if self._keeps_state:
-            return place_of(call)
-        refuse_sequence(call)
-        return None
-
-    def ask(self, call: Call, deadline: float, done: Done, arrived: float) -> Ask:
-        """A call on its way."""
-        inputs: Arrays = {}
-        for tensor in call.inputs:
-            inputs[tensor.name] = tensor.array
-        bytes_ = self.bytes if self.bytes >= 0 else sum(map(_bytes, inputs.values()))
-        return Ask(self, bytes_, deadline, call.id, inputs, done, arrived)
 
 
 class Lanes:
@@ -161,7 +130,7 @@ class Lanes:
         warm = self.warm
         inputs = checked_inputs(warm.loaded.signature, call.inputs)
         wanted = checked_outputs(warm.loaded.signature, call.outputs)
-        is_small = self._small is not None and elements(inputs) <= warm.inline_elements_max
+        is_small = elements(inputs) <= warm.inline_elements_max
         lane = self._small if self._small is not None and is_small else self._large
         plan = Plan(lane, inputs, wanted, self._grouping, keeps_state=warm.loaded.sequences is not None)
         self._plans.add(plan)
@@ -171,34 +140,6 @@ class Lanes:
         """No plan leads here any more."""
         for plan in self._plans:
             plan.lane = None
-
-
-class Grouping:
-    """How large the calls of a model are, and which of them may go together."""
-
-    def __init__(self, signature: Signature) -> None:
-        self._has_rows = has_rows(signature)
-        self._one_tail = all(-1 not in spec.shape[1:] for spec in signature.inputs)
-        self._has_text = any(spec.datatype == "BYTES" for spec in signature.inputs)
-
-    def of(self, inputs: Arrays) -> tuple[int, int, int, Hashable]:
-        """Rows, elements, bytes and the group.
-
-        bytes: -1 where they do not follow from the shapes. group: None for calls that go with no others.
-        """
-        size = elements(inputs)
-        bytes_ = -1 if self._has_text else sum(map(_bytes, inputs.values()))
-        if not self._has_rows:
-            return 1, size, bytes_, None
-        rows, *others = [array.shape[0] for array in inputs.values()]
-        if not rows or any(other != rows for other in others):
-            return rows, size, bytes_, None
-        return rows, size, bytes_, () if self._one_tail else tuple([array.shape[1:] for array in inputs.values()])
-
-
-def _bytes(array: Array) -> int:
-    """numpy does not count texts: it sees the pointers only."""
-    return array.nbytes + (sum(map(len, array.flat)) if array.dtype == object else 0)
 
 
 def _batch_rows_max(warm: Warm, batching: Batching) -> int:

@@ -8,7 +8,7 @@ import pytest
 from inference_host.backlog import NEVER
 from inference_host.calls import Call
 from inference_host.execution import Execution
-from inference_host.served import Grouping
+from inference_host.plan import Grouping
 from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays
 from inference_host.tensors import Tensor
