@@ -177,7 +177,7 @@ class WireCall:
 
 
 class _Gathered:
-    """A large message on its way: in one piece from its first byte on."""
+    """A large message on its way. Its bytes are used as they come, so it may be larger than the stream's window."""
 
     def __init__(self, size: int) -> None:
         self._bytes = memoryview(bytearray(size))
