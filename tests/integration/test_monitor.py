@@ -230,7 +230,7 @@ class Host:
         self.heard.set()
 
     def command(self, command: commands.Command) -> AsyncIterator[commands.Result]:
-        raise NotImplementedError
+        raise NotImplementedError  # nobody commands a monitor here
 
     def link_changed(self, connected: bool) -> None:
         return

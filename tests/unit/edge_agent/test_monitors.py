@@ -45,7 +45,7 @@ class Monitor:
         self.watched, self.pace_s = names, pace_s
 
     def command(self, command: Command) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # nobody commands an agent here
 
     def link_changed(self, connected: bool) -> None: ...
 
