@@ -60,9 +60,9 @@ test-clients: $(INSTALLED)  ## KServe's clients and perf_analyzer against our ho
 	@$(BIN)/python -m pytest --quiet tests/clients
 
 FUZZ_RUNS ?= 500000
-fuzz: $(FUZZING)  ## What reads a stranger's bytes, with made-up ones (FUZZ_RUNS=500000 for each of six targets)
+fuzz: $(FUZZING)  ## What reads a stranger's bytes, with made-up ones (FUZZ_RUNS=500000 for each of six targets, FUZZ_SEED=)
 	@$(BIN)/python -m tests.fuzz.coverage_check
-	@$(BIN)/python -m tests.fuzz.campaign $(FUZZ_RUNS)
+	@$(BIN)/python -m tests.fuzz.campaign $(FUZZ_RUNS) $(FUZZ_SEED)
 
 $(FUZZING): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[fuzz]"

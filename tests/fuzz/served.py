@@ -105,6 +105,12 @@ SERVED = {
     + hear(window_update(1, 1), window_update(3, 1), told((4, 1)), told((4, 9)))
     + reply(5, b"\1")
     + TAKE,
+    "empty answer behind what a shut window holds": hear(told((4, 0)), CALL)
+    + op(Op.SEND_DATA, FIRST, size(6), NO)
+    + reply(0)
+    + TAKE
+    + hear(window_update(1, 6))
+    + TAKE,
     "window shuts before its turn": hear(headers()) + reply(40_000) + hear(told((4, 0))) + TAKE,
     "early answer": hear(OPEN) + reply() + TAKE + hear(data(), data(1, b"", end=True)),
     "early answer, late trailers": hear(OPEN) + reply() + TAKE + hear(data(), headers(1, END)),

@@ -60,6 +60,19 @@ def test_an_answer_waits_its_turn_behind_others():
     assert bodies(bench.collect()) == [(1, 16384), (3, 10), (1, 16384), (1, 40_000 - 2 * 16384)]
 
 
+def test_an_empty_answer_does_not_pass_what_a_shut_window_holds():
+    bench = server()
+    (event,) = bench.hear(told((INITIAL_WINDOW_SIZE, 0)), headers(1))
+    bench.connection.send_data(event.stream, (b"before",))
+    bench.connection.reply(event.stream, ANSWER, (), END)
+    assert bodies(bench.collect()) == []
+    assert bench.connection.unsent_bytes == event.stream.unsent == 6
+    bench.hear(update(1, 6))
+    assert bodies(bench.frames) == [(1, 6)]
+    assert bench.connection.unsent_bytes == 0
+    assert event.stream.closed
+
+
 def test_streams_take_turns():
     bench = server()
     events = bench.hear(told((INITIAL_WINDOW_SIZE, 1 << 20)), update(0, 1 << 20), headers(1), headers(3), headers(5))

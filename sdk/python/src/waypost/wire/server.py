@@ -75,6 +75,7 @@ class ServerConnection(Connection):
             or size > stream.send_window
             or size > FRAME_BYTES_MIN
             or tail_size > FRAME_BYTES_MIN
+            or stream.unsent
             or out.ready
             or out.encoder.update_due
             or not stream.local_open
