@@ -23,7 +23,7 @@ from typing import NoReturn
 
 import structlog
 
-from inference_host import example, reload
+from inference_host import example, lane, reload
 from inference_host.host import Host, placed
 from inference_host.manifest import Package, find, read
 from inference_host.settings import ENV_PREFIX, HostSettings
@@ -174,6 +174,7 @@ class _Life:
             grpcio_listen=host.grpcio_address or None,
             since_start_ms=round(_age_s(self._worker.host_pid if self._worker else os.getpid()) * 1e3),
             of_which_imports_ms=round(self._imported_s * 1e3),
+            compiled=is_compiled(),
         )
         if host.plane.place.by_hand:
             _greet(host)
@@ -237,6 +238,11 @@ def _tell(error: MeshError) -> None:
         sys.stderr.write(serve.render(error))
     else:
         log.error("host_failed", reason=error.reason, message=error.message, hint=error.hint)
+
+
+def is_compiled() -> bool:
+    """Whether the hot path is: the host was installed from a wheel of `make wheels`."""
+    return not lane.__file__.endswith(".py")
 
 
 def _age_s(pid: int) -> float:

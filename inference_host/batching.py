@@ -60,15 +60,17 @@ AT_ONCE = Batching()
 """No delay, as many rows as pay: what is right unless somebody knows better."""
 
 
-@dataclass(slots=True, eq=False)
 class Batch(Generic[J]):
     """Jobs that run together, the most urgent first."""
 
-    jobs: Sequence[J]
-    rows: int
-    size: int
-    until: float
-    """When its run is expected to end."""
+    __slots__ = ("jobs", "rows", "size", "until")
+
+    def __init__(self, jobs: Sequence[J], rows: int, size: int, until: float) -> None:
+        """until: when its run is expected to end."""
+        self.jobs = jobs
+        self.rows = rows
+        self.size = size
+        self.until = until
 
 
 class Queue(Generic[J]):

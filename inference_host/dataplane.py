@@ -121,7 +121,7 @@ class DataPlane:
         arrived = now if call.arrived is None else call.arrived
         try:
             plan: Plan | None = call.form.plan if call.form is not None else None
-            if plan is None or plan.lane is None:
+            if plan is None or plan.way.lane is None:
                 plan = self._plan(call)
             deadline = call.deadline if call.deadline is not None else NEVER
             place = None
@@ -132,7 +132,7 @@ class DataPlane:
             self._refuse(call, error, now - arrived)
             done(error)
             return _nothing
-        lane, ask = plan.lane, plan.ask(call, deadline, done, arrived)
+        lane, ask = plan.way.lane, plan.ask(call, deadline, done, arrived)
         if place is not None:
             ask.place = place
         assert lane is not None
@@ -171,7 +171,7 @@ class DataPlane:
         shapes = tuple([(tensor.name, tensor.datatype, tensor.array.shape) for tensor in call.inputs])
         key = (call.model, call.version, tuple(call.outputs), shapes)
         plan = self._plans.get(key)
-        if plan is None or plan.lane is None:
+        if plan is None or plan.way.lane is None:
             served = self._repository.find(call.model, call.version)
             if served.lanes is None or not served.life.serves:
                 raise not_serving(served)

@@ -54,7 +54,9 @@ def chosen(accept_encoding: str) -> str:
 def compressed(parts: Sequence[bytes | memoryview], coding: str) -> bytes:
     """One body out of its parts."""
     deflater = zlib.compressobj(LEVEL, wbits=_WINDOWS[coding])
-    return b"".join([*map(deflater.compress, parts), deflater.flush()])
+    packed = [deflater.compress(part) for part in parts]
+    packed.append(deflater.flush())
+    return b"".join(packed)
 
 
 def _weight(parameters: str) -> float:

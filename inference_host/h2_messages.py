@@ -10,29 +10,27 @@ from waypost.wire.status import CallError, Status
 from waypost.wire.streams import Chunk
 
 
-class Messages(MessageReader):
+def reader(bytes_max: int) -> MessageReader:
     """Of one stream. bytes_max: of one message, as sent."""
+    return MessageReader(bytes_max, Assembly)
 
-    __slots__ = ()
 
-    def __init__(self, bytes_max: int) -> None:
-        super().__init__(bytes_max, Assembly)
+def next_message(messages: MessageReader) -> tuple[bool, Chunk] | None:
+    """→ (whether it is compressed, the message), or None: more bytes are needed.
 
-    def next(self) -> tuple[bool, Chunk] | None:
-        """→ (whether it is compressed, the message), or None: more bytes are needed.
+    Raises: Exhausted(MESSAGE_TOO_LARGE) as soon as its length is known, Invalid(BAD_FRAMING).
+    """
+    try:
+        return messages.next()
+    except CallError as error:
+        if error.status is Status.RESOURCE_EXHAUSTED:
+            raise Exhausted("MESSAGE_TOO_LARGE", error.message, "send less at once") from None
+        raise Invalid("BAD_FRAMING", error.message) from None
 
-        Raises: Exhausted(MESSAGE_TOO_LARGE) as soon as its length is known, Invalid(BAD_FRAMING).
-        """
-        try:
-            return super().next()
-        except CallError as error:
-            if error.status is Status.RESOURCE_EXHAUSTED:
-                raise Exhausted("MESSAGE_TOO_LARGE", error.message, "send less at once") from None
-            raise Invalid("BAD_FRAMING", error.message) from None
 
-    def finish(self) -> None:
-        """The stream has ended. Raises: Invalid(BAD_FRAMING) where that was inside a message."""
-        try:
-            super().finish()
-        except CallError as error:
-            raise Invalid("BAD_FRAMING", error.message) from None
+def finish(messages: MessageReader) -> None:
+    """The stream has ended. Raises: Invalid(BAD_FRAMING) where that was inside a message."""
+    try:
+        messages.finish()
+    except CallError as error:
+        raise Invalid("BAD_FRAMING", error.message) from None

@@ -7,11 +7,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from inference_host import encodings
+from inference_host import encodings, h2_messages
 from inference_host.encodings import COMPRESS_BYTES_MIN, DECOMPRESS_INLINE_BYTES_MAX
 from inference_host.h2_calls import Call, answer_too_large, inflated
 from inference_host.h2_heads import HEADS, Ask, failure
-from inference_host.h2_messages import Messages
 from inference_host.methods import Caller, Streaming, Trailers, as_mesh_error, generator
 from waypost.errors import Cancelled, DeadlineExceeded, Invalid, MeshError
 from waypost.rpc import MESSAGE_BYTES_MAX
@@ -38,7 +37,7 @@ class StreamingCall(Call):
 
     def __init__(self, connection: "Connection", stream: Stream, ask: Ask, now: float) -> None:
         super().__init__(connection, stream, ask, now)
-        self._inbox = Messages(MESSAGE_BYTES_MAX)
+        self._inbox = h2_messages.reader(MESSAGE_BYTES_MAX)
 
     def open(self) -> bool:
         try:
@@ -91,10 +90,10 @@ class StreamingCall(Call):
 
     async def __anext__(self) -> bytes:
         """The caller's next message. Raises: MeshError."""
-        while (found := self._inbox.next()) is None:
+        while (found := h2_messages.next_message(self._inbox)) is None:
             self._acknowledge()
             if self._ended:
-                self._inbox.finish()
+                h2_messages.finish(self._inbox)
                 raise StopAsyncIteration
             self._more = asyncio.get_running_loop().create_future()
             await self._more

@@ -7,17 +7,16 @@ longer way: pieces are gathered, compressed messages of some size are worked on 
 import asyncio
 from collections.abc import Sequence
 
-from inference_host import encodings
+from inference_host import encodings, h2_messages
 from inference_host.assembly import LARGE_BYTES
 from inference_host.encodings import COMPRESS_BYTES_MIN, COMPRESS_INLINE_BYTES_MAX, DECOMPRESS_INLINE_BYTES_MAX
 from inference_host.h2_calls import MESSAGE_S_MAX, Call, answer_too_large, inflated
 from inference_host.h2_heads import HEADS
-from inference_host.h2_messages import Messages
 from inference_host.methods import Caller, Trailers, Withdraw, as_mesh_error
 from waypost.errors import Cancelled, DeadlineExceeded, Exhausted, Invalid, MeshError
 from waypost.rpc import MESSAGE_BYTES_MAX
 from waypost.wire import ErrorCode
-from waypost.wire.messages import only_message, prefix
+from waypost.wire.messages import MessageReader, only_message, prefix
 
 LATE_S = 1.0  # beyond its deadline a call ends whatever its method does; before, the method tells more about it
 _HEAD = HEADS[""]
@@ -26,7 +25,7 @@ _HEAD = HEADS[""]
 class UnaryCall(Call):
     """methods.Reply."""
 
-    _messages: Messages | None = None
+    _messages: MessageReader | None = None
     _found: tuple[bool, bytes | memoryview] | None = None
     """The message, when it is whole before the request has ended."""
     _begun = False
@@ -78,15 +77,15 @@ class UnaryCall(Call):
 
     def _gather(self, data: bytes, *, ended: bool) -> None:
         """A message in pieces, or one that is not as usual. Raises: MeshError."""
-        messages = self._messages = self._messages or Messages(MESSAGE_BYTES_MAX)
+        messages = self._messages = self._messages or h2_messages.reader(MESSAGE_BYTES_MAX)
         messages.feed(data)
-        found = messages.next()
+        found = h2_messages.next_message(messages)
         if found is not None and self._found is not None:
             raise _not_one_message()
         self._found = found = found or self._found
         self.hold_request(messages.held_bytes + (len(found[1]) if found is not None else 0))
         if ended:
-            messages.finish()
+            h2_messages.finish(messages)
             if found is None:
                 raise _not_one_message()
             self._messages = self._found = None

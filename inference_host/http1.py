@@ -217,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
             log.error("request_failed", method=request.method, target=request.target, exc_info=error)
             self._answered(self._service.refuse(500, "internal error; its traceback stands in the server's log"))
             return
-        if self._request is not None:
+        if self._waits is _For.ANSWER:
             self._withdraw = withdraw
 
     def _await_more(self) -> None:

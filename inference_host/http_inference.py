@@ -64,7 +64,7 @@ class _Said(NamedTuple):
 class _Inference:
     """One of them. `_under_way` is how to withdraw what it waits for: unpacking, the model, packing."""
 
-    __slots__ = ("_all", "_arrived", "_form", "_found", "_request", "_respond", "_said", "_under_way")
+    __slots__ = ("_all", "_arrived", "_form", "_found", "_is_told", "_request", "_respond", "_said", "_under_way")
 
     def __init__(self, inferences: Inferences, request: Request, found: Found, respond: Respond) -> None:
         self._all = inferences
@@ -75,6 +75,7 @@ class _Inference:
         self._respond = respond
         self._form: oip_json.Request
         self._under_way: Withdraw | None = None
+        self._is_told = False
 
     def withdraw(self) -> None:
         if self._under_way is not None:
@@ -104,9 +105,8 @@ class _Inference:
         call = Call(model, version, form.inputs, form.id, form.outputs, deadline, form.parameters, self._arrived)
         if call.parameters:
             call.owner = self._all.gate.owner(self._request.headers.get("authorization", ""))
-        self._under_way = None
         withdraw = self._all.plane.submit(call, self._told)
-        if self._under_way is None:  # else it is answered already, and its answer perhaps being packed
+        if not self._is_told:  # else its answer is perhaps being packed
             self._under_way = withdraw
 
     def _decoded(self, body: Buffer) -> oip_json.Request:
@@ -116,7 +116,8 @@ class _Inference:
         return oip_json.decode(body, self._said.json_bytes)
 
     def _told(self, outcome: Answer | MeshError) -> None:
-        self._under_way = _nothing  # else all of this, the request's bytes too, would wait in a cycle for the collector
+        self._is_told = True
+        self._under_way = None  # else all of this, the request's bytes too, would wait in a cycle for the collector
         try:
             response = refusal(outcome) if isinstance(outcome, MeshError) else self._response(outcome)
             accepted = self._said.accepted
@@ -179,6 +180,3 @@ def _number(headers: Headers, header: str) -> int | None:
     if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:
         raise Invalid("BAD_HEADER", f"{header} is {text[:32]!r}, a whole number is expected")
     return int(text)
-
-
-def _nothing() -> None: ...

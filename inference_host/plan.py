@@ -17,14 +17,23 @@ from inference_host.template import Arrays
 from inference_host.tensors import Array
 
 
+class Way:
+    """To a lane. All plans that lead there share it."""
+
+    __slots__ = ("lane",)
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane: Lane | None = lane
+        """None when its model lets no calls in any more: plans are kept by those who call, and must not keep it."""
+
+
 class Plan:
     """What calls of one form come to: checked and measured once."""
 
     def __init__(
-        self, lane: Lane, inputs: Arrays, wanted: tuple[TensorSpec, ...], grouping: "Grouping", *, keeps_state: bool
+        self, way: Way, inputs: Arrays, wanted: tuple[TensorSpec, ...], grouping: "Grouping", *, keeps_state: bool
     ) -> None:
-        self.lane: Lane | None = lane
-        """None when its model lets no calls in any more: plans are kept by those who call, and must not keep it."""
+        self.way = way
         self.wanted = wanted
         self.rows, self.size, self.bytes, group = grouping.of(inputs)
         self.group = None if keeps_state else group

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from inference_host.batching import Batch, Queue
 from inference_host.estimates import Estimates
+from inference_host.execution import Runner, Source
 from inference_host.lane import Lane
-from inference_host.meter import OURS
+from inference_host.meter import OURS, Tally
 from inference_host.model import Loaded, Threads
 from inference_host.runs import Ask, Run
 from inference_host.sequences import Limits, Sequences, unknown
@@ -116,11 +117,21 @@ class StepRun(Run):
 class StepLane(Lane):
     """Of a model that keeps state."""
 
-    _queue: StepQueue
+    def __init__(
+        self,
+        loaded: Loaded,
+        queue: StepQueue,
+        tally: Tally,
+        clock: Callable[[], float],
+        runner: Callable[[Source[Run]], Runner],
+        settled: Callable[[], None],
+    ) -> None:
+        super().__init__(loaded, queue, tally, clock, runner, settled)
+        self._sequences = queue.sequences
 
     def _begin(self, batch: Batch[Ask], now: float) -> Run:
         place = batch.jobs[0].place
-        memory = Memory() if place is None else self._queue.sequences.begin(place.key, Memory())
+        memory = Memory() if place is None else self._sequences.begin(place.key, Memory())
         return StepRun(batch, self._loaded, memory, self._clock, now)
 
     def finish(self, run: Run) -> None:
@@ -128,7 +139,7 @@ class StepLane(Lane):
         place = run.batch.jobs[0].place
         if place is not None:
             now = self._clock()
-            self._queue.sequences.ended(place.key, now, kept=run.kept)
-            self._wake(self._queue.sequences.next_expiry(), now)
+            self._sequences.ended(place.key, now, kept=run.kept)
+            self._wake(self._sequences.next_expiry(), now)
             self._runner.wake()  # the runner has asked already, before the next step of this sequence could run
         super().finish(run)

@@ -8,7 +8,6 @@ one lane learns about run times the other knows too. A model that keeps state ha
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from weakref import WeakSet
 
 from inference_host.backlog import NEVER
 from inference_host.batching import Batching, Queue
@@ -30,7 +29,7 @@ from inference_host.lifecycle import Lifecycle
 from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.meter import Tally
-from inference_host.plan import Grouping, Plan
+from inference_host.plan import Grouping, Plan, Way
 from inference_host.probe import elements
 from inference_host.runs import Ask, Run
 from inference_host.sequence_lane import StepLane, StepQueue
@@ -119,7 +118,7 @@ class Lanes:
         if warm.inline_elements_max and not on_loop:
             self._small = lane(queue(1, INLINE_MAX_S), runner=partial(OnLoop, loop=execution.loop))
         self._grouping = Grouping(warm.loaded.signature)
-        self._plans: WeakSet[Plan] = WeakSet()
+        self._ways = {lane: Way(lane) for lane in self.all}
 
     @property
     def all(self) -> tuple[Lane, ...]:
@@ -132,14 +131,13 @@ class Lanes:
         wanted = checked_outputs(warm.loaded.signature, call.outputs)
         is_small = elements(inputs) <= warm.inline_elements_max
         lane = self._small if self._small is not None and is_small else self._large
-        plan = Plan(lane, inputs, wanted, self._grouping, keeps_state=warm.loaded.sequences is not None)
-        self._plans.add(plan)
-        return plan
+        keeps_state = warm.loaded.sequences is not None
+        return Plan(self._ways[lane], inputs, wanted, self._grouping, keeps_state=keeps_state)
 
     def close(self) -> None:
         """No plan leads here any more."""
-        for plan in self._plans:
-            plan.lane = None
+        for way in self._ways.values():
+            way.lane = None
 
 
 def _batch_rows_max(warm: Warm, batching: Batching) -> int:

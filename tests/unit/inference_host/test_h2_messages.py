@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_host.assembly import LARGE_BYTES
-from inference_host.h2_messages import Messages
+from inference_host.h2_messages import finish, next_message, reader
 from waypost.errors import Exhausted, Invalid, MeshError
 from waypost.wire.messages import prefix
 
@@ -16,10 +16,10 @@ BYTES_MAX = 4 * LARGE_BYTES
 
 
 def messages_of(pieces: list[bytes]) -> list[tuple[bool, bytes]]:
-    messages, found = Messages(BYTES_MAX), []
+    messages, found = reader(BYTES_MAX), []
     for piece in pieces:
         messages.feed(piece)
-        while (one := messages.next()) is not None:
+        while (one := next_message(messages)) is not None:
             found.append((one[0], bytes(one[1])))
     return found
 
@@ -45,23 +45,23 @@ def test_any_bytes_are_messages_or_refused(data: bytes) -> None:
 
 
 def test_what_was_used_is_known_at_every_moment() -> None:
-    messages = Messages(BYTES_MAX)
+    messages = reader(BYTES_MAX)
     messages.feed(prefix(3) + b"abc" + prefix(2) + b"d")
     assert (messages.held_bytes, messages.used) == (14, 0)
-    messages.next()
+    next_message(messages)
     assert (messages.held_bytes, messages.used) == (6, 8)
-    assert messages.next() is None
+    assert next_message(messages) is None
     assert (messages.held_bytes, messages.used) == (6, 8)
 
 
 def test_a_large_message_counts_as_used_when_it_is_where_it_will_be_handed_out_from() -> None:
-    messages = Messages(BYTES_MAX)
+    messages = reader(BYTES_MAX)
     messages.feed(prefix(LARGE_BYTES) + bytes(10))
-    assert messages.next() is None
+    assert next_message(messages) is None
     assert (messages.held_bytes, messages.used) == (10, 15)
     messages.feed(bytes(LARGE_BYTES))
     assert messages.used == LARGE_BYTES + 5
-    found = messages.next()
+    found = next_message(messages)
     assert found is not None
     assert len(found[1]) == LARGE_BYTES
     assert messages.held_bytes == 10
@@ -76,11 +76,11 @@ def test_a_length_beyond_the_limit_is_refused_before_the_message_comes() -> None
 @pytest.mark.parametrize("got", [b"", b"x"])
 def test_an_end_inside_a_message_is_refused(size: int, got: bytes) -> None:
     """Also right behind the length of a large one, of which nothing is held yet."""
-    messages = Messages(BYTES_MAX)
+    messages = reader(BYTES_MAX)
     messages.feed(prefix(size + 1) + got)
-    assert messages.next() is None
+    assert next_message(messages) is None
     with pytest.raises(Invalid, match="ended inside a message"):
-        messages.finish()
+        finish(messages)
 
 
 def test_an_unknown_flag_is_refused() -> None:

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
-from inference_host.calls import Call, Done
 from inference_host.methods import Caller
 from inference_host.oip_grpc import SERVICE, Face
-from inference_host.tensors import Tensor
+from inference_host.signature import Signature, TensorSpec
 from tests.unit.inference_host import planes
-from tests.unit.inference_host.callers import OPEN, Told, ask, begin, over_grpc
+from tests.unit.inference_host.callers import Told, ask, begin, over_grpc
 from tests.unit.inference_host.planes import BY_HAND, FULL_NAME, PLACE, READY, Waiting, served
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.api.inference.v1 import model_config_pb2 as configs
@@ -72,22 +71,11 @@ def test_what_is_wrong_is_told_once(request_bytes: bytes, error: type[Exception]
     assert isinstance(answer("ModelInfer", request_bytes).error, error)
 
 
-class Nonsense:
-    """A data plane that answers with what no message can carry."""
-
-    def clock(self) -> float:
-        return 0.0
-
-    def submit(self, call: Call, done: Done) -> None:
-        done(planes.answer(Tensor("y", "BYTES", np.array([1], object))))
-
-
 def test_an_answer_that_cannot_be_written_is_a_fault_of_ours_and_told() -> None:
-    async def scenario() -> Told:
-        async with asyncio.TaskGroup() as tasks:
-            return await ask(Face(Nonsense(), OPEN, "1", tasks).methods(), "ModelInfer", infer())
-
-    assert isinstance(asyncio.run(scenario()).error, Internal)
+    name = "\ud800"  # half a character: no text of protobuf
+    signature = Signature(planes.SIGNATURE.inputs, (TensorSpec(name, "FP32", (-1, 2)),))
+    model = planes.served(lambda inputs: {name: inputs["x"]}, signature=signature)
+    assert isinstance(answer("ModelInfer", infer(), model=model).error, Internal)
 
 
 def test_a_deadline_that_has_passed_is_told() -> None:

@@ -90,7 +90,7 @@ def test_small_calls_run_on_the_loop_and_large_ones_on_threads() -> None:
             assert lanes is not None
             small, large = lanes.all
             for rows, lane in ((50, small), (51, large)):  # 100 elements may
-                assert lanes.plan(call(rows=rows)).lane is lane
+                assert lanes.plan(call(rows=rows)).way.lane is lane
             assert (await plane.infer(call(rows=51))).outputs[0].shape == (51, 2)
 
     asyncio.run(main())

@@ -8,9 +8,8 @@ Two stream errors of the RFC, a wrong length of PRIORITY and a stream that depen
 as section 5.4.2 allows: no honest peer makes them, and the streams they name may not even exist.
 """
 
-from collections.abc import Callable
 from math import inf
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from waypost.wire import settings
 from waypost.wire.events import Event, GoAway, Pong, Reset
@@ -103,11 +102,20 @@ class Control(Outgoing):
         return inf
 
     def _on_control(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        act = self._ACTS.get(kind)
-        if act is None:
-            self._meters.other_frames.spend(self._now, self._progress)  # section 5.5: ignored
+        if kind == SETTINGS:
+            self._on_settings(flags, stream_id, payload)
+        elif kind == PING:
+            self._on_ping(flags, stream_id, payload)
+        elif kind == RST_STREAM:
+            self._on_rst_stream(flags, stream_id, payload)
+        elif kind == GOAWAY:
+            self._on_goaway(flags, stream_id, payload)
+        elif kind == PRIORITY:
+            self._on_priority(flags, stream_id, payload)
+        elif kind == PUSH_PROMISE:
+            self._on_push_promise(flags, stream_id, payload)
         else:
-            act(self, flags, stream_id, payload)
+            self._meters.other_frames.spend(self._now, self._progress)  # section 5.5: ignored
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Section 6.3: deprecated, so it has no effect."""
@@ -279,12 +287,3 @@ class Control(Outgoing):
     def _check_connection_frame(self, name: str, stream_id: int) -> None:
         if stream_id:
             raise protocol_error("STREAM_ID_INVALID", f"{name} on stream {stream_id}")
-
-    _ACTS: ClassVar[dict[int, Callable[[Any, int, int, bytes], None]]] = {
-        PRIORITY: _on_priority,
-        RST_STREAM: _on_rst_stream,
-        SETTINGS: _on_settings,
-        PUSH_PROMISE: _on_push_promise,
-        PING: _on_ping,
-        GOAWAY: _on_goaway,
-    }
