@@ -23,11 +23,12 @@ from tests.bench.build import CACHE, ROOT
 from tests.bench.environments import CannotInstall
 from tests.bench.load import Driver
 from tests.bench.mix import mixes
-from tests.bench.passes import Record, alone, loads, starts
+from tests.bench.passes import OURS, Record, alone, loads, starts
 from tests.bench.report import Report
 from tests.bench.second_opinion import second_opinion
 from tests.bench.servers import PEERS, PEERS_DIR, PYTRITON, WITH_GOALS, Peer, Room
-from tests.bench.tls import encrypted
+from tests.bench.variants import variants
+from tools import wheels
 
 PAGE = ROOT / "docs/benchmarks.md"
 QUICK_PAGE = CACHE / "benchmarks.md"
@@ -57,7 +58,9 @@ def main() -> int:
     extent = QUICK if given.quick else FULL
     try:
         driver = build.driver(CACHE)
-    except build.CannotBuild as error:
+        with console.status("compiling the host (once, two minutes)"):
+            OURS.install(CACHE)
+    except (build.CannotBuild, wheels.CannotBuild) as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 2
     peers, absent = _install(given.peers, console)
@@ -84,7 +87,7 @@ def _measure(extent: Extent, peers: Sequence[Peer], room: Room, record: Record) 
         alone(round_, extent.seconds, room, record)
         mixes(round_, 3 * extent.seconds, room, record)
         batching(round_, 2 * extent.seconds, room, record)
-        encrypted(round_, extent.seconds, peers, room, record)
+        variants(round_, extent.seconds, peers, room, record)
         if PYTRITON in peers:
             second_opinion(round_, room, record)
 

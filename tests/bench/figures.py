@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import mean, median
 
-from tests.bench import batching, mix, second_opinion, tls
+from tests.bench import batching, mix, second_opinion, variants
 from tests.bench.cells import Cell
 from tests.bench.rows import Row
 from tests.bench.servers import Peer
@@ -58,9 +58,9 @@ class Figures:
             return None
         return max((each for each in found if each is not None), key=lambda each: each.median, default=None)
 
-    def tls_ratio(self, cell: Cell, server: str) -> Figure | None:
-        """CPU per call with TLS, to that without."""
-        rows = self._of(tls.KIND, str(cell), lambda row: row.beside == server)
+    def variant_ratio(self, cell: Cell, variant: variants.Variant) -> Figure | None:
+        """CPU per call of a server in another way, to that in its usual one."""
+        rows = self._of(variants.KIND, str(cell), lambda row: row.beside == variant.other.name)
         return Figure.of(_side_by_side(rows, "cpu_us", lambda row: row.round))
 
     def beside_slow(self, server: str) -> Figure | None:

@@ -32,6 +32,7 @@ INTRODUCTION = """\
 Written by `make bench`; do not edit. The inference host as an agent starts it (linked to its monitor, checking the
 token and the deadline of every call, counting, logging) beside a bare C++ server, grpcio, and the servers that people
 would take otherwise: same models, same requests, same driver, one core for the server and another for the driver.
+Ours is installed from the wheels of `make wheels`, its hot path compiled; what it costs interpreted stands below, too.
 
 Every answer is checked, by the driver while it measures and by stock clients before. Ours and theirs take turns (ours,
 theirs, ours), and only figures that were taken in turns are compared: machines drift.
@@ -43,7 +44,7 @@ make bench PEERS=kserve,cpp     some of the peers; PEERS=all adds LitServe and B
 make bench CHECK=1              fails where a goal is missed or a peer is missing
 ```
 
-It needs g++, for the C++ server `libgrpc++-dev` and `protobuf-compiler`, and for PyTriton Debian's own Python 3.11.
+It needs g++ and Python's headers (Debian's `python3-dev`), for the C++ server `libgrpc++-dev` and `protobuf-compiler`, and for PyTriton Debian's own Python 3.11.
 The raw rows are in [rows.jsonl](benchmarks/rows.jsonl), versions in [versions.json](benchmarks/versions.json).
 """
 

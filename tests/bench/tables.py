@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.bench import batching, cells, goals, mix, second_opinion, servers, tls
+from tests.bench import batching, cells, goals, mix, second_opinion, servers, variants
 from tests.bench.cells import Cell
 from tests.bench.figures import Figure, Figures
 from tests.bench.goals import Verdict
@@ -73,7 +73,7 @@ def of_figures(figures: Figures) -> list[Table]:
         _starts(figures),
         _mix(figures),
         _batching(figures),
-        _tls(figures),
+        _variants(figures),
         _opinion(figures),
         _limits(figures),
     ]
@@ -174,19 +174,22 @@ def _batching(figures: Figures) -> Table:
     return Table("Batching", about, ("host", *(f"{load:.0%}" for load in batching.LOADS), "wasted runs"), rows)
 
 
-def _tls(figures: Figures) -> Table:
+def _variants(figures: Figures) -> Table:
     rows = []
-    for pair in tls.PAIRS:
-        ratios = [figures.tls_ratio(cell, pair.plain.name) for cell in tls.CELLS]
+    for variant in variants.VARIANTS:
+        ratios = [figures.variant_ratio(cell, variant) for cell in variants.CELLS]
         if any(ratios):
-            costs = [figures.value(tls.KIND, str(cell), pair.encrypted.name, "cpu_us") for cell in tls.CELLS]
+            costs = [figures.value(variants.KIND, str(cell), variant.other.name, "cpu_us") for cell in variants.CELLS]
             texts = [
                 f"{plain(cost)} ({plain(ratio)} ×)" if cost else NOTHING
                 for cost, ratio in zip(costs, ratios, strict=True)
             ]
-            rows.append([TITLES[pair.plain.name], *texts])
-    about = "Server CPU time per answer in µs, encrypted, and as a multiple of the same call in the clear."
-    return Table("TLS", about, ("server", *map(str, tls.CELLS)), rows)
+            rows.append([TITLES[variant.usual.name], variant.way, *texts])
+    about = (
+        "Server CPU time per answer in µs, and as a multiple of the same call to the same server as it is elsewhere on "
+        "this page: in the clear; ours with its hot path compiled, as `make wheels` builds it."
+    )
+    return Table("In another way", about, ("server", "what", *map(str, variants.CELLS)), rows)
 
 
 def _opinion(figures: Figures) -> Table:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import batching, cells, mix, servers, tls
+from tests.bench import batching, cells, mix, servers, variants
 from tests.bench.figures import Figure, Figures
 from tests.bench.goals import GOALS, Verdict, judge
 from tests.bench.passes import OURS
@@ -59,13 +59,15 @@ def test_the_tiny_model_beside_a_slow_one_is_compared_with_itself_alone() -> Non
     assert Figures(rows).beside_slow(OURS.name) == Figure(2, 2, 2)
 
 
-def test_what_tls_costs_is_compared_with_the_same_server_in_the_clear() -> None:
-    costs = ((OURS.name, 10.0), ("waypost-tls", 30.0), (OURS.name, 20.0))
+@pytest.mark.parametrize("variant", variants.VARIANTS)
+def test_another_way_is_compared_with_the_usual_one(variant: variants.Variant) -> None:
+    usual, other = variant.usual.name, variant.other.name
+    costs = ((usual, 10.0), (other, 30.0), (usual, 20.0))
     rows = [
-        Row(tls.KIND, str(cells.MLP_8), name, OURS.name, 1, turn, {"cpu_us": cost})
+        Row(variants.KIND, str(cells.MLP_8), name, other, 1, turn, {"cpu_us": cost})
         for turn, (name, cost) in enumerate(costs)
     ]
-    assert Figures(rows).tls_ratio(cells.MLP_8, OURS.name) == Figure(2, 2, 2)
+    assert Figures(rows).variant_ratio(cells.MLP_8, variant) == Figure(2, 2, 2)
 
 
 def test_a_goal_without_a_figure_is_missed() -> None:

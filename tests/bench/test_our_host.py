@@ -1,5 +1,6 @@
 """Our host stands in the benchmark as it stands at a position: linked, guarded, counting."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.bench.machine import Cores
 from tests.bench.models import MLP
 from tests.bench.requests import Face
 from tests.bench.servers import Room, Running
-from tests.bench.tls import CELLS, OURS_BOTH
+from tests.bench.variants import CELLS, ENCRYPTED, INTERPRETED
 from tests.bench.waypost import FACES, Waypost, heard, wait_for
 
 CALLS = Shape(in_flight=4, seconds=20.0, warm_up_s=0.0, calls_max=40)
@@ -51,7 +52,7 @@ def test_a_call_without_a_token_is_refused(room: Room, host: Running, face: Face
 def test_calls_are_encrypted_where_that_is_measured(room: Room) -> None:
     if not build.tls_headers():
         pytest.skip("the driver was built without OpenSSL")
-    with OURS_BOTH.encrypted.start([MLP], room) as running:
+    with ENCRYPTED.other.start([MLP], room) as running:
         for cell in CELLS:
             target = running.targets[MLP.name, cell.face]
             assert target.ca_file
@@ -67,6 +68,12 @@ def test_what_is_measured_is_what_the_host_tells_its_monitor(room: Room, host: R
     assert all(WASTED in event["metrics"] for event in heard(log) if "metrics" in event)
 
 
+def test_it_is_compiled_where_nothing_else_is_said(room: Room, host: Running) -> None:
+    assert _says(host, "compiled", True)
+    with INTERPRETED.other.start([MLP], room) as interpreted:
+        assert _says(interpreted, "compiled", False)
+
+
 def test_its_cpu_time_and_memory_are_seen(host: Running) -> None:
     assert host.processes.cpu_s() > 0
     assert host.processes.memory_bytes() > 10e6
@@ -79,3 +86,10 @@ def _monitor_log(room: Room) -> Path:
 
 def _counted(log: Path) -> int:
     return sum(int(event["metrics"]["requests"]) for event in heard(log) if "metrics" in event)
+
+
+def _says(running: Running, name: str, value: object) -> bool:
+    """In the line of its log that says that it is ready."""
+    lines = map(json.loads, (running.processes.directory / f"{MLP.name}.log").read_text().splitlines())
+    (ready,) = [line for line in lines if line["event"] == "host_ready"]
+    return bool(ready[name] == value)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ from tests.bench.models import Model
 from tests.bench.processes import processes
 from tests.bench.requests import Face
 from tests.bench.servers import CannotServe, Room, Running, free_port, wait_until_right
+from tools import wheels
 from waypost.api.control.v1 import model_pb2
 from waypost.api.link.v1.host_link_pb2 import HostOrders
 
 TIMEOUT_MS = "5000"  # of HTTP, as load.Shape.timeout_ms is of gRPC
 TOKEN_S = 3600.0  # longer than a pass
 LINKED_S = 20.0
+COMPILED = ROOT / "build/compiled"
+"""Shared with `make test-compiled`."""
 FACES = (Face.GRPC, Face.JSON, Face.BINARY)
 
 
@@ -87,9 +91,12 @@ class Waypost:
     settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     faces: Sequence[Face] = FACES
     tls: bool = False
+    compiled: bool = True
+    """As from a wheel of `make wheels`; else as it lies here."""
 
     def install(self, cache: Path) -> None:
-        """It is in this environment."""
+        """Raises: wheels.CannotBuild."""
+        _code(compiled=self.compiled)
 
     @contextlib.contextmanager
     def start(self, models: Sequence[Model], room: Room) -> Iterator[Running]:
@@ -103,7 +110,7 @@ class Waypost:
             prepared = [self._prepare(position, packages[position.model], socket, room) for position in positions]
             began = time.monotonic()
             for position, (argv, found) in zip(positions, prepared, strict=True):
-                host.start(position.model, argv)
+                host.start(position.model, argv, _code(compiled=self.compiled))
                 targets |= found
             wait_until_right(host, [targets[model.name, Face.GRPC] for model in models], room)
             cold_start_s = time.monotonic() - began
@@ -144,6 +151,16 @@ def _target(position: Position, face: Face, address: str, ca_file: str) -> Targe
     if face.over_http:
         headers["waypost-timeout-ms"] = TIMEOUT_MS
     return Target(face, address, position.model, f"/v2/models/{position.model}/infer", headers, ca_file)
+
+
+def _code(*, compiled: bool) -> dict[str, str]:
+    """What makes a host run it, in its environment. Raises: wheels.CannotBuild."""
+    return {"PYTHONPATH": str(_unpacked())} if compiled else {}
+
+
+@cache
+def _unpacked() -> Path:
+    return wheels.unpacked(COMPILED)
 
 
 @contextlib.contextmanager
@@ -199,7 +216,8 @@ class Repository:
     faces: Sequence[Face] = FACES
 
     def install(self, cache: Path) -> None:
-        """It is in this environment."""
+        """Raises: wheels.CannotBuild."""
+        _code(compiled=True)
 
     @contextlib.contextmanager
     def start(self, models: Sequence[Model], room: Room) -> Iterator[Running]:
@@ -212,6 +230,6 @@ class Repository:
         }
         with processes(self.name, room.scratch / self.name, room.cores.server) as host:
             began = time.monotonic()
-            host.start("host", argv)
+            host.start("host", argv, _code(compiled=True))
             wait_until_right(host, [targets[model.name, Face.GRPC] for model in models], room)
             yield Running(host, targets, time.monotonic() - began)
