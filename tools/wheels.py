@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,8 +89,7 @@ def _sources() -> Iterator[Path]:
 def _build(project: Path, scratch: Path, into: Path) -> Path:
     _run([*HATCHLING, "-t", "sdist", "-d", str(scratch)], project)
     (sdist,) = scratch.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(scratch, filter="data")
+    shutil.unpack_archive(sdist, scratch)
     copy = sdist.with_name(sdist.name.removesuffix(".tar.gz"))
     _run([*HATCHLING, "-t", "wheel", "-d", str(scratch)], copy, HATCH_BUILD_HOOK_ENABLE_MYPYC="true")
     (wheel,) = scratch.glob("*.whl")
