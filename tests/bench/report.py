@@ -44,8 +44,9 @@ make bench PEERS=kserve,cpp     some of the peers; PEERS=all adds LitServe and B
 make bench CHECK=1              fails where a goal is missed or a peer is missing
 ```
 
-It needs g++ and Python's headers (Debian's `python3-dev`), for the C++ server `libgrpc++-dev` and `protobuf-compiler`, and for PyTriton Debian's own Python 3.11.
-The raw rows are in [rows.jsonl](benchmarks/rows.jsonl), versions in [versions.json](benchmarks/versions.json).
+It needs g++ and Python's headers (Debian's `python3-dev`), for the C++ server `libgrpc++-dev` and `protobuf-compiler`,
+and for PyTriton Debian's own Python 3.11. The raw rows are in [rows.jsonl](benchmarks/rows.jsonl), versions in
+[versions.json](benchmarks/versions.json).
 """
 
 
