@@ -88,6 +88,7 @@ class Agent:
             gateway_address=self._gateway.address,
             domain=settings.gateway_domain,
             grace_s=settings.drain_grace_s,
+            hung_after_s=settings.hung_after_s,
             ports=settings.ports,
             port_is_free=partial(port_is_free, settings.gateway_listen),
             new_replica_id=new_replica_id,

@@ -12,7 +12,9 @@ from waypost.api.control.v1 import condition_pb2 as pb
 ARTIFACT, HOSTS, ROUTE, MONITOR = "ArtifactReady", "HostsReady", "RouteReady", "MonitorConnected"
 
 NOT_ANSWERING = Failure(
-    "NOT_ANSWERING", "it has stopped answering its health checks", "it is ended and started again if it stays so"
+    "NOT_ANSWERING",
+    "it misses its health checks, or says itself that it cannot serve",
+    "it is ended and started again if it stays so",
 )
 _LEAVING = Failure("DELETING", "the position is leaving")
 _CHANGING = Failure(

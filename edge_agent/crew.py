@@ -22,7 +22,6 @@ from edge_agent.replicas import NEVER_STARTED, host_views
 log = structlog.get_logger()
 
 START_WITHIN_S = 300.0  # for a host to answer its first health check: a model of gigabytes from a slow disk
-HUNG_AFTER_S = 30.0  # a host that is SILENT so long is ended and started again
 
 Tell = Callable[[str, str], None]
 """Reason and message of an event."""
@@ -31,12 +30,16 @@ Tell = Callable[[str, str], None]
 class Crew:
     """Of one position."""
 
-    def __init__(self, uid: str, driver: Driver, health: Health, gate: StartGate, tell: Tell) -> None:
+    def __init__(
+        self, uid: str, driver: Driver, health: Health, gate: StartGate, tell: Tell, *, hung_after_s: float
+    ) -> None:
+        """hung_after_s: a host that is SILENT so long is ended and started again."""
         self._uid = uid
         self._driver = driver
         self._health = health
         self._gate = gate
         self._tell = tell
+        self._hung_after_s = hung_after_s
         self._restarts: dict[str, Restarts] = {}
         self._failures: dict[str, Failure] = {}
         self._observed: dict[str, Observed] = {}
@@ -97,14 +100,14 @@ class Crew:
             self._lineup = lineup
 
     async def end_hung(self) -> None:
-        """Hosts that do not answer any more, or never did, are ended; their back-off does the rest."""
+        """Hosts that do not serve any more, or never did, are ended; their back-off does the rest."""
         for seen in self._observed.values():
             pulse = self._health.pulse(_patient(self._uid, seen))
             if pulse is None or not seen.running or seen.draining:
                 continue
             age_s = _now_s() - pulse.since_s
-            if pulse.phase is Phase.SILENT and age_s >= HUNG_AFTER_S:
-                why = Failure("NOT_ANSWERING", f"it did not answer its health checks for {age_s:.0f} s")
+            if pulse.phase is Phase.SILENT and age_s >= self._hung_after_s:
+                why = Failure("NOT_ANSWERING", f"for {age_s:.0f} s it did not say that it serves")
             elif pulse.phase is Phase.STARTING and age_s >= START_WITHIN_S:
                 why = Failure("START_TIMEOUT", f"it was not ready {age_s:.0f} s after its start")
             else:
@@ -118,7 +121,7 @@ class Crew:
         for seen in self._observed.values():
             pulse = self._health.pulse(_patient(self._uid, seen))
             if pulse is not None and pulse.phase is not Phase.READY:
-                times.append(pulse.since_s + (HUNG_AFTER_S if pulse.phase is Phase.SILENT else START_WITHIN_S))
+                times.append(pulse.since_s + (self._hung_after_s if pulse.phase is Phase.SILENT else START_WITHIN_S))
         return min(times, default=None)
 
     # ------------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Phase(StrEnum):
     STARTING = "starting"
     """Its process runs and has not answered yet."""
     SILENT = "silent"
-    """Its process runs, has answered before, and missed its last checks."""
+    """Its process runs and has served before; it missed its last checks, or says itself that it does not serve."""
     ENDED = "ended"
     """No process; it keeps its id and is started again when its back-off is over."""
     DRAINING = "draining"

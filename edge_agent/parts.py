@@ -58,6 +58,8 @@ class Parts:
     """`<uid>.<domain>` addresses a position at the gateway."""
     grace_s: float
     """For a host to finish what is in flight."""
+    hung_after_s: float
+    """For a host that has served to say again that it does, before it is killed."""
     ports: range
     """For positions that ask for a port of their own."""
     port_is_free: Callable[[int], bool]

@@ -74,6 +74,10 @@ class AgentSettings(Settings):
     probe_misses: Annotated[int, Bounds(at_least=1, at_most=100)] = 3
     """Missed health checks in a row, after which a host gets no calls."""
 
+    hung_after_s: Annotated[float, Bounds(above=0, at_most=3600)] = 30.0
+    """Seconds that a host which has served may miss its health checks, or answer them with no, before it is killed and
+    started again. Long enough for a busy machine to get over it, and for other calls of that host to end."""
+
     artifact_bytes_max: Annotated[int, Bounds(at_least=0)] = 0
     """Bytes that fetched artifacts may take; 0: as many as the disk has."""
 

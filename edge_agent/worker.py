@@ -51,7 +51,9 @@ class Worker:
         self._parts = parts
         self._news = asyncio.Event()
         self._teller = Teller(self.uid, parts)
-        self._crew = Crew(self.uid, parts.driver, parts.health, parts.gate, self._event)
+        self._crew = Crew(
+            self.uid, parts.driver, parts.health, parts.gate, self._event, hung_after_s=parts.hung_after_s
+        )
         self._proving = Proving(parts.probe, self.wake)
         self._fetches: Fetches | None = None
         self._refusal: Failure | None = None

@@ -7,6 +7,7 @@ slow           FP32 [-1, n, n]: many matrix products, to be in flight for a whil
 features       one that takes a number of features without saying how many
 holding        a template that holds a call until it is let go
 totals         a template that keeps state: each sequence's sum
+hanging        the source of a template that hangs on negative numbers
 foreign        an operator of nobody's, which no runtime can have
 corrupt        half a model
 """
@@ -118,6 +119,21 @@ def holding(directory: Path) -> Path:
         signature={"inputs": [{"name": "x", **spec}], "outputs": [{"name": "y", **spec}]},
     )
     return directory
+
+
+HANGING = """
+import threading
+
+class Hanging:
+    def load(self, context):
+        pass
+
+    def predict(self, inputs):
+        if inputs["x"].min() < 0:
+            threading.Event().wait()
+        return {"y": 2 * inputs["x"] + 1}
+"""
+"""x FP32 [-1, 4] -> y = 2 x + 1; a call with a negative number never ends."""
 
 
 TOTALS = """

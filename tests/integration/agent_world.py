@@ -7,6 +7,7 @@ with a real root; the agent enrols with it as with any other.
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -273,15 +274,25 @@ def artifact(plane: ControlPlane, path: str, content: bytes) -> Artifact:
 
 def version(plane: ControlPlane, name: str, onnx: Path) -> ModelVersion:
     """A version whose only artifact is this graph, FP32 [-1, 4] in and out."""
-    tensor = [TensorSpec(name="x", datatype="FP32", shape=[-1, 4])]
-    output = [TensorSpec(name="y", datatype="FP32", shape=[-1, 4])]
-    built = ModelVersion(
-        name=f"{MODEL}/versions/{name}",
-        artifacts=[artifact(plane, "model.onnx", onnx.read_bytes())],
-        framework="onnx",
-        signature=Signature(inputs=tensor, outputs=output),
-        idempotent=True,
-    )
+    artifacts = [artifact(plane, "model.onnx", onnx.read_bytes())]
+    return _version(name, artifacts=artifacts, framework="onnx", idempotent=True)
+
+
+def template_version(plane: ControlPlane, name: str, source: str, template_class: str) -> ModelVersion:
+    """A version that is a template, FP32 [-1, 4] in and out; its sample is one row of zeros."""
+    sample = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [0, 0, 0, 0]}]}
+    artifacts = [
+        artifact(plane, "template.py", source.encode()),
+        artifact(plane, "samples.json", json.dumps([sample]).encode()),
+    ]
+    return _version(name, artifacts=artifacts, framework="template", template_class=f"template:{template_class}")
+
+
+def _version(name: str, **fields: Any) -> ModelVersion:
+    inputs = [TensorSpec(name="x", datatype="FP32", shape=[-1, 4])]
+    outputs = [TensorSpec(name="y", datatype="FP32", shape=[-1, 4])]
+    signature = Signature(inputs=inputs, outputs=outputs)
+    built = ModelVersion(name=f"{MODEL}/versions/{name}", signature=signature, **fields)
     built.digest = version_digest(built)
     return built
 

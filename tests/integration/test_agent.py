@@ -4,14 +4,15 @@ import asyncio
 import random
 import signal
 import struct
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
+from inference_host.execution import HUNG_MAX
 from mesh import clock
 from mesh.processes import Process
 from mesh.tokens import mint
@@ -24,6 +25,7 @@ from tests.integration.agent_world import (
     ControlPlane,
     assignment,
     kill,
+    template_version,
     until,
     version,
     world,
@@ -31,7 +33,7 @@ from tests.integration.agent_world import (
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest, ModelInferResponse
 from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs, TryInference
-from waypost.errors import MeshError, NotFound
+from waypost.errors import DeadlineExceeded, MeshError, NotFound, Unavailable
 from waypost.rpc import open_aio_channel
 
 
@@ -49,10 +51,10 @@ def graphs(tmp_path: Path) -> list[Path]:
     return [models.affine(tmp_path / f"{scale}.onnx", scale=scale) for scale in (2.0, 3.0)]
 
 
-def request() -> ModelInferRequest:
+def request(*row: float) -> ModelInferRequest:
     built = ModelInferRequest(model_name="tower-7")
     built.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-    built.raw_input_contents.append(struct.pack("<4f", 1, 2, 3, 4))
+    built.raw_input_contents.append(struct.pack("<4f", *(row or (1, 2, 3, 4))))
     return built
 
 
@@ -69,23 +71,34 @@ class Traffic:
         return sum(self.answers.values())
 
 
+Infer: TypeAlias = Callable[[ModelInferRequest, float], Awaitable[ModelInferResponse]]
+"""A request, and how many seconds its caller waits. Raises: MeshError."""
+
+
+@asynccontextmanager
+async def caller(agent: AgentProcess) -> AsyncIterator[Infer]:
+    """Calls the position through the gateway, without any retry."""
+    token = mint(agent.key(), audience=UID, subject="test", client="test", now=clock.now())
+    metadata = (("waypost-position", UID), ("authorization", f"Bearer {token}"))
+    async with open_aio_channel(agent.gateway) as channel:
+        infer: Any = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=ModelInferRequest.SerializeToString,
+            response_deserializer=ModelInferResponse.FromString,
+        )
+        yield lambda request, timeout_s: infer(request, timeout=timeout_s, metadata=metadata)
+
+
 @asynccontextmanager
 async def traffic(agent: AgentProcess) -> AsyncIterator[Traffic]:
-    """Calls through the gateway for as long as the block lasts, without any retry."""
+    """Calls for as long as the block lasts."""
     seen = Traffic()
 
     async def call_for_ever() -> None:
-        token = mint(agent.key(), audience=UID, subject="test", client="test", now=clock.now())
-        metadata = (("waypost-position", UID), ("authorization", f"Bearer {token}"))
-        async with open_aio_channel(agent.gateway) as channel:
-            infer: Any = channel.unary_unary(
-                "/inference.GRPCInferenceService/ModelInfer",
-                request_serializer=ModelInferRequest.SerializeToString,
-                response_deserializer=ModelInferResponse.FromString,
-            )
+        async with caller(agent) as infer:
             while True:
                 try:
-                    answer = await infer(request(), timeout=5, metadata=metadata)
+                    answer = await infer(request(), 5)
                 except MeshError as error:
                     seen.errors.append(error)
                 else:
@@ -223,6 +236,30 @@ def test_a_host_that_hangs_gets_no_calls_until_it_answers_again(tmp_path: Path, 
             assert process.signal(signal.SIGCONT)
             await in_service(plane, agent)
             assert all(replica.starts == 1 for replica in plane.status().replicas)
+
+    run(scenario())
+
+
+def test_a_host_whose_model_hangs_for_four_calls_is_started_again_and_serves(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path, "--hung-after-s", "1") as (plane, agent):
+            plane.assign(assignment(template_version(plane, "1", models.HANGING, "Hanging")))
+            await in_service(plane, agent)
+            (replica,) = agent.processes("r-")
+            async with caller(agent) as infer:
+                while plane.state() == "IN_SERVICE":
+                    with pytest.raises((DeadlineExceeded, Unavailable)):  # the latter from when it has no route
+                        await infer(request(-1, 0, 0, 0), 0.5)
+                assert any(r.reason == "NOT_ANSWERING" for r in plane.status().replicas)
+                await in_service(plane, agent)
+                answer = await infer(request(), 5)
+            assert struct.unpack("<4f", answer.raw_output_contents[0]) == (3.0, 5.0, 7.0, 9.0)
+            assert [(r.id, r.starts) for r in plane.status().replicas] == [(replica, 2)]
+            told = await plane.command(Command(id="1", read_logs=ReadLogs(position=POSITION, tail_lines=200)))
+            log = next(piece.log for piece in told if piece.log.source == replica)
+            given_up = [line for line in log.text.splitlines() if "run_given_up" in line]
+            assert len(given_up) == HUNG_MAX
+            assert all("threading.Event().wait()" in line for line in given_up)
 
     run(scenario())
 

@@ -209,6 +209,7 @@ class Rig:
             gateway_address=self.gateway.address,
             domain="edge.local",
             grace_s=5.0,
+            hung_after_s=30.0,
             ports=range(7700, 7702),
             port_is_free=lambda port: True,
             new_replica_id=lambda: next(self.ids),
