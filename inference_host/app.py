@@ -177,7 +177,7 @@ class _Life:
             compiled=is_compiled(),
         )
         if host.plane.place.by_hand:
-            _greet(host)
+            _greet(host, self._settings.tls)
 
 
 class _FailureNote:
@@ -214,7 +214,7 @@ def _packages(chosen: HostSettings) -> Sequence[Package]:
     return packages
 
 
-def _greet(host: Host) -> None:
+def _greet(host: Host, tls: Path | None) -> None:
     """For the person who started it."""
     ready = [served.package for served in host.plane.served if served.life.serves]
     names = ", ".join(f"{package.model} (version {package.version})" for package in ready)
@@ -226,8 +226,8 @@ def _greet(host: Host) -> None:
     if host.gate_open:
         sys.stdout.write("  nobody is asked for credentials\n")
     served = host.plane.served
-    sys.stdout.write(f"\ntry it:\n  {example.curl(host.addresses[0], served)}\n")
-    if host.gate_open and (lines := example.sdk(host.addresses[0], served)):
+    sys.stdout.write(f"\ntry it:\n  {example.curl(host.addresses[0], served, tls)}\n")
+    if host.gate_open and (lines := example.sdk(host.addresses[0], served, tls)):
         sys.stdout.write("\n  ".join(["\nor from Python:", *lines]) + "\n")
     sys.stdout.flush()
 

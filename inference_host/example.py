@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import orjson
 
@@ -11,6 +12,7 @@ from inference_host.oip_json import BINARY_ONLY
 from inference_host.served import Served
 from inference_host.signature import TensorSpec
 from inference_host.tensors import Array
+from mesh.identity import ROOTS
 from waypost import names
 from waypost.errors import Invalid
 
@@ -18,9 +20,12 @@ VALUES_MAX = 64  # more do not fit a terminal
 PLACE = "local/host"  # a position's name has a project and an application in front; a host by hand has neither
 
 
-def curl(http_address: str, served: Sequence[Served]) -> str:
-    """An inference where a sample of the first model is short enough and has a JSON form, else its metadata."""
-    base, options = _base(http_address)
+def curl(address: str, served: Sequence[Served], tls: Path | None = None) -> str:
+    """An inference where a sample of the first model is short enough and has a JSON form, else its metadata.
+
+    tls: the directory with the certificate, where TLS is spoken at host:port.
+    """
+    base, options = _base(address, tls)
     warm = _first(served)
     if warm is None:
         return f"curl -s {options}{base}/v2/repository/index -X POST"
@@ -35,16 +40,19 @@ def curl(http_address: str, served: Sequence[Served]) -> str:
     return f"curl -s {options}{url}/infer -d {shlex.quote(body)}"
 
 
-def sdk(address: str, served: Sequence[Served]) -> list[str]:
+def sdk(address: str, served: Sequence[Served], tls: Path | None = None) -> list[str]:
     """The same in Python, line by line; what the model takes where a sample is too long. Nothing without a model."""
     warm = _first(served)
     if warm is None:
         return []
-    target = address if address.startswith("unix:") else f"http://{address}"
+    roots = _roots(address, tls)
+    target = address if address.startswith("unix:") else f"{_scheme(tls)}://{address}"
+    trust = ", tls=tls" if roots else ""
     call = f"infer({_literal(warm)})" if _is_short(warm) else "signature()"
     return [
         "import waypost",
-        f'with waypost.connect("{target}", position="{PLACE}/{_position(warm)}", token="{TOKEN}") as position:',
+        *([f'tls = waypost.Tls(roots=open("{roots}", "rb").read())'] if roots else []),
+        f'with waypost.connect("{target}", position="{PLACE}/{_position(warm)}", token="{TOKEN}"{trust}) as position:',
         f"    print(position.{call})",
     ]
 
@@ -53,10 +61,23 @@ def _first(served: Sequence[Served]) -> Warm | None:
     return next((each.warm for each in served if each.warm is not None), None)
 
 
-def _base(http_address: str) -> tuple[str, str]:
-    if http_address.startswith("unix:"):
-        return "http://localhost", f"--unix-socket {shlex.quote(http_address.removeprefix('unix:'))} "
-    return f"http://{http_address}", ""
+def _base(address: str, tls: Path | None) -> tuple[str, str]:
+    """What a URL begins with, and curl's options for it."""
+    if address.startswith("unix:"):
+        return "http://localhost", f"--unix-socket {shlex.quote(address.removeprefix('unix:'))} "
+    roots = _roots(address, tls)
+    return f"{_scheme(tls)}://{address}", f"--cacert {shlex.quote(str(roots))} " if roots else ""
+
+
+def _scheme(tls: Path | None) -> str:
+    return "http" if tls is None else "https"
+
+
+def _roots(address: str, tls: Path | None) -> Path | None:
+    """What to trust, where the system's roots will not do."""
+    if tls is None or address.startswith("unix:") or not (tls / ROOTS).exists():
+        return None
+    return tls / ROOTS
 
 
 def _position(warm: Warm) -> str:

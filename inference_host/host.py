@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 NO_TLS_FLAG = "--insecure-no-tls"
-PROTOCOLS = ("h2", "http/1.1")
+TLS_HINT = "--tls names a directory with certificate.pem, a PEM chain, and key.pem, its key without a passphrase"
 AT_ONCE = 1  # connections that one of several processes takes while others may be free to
 SERVICES = (oip_grpc.SERVICE, xapp_grpc.SERVICE)
 
@@ -191,7 +191,7 @@ class Host:
         """Raises: Precondition(BAD_TLS)."""
         directory = self._settings.tls
         try:
-            return None if directory is None else server_context(directory, PROTOCOLS)
+            return None if directory is None else server_context(directory, server.PROTOCOLS)
         except OSError as error:
             raise _bad_tls(error) from error
 
@@ -201,7 +201,7 @@ class Host:
         address, insecure = self._settings.grpcio_listen, self._plaintext_anywhere
         made = grpcio_front.server(methods, self._gate)
         try:
-            identity = Identity.local() if self._settings.tls is None else Identity.load(self._settings.tls)
+            identity = Identity.local() if self._settings.tls is None else Identity.of_server(self._settings.tls)
             self.grpcio_address = serve.listen(made, address, identity, insecure=insecure, insecure_flag=NO_TLS_FLAG)
         except OSError as error:
             raise _bad_tls(error) from error
@@ -334,4 +334,4 @@ def _check_identity(package: Package, settings: HostSettings) -> None:
 
 
 def _bad_tls(error: OSError) -> Precondition:
-    return Precondition("BAD_TLS", f"the certificate cannot be used: {error}", "see --tls")
+    return Precondition("BAD_TLS", f"the certificate cannot be used: {error}", TLS_HINT)

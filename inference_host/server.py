@@ -1,7 +1,7 @@
 """One port, two protocols: listeners, and what becomes of a connection until it has said what it speaks.
 
     plaintext   HTTP/2 with prior knowledge where the first bytes are its preface (RFC 9113, section 3.3), else HTTP/1.1
-    TLS         the same behind a handshake that offers both (ALPN, RFC 7301)
+    TLS         the same behind a handshake that knows both (ALPN, RFC 7301)
 
 A connection is counted and bounded in time from the moment it is accepted, also while it shakes hands. From then on it
 is h2's or http1's, which this module knows as two factories of protocols.
@@ -25,6 +25,10 @@ from mesh import serve
 from waypost.errors import Precondition
 
 log = structlog.get_logger()
+
+# For TLS, the preferred first. gRPC's clients offer h2 alone. Who offers both (curl, Go, Java's own) speaks plain HTTP,
+# which is HTTP/1.1 here.
+PROTOCOLS = ("http/1.1", "h2")
 
 BACKLOG = 512  # connections that wait to be accepted: half of all places, for a gateway that comes back
 FILES_KEPT = 128  # file descriptors that are not connections: models, logs, the link, listeners

@@ -26,8 +26,9 @@ class HostSettings(Settings):
     """Where grpcio's own server answers gRPC besides, several times slower: host:port or unix:/path. Empty: nowhere."""
 
     tls: Path | None = None
-    """Directory with certificate.pem, key.pem and roots.pem: TLS is spoken at every host:port. The files are read at
-    start. Callers need no certificate, they show tokens."""
+    """Directory with certificate.pem (the leaf first) and key.pem (without a passphrase): TLS is spoken at every
+    host:port. Callers need no certificate, they show tokens; roots.pem, where it is there, is what the greeting tells
+    them to trust. The files are read at start."""
 
     threads: Annotated[int, Bounds(at_least=0, at_most=256)] = 0
     """Slow models run at once; fast ones run without a thread. 0: as many as this process has CPUs (cgroup quota

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from waypost.rpc import Tls
 
@@ -38,6 +38,11 @@ class Identity:
         """From a directory's three files. Raises: OSError."""
         return cls(*((directory / name).read_bytes() for name in (CERTIFICATE, KEY, ROOTS)))
 
+    @classmethod
+    def of_server(cls, directory: Path) -> Self:
+        """The same without roots, for a server that asks for no certificates. Raises: OSError."""
+        return cls(*((directory / name).read_bytes() for name in (CERTIFICATE, KEY)))
+
     @property
     def is_local(self) -> bool:
         return not self.certificate
@@ -60,15 +65,23 @@ class Identity:
 def server_context(directory: Path, protocols: Sequence[str]) -> ssl.SSLContext:
     """For TLS servers that are not grpc's. protocols: offered to clients (ALPN), the best first.
 
-    Python's ssl reads certificates from files only, hence the directory. Raises: OSError (ssl.SSLError is one).
+    Python's ssl reads certificates from files only, hence the directory; of its files, roots are not needed. Raises:
+    OSError (ssl.SSLError is one).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # RFC 9113, section 9.2.1
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2, those that HTTP/2 allows (section 9.2.2)
     context.set_alpn_protocols(list(protocols))
-    context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+    for name in (CERTIFICATE, KEY):
+        (directory / name).open("rb").close()  # ssl would not say which one is missing
+    context.load_cert_chain(directory / CERTIFICATE, directory / KEY, _no_passphrase)
     return context
+
+
+def _no_passphrase() -> NoReturn:
+    """In place of OpenSSL's question at the terminal, which would hold up a service for ever."""
+    raise OSError(f"{KEY} is protected by a passphrase, and nobody is here to type it")
 
 
 def peer_uris(auth_context: Mapping[str, list[bytes]]) -> list[str]:

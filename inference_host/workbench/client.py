@@ -66,7 +66,9 @@ async def connect(address: str) -> "Client":
             await client.greeted()
     except (OSError, TimeoutError, ValueError) as error:
         why = str(error) or "no answer"
-        raise Unavailable("UNREACHABLE", f"nobody answers at {address}: {why}", "is the host running?") from error
+        raise Unavailable(
+            "UNREACHABLE", f"nobody answers at {address}: {why}", "is the host running, and without TLS there?"
+        ) from error
     return client
 
 

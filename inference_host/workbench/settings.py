@@ -55,7 +55,8 @@ class BenchSettings(Settings):
     """What to serve: a package directory or an .onnx file. Its samples.json is what is sent."""
 
     target: str = ""
-    """A host that runs already: host:port or unix:/path. It must ask for no credentials. Empty: one is started."""
+    """A host that runs already: host:port or unix:/path. It must ask for no credentials, and speak
+    plaintext there: a host with TLS does at a Unix socket. Empty: one is started."""
 
     name: str = ""
     """The model's name; empty: the only one that the host serves."""

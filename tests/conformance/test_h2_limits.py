@@ -17,7 +17,7 @@ from inference_host.auth import Gate
 from inference_host.connections import Connections
 from inference_host.h2_heads import Reader
 from inference_host.http1_core import Response
-from inference_host.server import Server
+from inference_host.server import PROTOCOLS, Server
 from mesh.identity import server_context
 from tests import certificates
 from tests.conformance.test_http1_limits import until
@@ -170,7 +170,7 @@ def _fields(heard: bytes) -> Iterator[hpack.Field]:
 
 @pytest.fixture
 def context(tmp_path: Path) -> ssl.SSLContext:
-    return server_context(certificates.for_localhost(tmp_path), ("h2", "http/1.1"))
+    return server_context(certificates.for_localhost(tmp_path), PROTOCOLS)
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half a greeting"])

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import shutil
 import socket
 import ssl
 from collections.abc import Iterator
@@ -54,6 +55,17 @@ def test_http_is_spoken_on_the_same_port(host: RunningHost, directory: Path) -> 
     connection.close()
 
 
+def test_a_client_that_knows_both_protocols_gets_http(host: RunningHost, directory: Path) -> None:
+    """curl, Go and Java offer both and mean REST; those of gRPC offer h2 alone."""
+    context = ssl.create_default_context(cafile=str(directory / identity.ROOTS))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("localhost", port(host)), timeout=10) as wire,
+        context.wrap_socket(wire, server_hostname="localhost") as secured,
+    ):
+        assert secured.selected_alpn_protocol() == "http/1.1"
+
+
 def test_plaintext_is_not_answered(host: RunningHost) -> None:
     with grpc.insecure_channel(f"localhost:{port(host)}") as channel, pytest.raises(grpc.RpcError):
         infer(channel, "m", timeout=2)
@@ -79,6 +91,15 @@ def test_a_handshake_that_stops_in_the_middle_harms_nobody(host: RunningHost, di
             wire = silent.enter_context(socket.create_connection(("localhost", port(host)), timeout=10))
             wire.sendall(b"\x16\x03\x01\x02\x00\x01")
         test_http_is_spoken_on_the_same_port(host, directory)
+
+
+def test_no_roots_are_needed(directory: Path, tmp_path: Path) -> None:
+    for name in (identity.CERTIFICATE, identity.KEY):
+        shutil.copy(directory / name, tmp_path)
+    with hosts.by_hand(
+        models.affine(tmp_path / "m.onnx"), tmp_path / "log", "--tls", str(tmp_path), front="grpcio"
+    ) as host:
+        test_grpc_is_spoken(host, directory, "grpcio")
 
 
 @pytest.mark.parametrize("front", hosts.FRONTS)

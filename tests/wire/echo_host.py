@@ -24,7 +24,7 @@ from inference_host.connections import Connections
 from inference_host.h2_heads import Reader
 from inference_host.http1_core import Answer, Request, Response
 from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw
-from inference_host.server import Server
+from inference_host.server import PROTOCOLS, Server
 from mesh.identity import server_context
 from waypost.errors import Precondition
 from waypost.rpc import MESSAGE_BYTES_MAX
@@ -90,7 +90,7 @@ async def main(address: str, tls: Path | None, frame_bytes: int) -> None:
             http1=lambda full: http1.Connection(over_http1, full=full),
             tasks=tasks,
         )
-        context = None if tls is None else server_context(tls, ("h2", "http/1.1"))
+        context = None if tls is None else server_context(tls, PROTOCOLS)
         sys.stdout.write(f"{await server.listen(address, context)}\n")
         sys.stdout.flush()
         await stop.wait()

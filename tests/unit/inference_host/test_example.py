@@ -56,6 +56,18 @@ def test_several_inputs_are_given_by_name() -> None:
     assert "--unix-socket /tmp/s http://localhost/v2" in curl("unix:/tmp/s", [model])
 
 
+def test_with_tls_both_speak_it_and_trust_the_roots_that_lie_beside_the_certificate(tmp_path: Path) -> None:
+    model = served({"x": array("FP32", 1.5)}, {"x": "FP32"})
+    assert curl("127.0.0.1:1", [model], tmp_path).startswith("curl -s https://127.0.0.1:1/")
+    (tmp_path / "roots.pem").touch()
+    assert curl("127.0.0.1:1", [model], tmp_path).startswith(f"curl -s --cacert {tmp_path}/roots.pem https://")
+    _, trusted, connect, _ = sdk("127.0.0.1:1", [model], tmp_path)
+    assert f'open("{tmp_path}/roots.pem", "rb")' in trusted
+    assert '"https://127.0.0.1:1"' in connect
+    assert connect.endswith(", tls=tls) as position:")
+    assert sdk("unix:/tmp/s", [model], tmp_path) == sdk("unix:/tmp/s", [model]), "plaintext there"
+
+
 @pytest.mark.parametrize(
     "model",
     [
