@@ -6,8 +6,8 @@
     raw       that header is 0: the body is the bytes of the model's only input, and all outputs come back binary
 
 The answer has the form that was asked for: `binary_data` of an output, else `binary_data_output` of the request.
-FP16 and BF16 have no JSON form and travel as binary only. Nor has infinity; NaN is written as null, which numpy's
-readers turn back into NaN.
+FP16 and BF16 have no JSON form and travel as binary only. Nor has infinity. NaN is null, in requests and in answers, as
+with KServe, MLServer and numpy's readers; Triton writes a word that is no JSON, which is refused with what to send.
 
 Numbers are written from the memory of arrays, FP32 in the fewest digits that read back as the same FP32. They are read
 as Python lists, of which numpy makes arrays: orjson has no other way, and takes two thirds of the time itself.
@@ -27,6 +27,7 @@ from inference_host.tensors import DTYPES, Array, Buffer, Tensor, from_raw, from
 from waypost.errors import Invalid, OutOfRange
 
 BINARY_ONLY = frozenset({"FP16", "BF16"})
+WORDS = ("NaN", "Infinity")  # what Triton's own client writes
 TENSORS_MAX = 1024  # in one request; no model comes near
 _NOTHING = memoryview(b"")
 _NO_PARAMETERS: dict[str, Any] = {}
@@ -116,7 +117,7 @@ def _object(text: Buffer) -> dict[str, Any]:
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise _bad(f"the body is no JSON: {error}") from error
+        raise _no_json(error) from error
     if not isinstance(message, dict):
         raise _bad("the body is no JSON object")
     return message
@@ -232,6 +233,13 @@ def _shape(entry: Mapping[str, Any]) -> list[int]:
 
 def _no_json_form(why: str) -> Invalid:
     return Invalid("NO_JSON_FORM", why, "ask for it with the parameter binary_data")
+
+
+def _no_json(error: orjson.JSONDecodeError) -> Invalid:
+    why = f"the body is no JSON: {error}"
+    if error.doc.startswith(WORDS, error.pos):
+        return Invalid("NO_JSON_FORM", f"{why}: JSON has no such number", "write null for NaN, or send binary data")
+    return _bad(why)
 
 
 def _bad(why: str) -> Invalid:

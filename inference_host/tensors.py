@@ -9,7 +9,7 @@ does not have, is its sixteen bits in a uint16. Outside it is one of
 
 Each form has one function in and one out, and `out(in(x)) == x`. Whatever does not fit ends in `Invalid` and names the
 tensor: the shape that the bytes cannot have, the number that the datatype cannot hold. Nothing is rounded to fit but
-floats to a shorter float.
+floats to a shorter float. Among values None is NaN, which JSON cannot write otherwise; no other datatype has it.
 
 Nothing is copied that need not be. Arrays made from raw bytes are read-only views on them, unless they begin at an
 address that is no multiple of their element's size: compiled code may assume that it is (onnxruntime does not check),
@@ -20,6 +20,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,6 +58,8 @@ PACKED_MAX = 4096  # values; for more, numpy is as fast
 _LENGTH = struct.Struct("<I")
 _CODES = {"FP32": "f", "FP64": "d"}
 _FLOATS = {float, int}
+_WITH_NAN = ("FP16", "BF16", "FP32", "FP64")
+_SPOKEN = {NoneType: "null", bool: "a boolean", int: "an integer", float: "a float", str: "a string"}
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +111,8 @@ def memory(array: Array) -> Buffer:
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> Tensor:
-    """A tensor from plain values, flat or nested as `shape` says. BYTES takes `str` (as UTF-8) and `bytes`.
+    """A tensor from plain values, flat or nested as `shape` says. BYTES takes `str` (as UTF-8) and `bytes`; where there
+    is a NaN, None is one.
 
     Raises: Invalid(BAD_DATATYPE | BAD_SHAPE | BAD_DATA); BAD_DATA where a value is not of the datatype or beyond its
     range, so that no number arrives as another one.
@@ -199,22 +203,41 @@ def _converted(name: str, datatype: str, dtype: np.dtype[Any], found: Array, val
         return _encoded(name, found)
     if found.size == 0:
         return found.astype(dtype)
+    if found.dtype.kind == "O":
+        found = _numbers(name, datatype, found)
     if datatype == "BOOL":
         if found.dtype.kind != "b":
             raise _wrong_kind(name, datatype, found)
         return found
-    if found.dtype.kind not in "iuf":
+    if found.dtype.kind not in "iufO":
         raise _wrong_kind(name, datatype, found)
-    if datatype in ("FP16", "FP32", "FP64", "BF16"):
+    if datatype in _WITH_NAN:
         return _floats(name, datatype, found)
     return _integers(name, datatype, dtype, found, values)
+
+
+def _numbers(name: str, datatype: str, found: Array) -> Array:
+    """What numpy has no dtype for: values with a None among them, and integers beyond 64 bits. None becomes NaN."""
+    with_nan = datatype in _WITH_NAN
+    takes = {*_FLOATS, NoneType} if with_nan else {bool if datatype == "BOOL" else int}
+    for index, value in enumerate(found.flat):
+        if type(value) not in takes:
+            raise _bad_data(name, f"element {index} is {_spoken(value)}, which {datatype} does not take")
+    try:
+        return found.astype(np.float64) if with_nan else found
+    except OverflowError:
+        raise _bad_data(name, f"it has an integer beyond the range of {datatype}") from None
+
+
+def _spoken(value: object) -> str:
+    return _SPOKEN.get(type(value), "no single value")
 
 
 def _encoded(name: str, found: Array) -> Array:
     array = np.empty(found.size, dtype=object)
     for index, value in enumerate(found.flat):
         if not isinstance(value, str | bytes):
-            raise _bad_data(name, f"element {index} is {type(value).__name__}, BYTES takes strings")
+            raise _bad_data(name, f"element {index} is {_spoken(value)}, BYTES takes strings")
         try:
             array[index] = value.encode() if isinstance(value, str) else value
         except UnicodeEncodeError as error:
@@ -267,7 +290,7 @@ def _reshape(name: str, array: Array, shape: Sequence[int]) -> Array:
 
 
 def _wrong_kind(name: str, datatype: str, found: Array) -> Invalid:
-    kinds = {"b": "booleans", "U": "strings", "O": "values of several kinds"}
+    kinds = {"b": "booleans", "U": "strings"}
     return _bad_data(name, f"{datatype} does not take {kinds.get(found.dtype.kind, 'numbers')}")
 
 

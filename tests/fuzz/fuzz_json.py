@@ -62,7 +62,7 @@ def _build(value: object) -> bytes:
 
 
 class NoJsonForm(Exception):
-    """A half, an infinity, bytes that are no text: they travel as binary only. NaN is written as null, and not read."""
+    """A half, an infinity, bytes that are no text: they travel as binary only."""
 
 
 def play(script: bytes) -> None:
@@ -91,8 +91,6 @@ def _write_and_read(request: Request, binary: bool) -> None:
 
 
 def _encode(given: Answer, binary: bool) -> tuple[list[Buffer], int | None]:
-    if not binary and any(tensor.array.dtype.kind == "f" and np.isnan(tensor.array).any() for tensor in given.outputs):
-        raise NoJsonForm
     try:
         return encode(given, Request((), binary_default=binary))
     except Invalid as error:

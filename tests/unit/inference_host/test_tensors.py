@@ -147,6 +147,36 @@ def test_values_of_another_kind_are_refused(datatype: str, values: list[object])
     assert "'t'" in refused.value.message
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "FP16", "BF16"])
+def test_none_is_nan_where_there_is_one(datatype: str) -> None:
+    found = to_values(from_values("t", datatype, [2, 2], [[None, 1], [2.5, None]]))
+    assert np.array_equal(found, [np.nan, 1, 2.5, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values", "said"),
+    [
+        ("INT32", [1, None], "element 1 is null, which INT32 does not take"),
+        ("BOOL", [None, True], "element 0 is null, which BOOL does not take"),
+        ("BYTES", ["a", None], "element 1 is null, BYTES takes strings"),
+        ("FP32", [None, True], "element 1 is a boolean, which FP32 does not take"),
+        ("FP64", [None, {}], "element 1 is no single value, which FP64 does not take"),
+        ("FP32", [None, 1e300], "1e+300 is beyond the range of FP32"),
+        ("FP64", [None, 10**400], "an integer beyond the range of FP64"),
+        ("UINT64", [2**70, 0.5], "element 1 is a float, which UINT64 does not take"),
+        ("INT64", [-(2**70)], f"{-(2**70)} is beyond the range of INT64"),
+    ],
+)
+def test_a_value_among_others_that_does_not_fit_is_named(datatype: str, values: list[object], said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        from_values("t", datatype, [len(values)], values)
+    assert said in refused.value.message
+
+
+def test_integers_of_any_size_are_floats_where_a_float_can_hold_them() -> None:
+    assert to_values(from_values("t", "FP64", [2], [2**70, 0.5])) == [2.0**70, 0.5]
+
+
 def test_whole_numbers_may_be_written_as_floats() -> None:
     assert to_values(from_values("t", "INT64", [2], [3.0, -(2.0**53)])) == [3, -(2**53)]
 
