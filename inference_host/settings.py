@@ -83,7 +83,8 @@ class HostSettings(Settings):
     """Address of the position monitor's HostLinkService; empty: none."""
 
     reload: bool = False
-    """By hand: load a model anew when its files change. One that cannot be loaded leaves the one before serving."""
+    """By hand, in one process: load a model anew when its files change. One that cannot be loaded leaves the one before
+    serving."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error. At debug every call is logged."""
@@ -96,3 +97,5 @@ class HostSettings(Settings):
     def check(self) -> None:
         if self.processes > 1 and self.grpcio_listen:
             raise ValueError("grpcio's server cannot share an address: leave --grpcio-listen away, or --processes")
+        if self.processes > 1 and self.reload:
+            raise ValueError("a model is loaded anew in one process only: leave --reload away, or --processes")

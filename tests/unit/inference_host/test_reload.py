@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from inference_host.reload import forget, state, watched
-from inference_host.settings import HostSettings
+from inference_host.settings import ENV_PREFIX, HostSettings
+from mesh import settings
 from waypost.errors import Invalid
 
 
@@ -55,6 +56,14 @@ def test_modules_of_the_directory_are_forgotten_and_no_others(tmp_path: Path, mo
     forget(tmp_path)
     assert "waypost_reload_features" not in sys.modules
     assert "inference_host.reload" in sys.modules
+
+
+def test_several_processes_do_not_reload() -> None:
+    with pytest.raises(Invalid, match="leave --reload away, or --processes") as refused:
+        settings.load(
+            HostSettings, ["m.onnx", "--reload", "--processes", "2"], prog="waypost host run", env_prefix=ENV_PREFIX
+        )
+    assert refused.value.reason == "BAD_SETTING"
 
 
 def test_only_what_is_served_by_hand_is_watched() -> None:
