@@ -26,7 +26,7 @@ from inference_host.probe import NEVER_TOGETHER, Together
 from inference_host.sequences import Limits
 from inference_host.signature import Signature, checked_inputs, made_up_inputs
 from inference_host.template import Arrays, Context, Memory, Steps
-from waypost.errors import Invalid, MeshError, Precondition
+from waypost.errors import Internal, Invalid, MeshError, Precondition
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ async def load(package: Package, execution: Execution, *, threads: int) -> Loade
     _check_state(package, steps)
     context = Context(package.directory, package.model, package.version, package.model_file, package.signature, threads)
     await _call_load(instance, context, execution)
-    signature = getattr(instance, "signature", None) or package.signature
+    signature = template.signature_of(instance) or package.signature
     if signature is None:
         raise Precondition(
             "NO_SIGNATURE",
@@ -237,7 +237,14 @@ def _sample_failed(loaded: Loaded, failure: MeshError) -> Precondition:
         return Precondition(
             "OUT_OF_MEMORY", failure.message, "give the replica more memory (spec.resources.memory_bytes)"
         )
-    hint = (
+    return Precondition(
+        "SAMPLE_FAILED", f"a sample did not go through the model: {failure.message}", _mend(loaded, failure)
+    )
+
+
+def _mend(loaded: Loaded, failure: MeshError) -> str:
+    if loaded.package.template_class and isinstance(failure, Internal):
+        return failure.hint  # the template raised, or broke its promise: nobody knows better what to do
+    return (
         "mend samples.json" if loaded.package.samples_file else "publish the version with a samples.json that fits it"
     )
-    return Precondition("SAMPLE_FAILED", f"a sample did not go through the model: {failure.message}", hint)

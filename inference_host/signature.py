@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -56,6 +57,33 @@ class Signature:
 
     def __str__(self) -> str:
         return f"{', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}"
+
+
+def flaw(found: Any) -> str:
+    """What keeps somebody's `found` from being a signature, in words; empty: nothing does."""
+    if not isinstance(found, Signature):
+        return f"signature is {type(found).__name__}"
+    sides: dict[str, Any] = {"inputs": found.inputs, "outputs": found.outputs}
+    for side, specs in sides.items():
+        if not isinstance(specs, tuple):  # (TensorSpec(...)) is none
+            return f"{side} of its signature are {type(specs).__name__}, not a tuple"
+        for spec in specs:
+            if wrong := _spec_flaw(spec):
+                return f"{side} of its signature have {wrong}"
+    return ""
+
+
+def _spec_flaw(spec: Any) -> str:
+    if not isinstance(spec, TensorSpec):
+        return f"a {type(spec).__name__} among them"
+    datatype, shape = cast(Any, spec.datatype), cast(Any, spec.shape)
+    if not isinstance(datatype, str) or datatype not in DTYPES:
+        return f"{spec.name!r} with the datatype {datatype!r}"
+    if not isinstance(shape, tuple):
+        return f"{spec.name!r} with a shape that is no tuple: {shape!r}"
+    if any(type(size) is not int or size < -1 for size in shape):
+        return f"{spec.name!r} with the shape {shape!r}"
+    return ""
 
 
 def _agree(mine: Sequence[TensorSpec], theirs: Sequence[TensorSpec]) -> bool:

@@ -51,7 +51,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from inference_host.faults import begin_at_template
-from inference_host.signature import Signature
+from inference_host.signature import Signature, flaw
 from inference_host.template_metrics import Metrics
 from inference_host.tensors import Array
 from waypost.errors import Precondition
@@ -178,6 +178,14 @@ def steps_of(template: Any) -> Steps:
 
 def batches(template: Any, steps: Steps) -> bool:
     return getattr(template, "batches", False) is True and not steps.on_loop and steps.start is None
+
+
+def signature_of(template: Any) -> Signature | None:
+    """What it says itself. Raises: Precondition(BAD_TEMPLATE)."""
+    found: Signature | None = getattr(template, "signature", None)
+    if found is not None and (wrong := flaw(found)):
+        raise _bad(template, wrong, 'like Signature(inputs=(TensorSpec("x", "FP32", (-1, 4)),), outputs=(...))')
+    return found
 
 
 def bound(template: Any, name: str) -> float:

@@ -16,8 +16,8 @@ def template_class(source: Path) -> str:
     try:
         found = [node.name for node in ast.parse(source.read_bytes()).body if _predicts(node)]
     except (SyntaxError, ValueError) as error:  # ValueError: a NUL in it, before Python 3.12
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise Precondition("TEMPLATE_FAILED", f"{source}{line}: {error}", "mend it") from error
+        told = f", line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else f": {error}"
+        raise Precondition("TEMPLATE_FAILED", f"{source}{told}", "mend it") from error
     if len(found) == 1:
         return found[0]
     if found:

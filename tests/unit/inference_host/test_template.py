@@ -293,6 +293,44 @@ def test_a_template_that_cannot_be_right_is_refused_before_it_runs(tmp_path: Pat
     assert words in refused.message
 
 
+WITH_SIGNATURE = f"from inference_host.signature import Signature, TensorSpec\n{DOUBLES}    signature = "
+
+
+@pytest.mark.parametrize(
+    ("signature", "words"),
+    [
+        ("5", "signature is int"),
+        ("Signature(('x',), ())", "inputs of its signature have a str among them"),
+        (
+            "Signature((), (TensorSpec('y', 'FLOAT', (2,)),))",
+            "outputs of its signature have 'y' with the datatype 'FLOAT'",
+        ),
+        ("Signature((TensorSpec('x', 'FP32', (-2,)),), ())", "'x' with the shape (-2,)"),
+    ],
+)
+def test_a_signature_that_is_none_is_refused(tmp_path: Path, signature: str, words: str) -> None:
+    refused = refusal(package(tmp_path, WITH_SIGNATURE + signature))
+    assert refused.reason == "BAD_TEMPLATE"
+    assert words in refused.message
+
+
+@pytest.mark.parametrize(
+    "signature", ["Signature((TensorSpec('x', 'FP32', (2,))), ())", "Signature((TensorSpec('x', 'FP32', 2),), ())"]
+)
+def test_a_tuple_of_one_without_its_comma_is_told(tmp_path: Path, signature: str) -> None:
+    """By us, or by the class itself where it is compiled."""
+    refused = refusal(package(tmp_path, WITH_SIGNATURE + signature))
+    assert refused.reason in {"BAD_TEMPLATE", "TEMPLATE_FAILED"}
+    assert "tuple" in refused.message
+
+
+def test_what_to_mend_is_the_template_where_it_raised_and_the_samples_where_they_do_not_fit(tmp_path: Path) -> None:
+    assert "traceback" in refusal(package(tmp_path, DOUBLES.replace("* self.factor", "* None"))).hint
+    assert "astype" in refusal(package(tmp_path, DOUBLES.replace("float32", "float64"))).hint
+    picky = DOUBLES.replace("return prepared", "raise Invalid('ODD', 'an odd number of rows')  #")
+    assert refusal(package(tmp_path, f"from waypost.errors import Invalid\n{picky}")).hint == "mend samples.json"
+
+
 def test_a_bad_metric_is_told_as_such(tmp_path: Path) -> None:
     assert refusal(sums(tmp_path, SUMS.replace("begun_total", "1st"))).reason == "BAD_METRIC"
 
