@@ -1,6 +1,6 @@
 """The inference host: one model version, served over the Open Inference Protocol. One process per replica.
 
-    app          settings, subcommands, exit codes
+    app          which command is meant      running   `run`, from settings to an exit code (failure_note)
     host         one host from start to end: listen, load, serve, drain
     dataplane    what it answers, on plain values; errors are MeshErrors       calls: those values
       repository   which model versions there are: brought up, loaded anew, unloaded      served: one of them

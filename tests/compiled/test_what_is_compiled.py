@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_host import app
+from inference_host import running
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = {ROOT: ROOT, ROOT / "sdk/python": ROOT / "sdk/python/src"}
@@ -33,4 +33,4 @@ def test_it_is_compiled(module: str) -> None:
 
 
 def test_a_host_says_so() -> None:
-    assert app.is_compiled()
+    assert running.is_compiled()
