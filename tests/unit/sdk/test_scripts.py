@@ -12,6 +12,7 @@ from waypost._steps import Call, Pause, Reply
 from waypost.api.inference.v1 import inference_pb2
 from waypost.api.xapp.v1 import access_pb2
 from waypost.errors import (
+    RETRY_AFTER,
     DeadlineExceeded,
     Exhausted,
     Internal,
@@ -25,6 +26,7 @@ from waypost.rpc import MESSAGE_BYTES_MAX
 
 POSITION = "projects/p/applications/a/positions/x"
 DRAINING = Unavailable("HOST_DRAINING", "this host is leaving")  # a Waypost server said it
+BUSY = Unavailable("QUEUE_FULL", "others wait already", **{RETRY_AFTER: "300"})
 BROKEN = Unavailable("UNAVAILABLE", "Socket closed")  # grpc said it
 
 
@@ -148,6 +150,34 @@ def test_what_was_not_executed_is_repeated_with_growing_pauses():
     world.infer()
     assert world.methods().count("ModelInfer") == 6
     assert [pause <= bound for pause, bound in zip(world.pauses, (0.05, 0.1, 0.2, 0.4), strict=True)] == [True] * 4
+
+
+def test_a_host_that_says_when_to_come_back_is_not_asked_before():
+    world = World(idempotent=False)
+    world.infer()
+    world.next("ModelInfer", BUSY, BUSY)
+    world.infer()
+    assert [0.3 <= pause <= 0.3 + jitter for pause, jitter in zip(world.pauses, (0.05, 0.1), strict=True)] == [True] * 2
+
+
+def test_who_cannot_wait_for_so_long_hears_it_at_once():
+    world = World()
+    world.infer()
+    world.next("ModelInfer", BUSY)
+    started = world.now
+    with pytest.raises(Unavailable, match="others wait already") as refused:
+        world.infer(timeout_s=0.2)
+    assert world.now == started
+    assert refused.value.reason == "QUEUE_FULL"
+
+
+@pytest.mark.parametrize("said", ["", "soon", "-5", "1e3", "²"])
+def test_what_is_no_time_asks_for_none(said):
+    world = World()
+    world.infer()
+    world.next("ModelInfer", Unavailable("QUEUE_FULL", "full", **{RETRY_AFTER: said}))
+    world.infer()
+    assert world.pauses[0] <= 0.05
 
 
 def test_a_broken_connection_is_repeated_only_where_that_harms_nothing():

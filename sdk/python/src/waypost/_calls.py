@@ -111,7 +111,10 @@ class Caller:
         )
 
     def call(self, rpc: Rpc, request: Message, deadline: float) -> Steps[Reply]:
-        """Sends until answered, refused, or out of time. A refused access token is exchanged anew, once."""
+        """Sends until answered, refused, or out of time. A refused access token is exchanged anew, once.
+
+        Out of time it is also where the next attempt would come too late: then the caller hears at once why.
+        """
         timeout_s = deadline - self.clock()
         attempt = 0
         refreshed = rpc is REGISTER
@@ -127,7 +130,7 @@ class Caller:
                     yield from self.register(deadline)
             except MeshError as error:
                 idempotent = self.granted.idempotent if rpc is MODEL_INFER else rpc.idempotent
-                pause_s = _retry.pause_s(attempt, self._rng)
+                pause_s = _retry.pause_s(error, attempt, self._rng)
                 if not _retry.may_repeat(error, idempotent=idempotent) or self.clock() + pause_s >= deadline:
                     raise self._explained(error, timeout_s) from error
                 attempt += 1

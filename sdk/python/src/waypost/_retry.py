@@ -3,12 +3,23 @@
 A Waypost server that answers UNAVAILABLE promises that nothing was executed. The transport makes no such promise: a
 connection that breaks under a call is UNAVAILABLE too, and the model may have run. So errors fall into three kinds,
 and only the text tells apart the transport's own two (grpc offers nothing better).
+
+A host that has too much to do says when there will be room. Before that nobody asks it again.
 """
 
 import random
 from enum import Enum
 
-from waypost.errors import DeadlineExceeded, Internal, MeshError, NotFound, Unavailable, Unknown, Unsupported
+from waypost.errors import (
+    RETRY_AFTER,
+    DeadlineExceeded,
+    Internal,
+    MeshError,
+    NotFound,
+    Unavailable,
+    Unknown,
+    Unsupported,
+)
 
 PAUSE_FIRST_S = 0.05  # a host that drains is out of the route within a few milliseconds
 PAUSE_MAX_S = 1.0  # a gateway that crashed is back within about a second
@@ -40,9 +51,18 @@ def may_repeat(error: MeshError, *, idempotent: bool) -> bool:
     return what is Fate.NOT_EXECUTED or (what is Fate.LOST and idempotent)
 
 
-def pause_s(attempt: int, rng: random.Random) -> float:
-    """Seconds to wait after failed attempt number `attempt` (0 is the first): full jitter, so that callers spread."""
-    return rng.uniform(0, min(PAUSE_MAX_S, PAUSE_FIRST_S * 2 ** min(attempt, 10)))
+def pause_s(error: MeshError, attempt: int, rng: random.Random) -> float:
+    """Seconds to wait after attempt number `attempt` (0 is the first) has failed with `error`.
+
+    At least what the server asked for. Besides full jitter, so that callers spread.
+    """
+    return asked_s(error) + rng.uniform(0, min(PAUSE_MAX_S, PAUSE_FIRST_S * 2 ** min(attempt, 10)))
+
+
+def asked_s(error: MeshError) -> float:
+    """What `google.rpc.RetryInfo` said; 0 where the server did not ask for any time."""
+    said = error.metadata.get(RETRY_AFTER, "")
+    return int(said) / 1e3 if said.isascii() and said.isdigit() else 0.0
 
 
 def explain(error: MeshError, *, address: str, position: str, timeout_s: float) -> MeshError:
