@@ -13,6 +13,7 @@ import tritonclient.http as triton_http
 import tritonclient.http.aio as triton_http_aio
 from tritonclient.utils import InferenceServerException
 
+import waypost
 from tests import models
 from tests.conformance import hosts
 from tests.conformance.hosts import RunningHost
@@ -58,6 +59,16 @@ def test_a_sequence_has_its_own_sum(address: str) -> None:
                 step(1, id_)
             assert unknown.value.status() == "StatusCode.INVALID_ARGUMENT"
             assert "sequence_start" in str(unknown.value)
+
+
+def test_the_sdk_takes_steps_too(address: str) -> None:
+    with waypost.connect(f"http://{address}", position="local/host/totals", token="none") as position:
+        steps = [position.infer([value], sequence_id=7, sequence_start=value == 1)["y"][0] for value in (1, 2, 3)]
+        assert steps == [1, 3, 6]
+        assert position.infer([4], sequence_id=7, sequence_end=True)["y"][0] == 10
+        with pytest.raises(waypost.Invalid) as unknown:
+            position.infer([5], sequence_id=7)
+        assert unknown.value.reason == "UNKNOWN_SEQUENCE"
 
 
 def test_a_call_of_no_sequence_is_one_of_its_own(address: str) -> None:

@@ -90,8 +90,9 @@ def test_curl_begins_a_sequence(host: RunningHost) -> None:
     assert json.loads(done.stdout)["outputs"][0]["data"] == [8.0]
 
 
-def test_a_stock_client_takes_its_steps(host: RunningHost) -> None:
-    (client,) = [code for code in PYTHON if "tritonclient" in code]
+@pytest.mark.parametrize("library", ["tritonclient", "waypost"])
+def test_a_client_takes_its_steps(host: RunningHost, library: str) -> None:
+    (client,) = [code for code in PYTHON if f"import {library}" in code]
     code = client.replace("127.0.0.1:8000", host.address)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[8.]", "[6.]", "[4.]"]

@@ -49,6 +49,24 @@ def test_plain_values_and_arrays_are_answered():
         assert position.signature().inputs[0].datatype == "FP32"
 
 
+def test_both_faces_say_which_step_of_a_sequence_a_call_is():
+    async def aio(fake: FakePosition) -> None:
+        async with waypost.aio.connect(fake.address, position=fake.name, token=fake.token) as position:
+            await position.infer([1, 2], sequence_id=7, sequence_end=True)
+
+    with fake_position() as fake, connect(fake) as position:
+        position.infer([1, 2], sequence_id="tower-7", sequence_start=True)
+        position.infer([1, 2])
+        with pytest.raises(waypost.Invalid, match="sequence_id"):
+            position.infer([1, 2], sequence_end=True)
+        asyncio.run(aio(fake))
+        assert fake.calls["ModelInfer"] == 3
+    assert fake.steps == [
+        {"sequence_id": "tower-7", "sequence_start": True, "sequence_end": False},
+        {"sequence_id": 7, "sequence_start": False, "sequence_end": True},
+    ]
+
+
 def test_a_position_may_be_named_short_or_by_its_uid():
     with fake_position() as fake:
         for name in ("test/test/test", fake.uid):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from waypost._calls import RENEW_AGAIN_S, Target
-from waypost._core import Session
+from waypost._core import SequenceStep, Session
 from waypost._steps import Call, Pause, Reply
 from waypost.api.inference.v1 import inference_pb2
 from waypost.api.xapp.v1 import access_pb2
@@ -50,8 +50,8 @@ class World:
         """What the next calls of a method meet: an error, or an answer after so many seconds."""
         self.answers.setdefault(method, deque()).extend(answers)
 
-    def infer(self, inputs=(1.0, 2.0), timeout_s: float = 5.0):
-        return self.play(self.session.infer(inputs, timeout_s))
+    def infer(self, inputs=(1.0, 2.0), timeout_s: float = 5.0, step: SequenceStep | None = None):
+        return self.play(self.session.infer(inputs, timeout_s, step))
 
     def methods(self) -> list[str]:
         return [method for _, method, _ in self.calls]
@@ -178,6 +178,29 @@ def test_what_is_no_time_asks_for_none(said):
     world.next("ModelInfer", Unavailable("QUEUE_FULL", "full", **{RETRY_AFTER: said}))
     world.infer()
     assert world.pauses[0] <= 0.05
+
+
+@pytest.mark.parametrize(("id_", "field"), [("tower-7", "string_param"), (7, "int64_param")])
+def test_a_step_of_a_sequence_says_so(id_, field):
+    world = World()
+    world.infer(step=SequenceStep.of(id_, True, False))
+    request = inference_pb2.ModelInferRequest.FromString(world.calls[-1][2].request.SerializeToString())
+    said = {name: (given.WhichOneof("parameter_choice"), given) for name, given in request.parameters.items()}
+    assert said["sequence_id"][0] == field
+    assert getattr(said["sequence_id"][1], field) == id_
+    assert (said["sequence_start"][1].bool_param, said["sequence_end"][1].bool_param) == (True, False)
+
+
+def test_a_call_of_no_sequence_has_no_parameters():
+    world = World()
+    world.infer(step=SequenceStep.of(None, False, False))
+    assert not world.calls[-1][2].request.parameters
+
+
+@pytest.mark.parametrize(("id_", "start"), [(None, True), (1.5, False), (True, False), (2**63, False)])
+def test_a_sequence_that_cannot_be_named_is_refused_before_anything_is_sent(id_, start):
+    with pytest.raises(Invalid, match="sequence_id is"):
+        SequenceStep.of(id_, start, False)
 
 
 def test_a_broken_connection_is_repeated_only_where_that_harms_nothing():

@@ -28,6 +28,7 @@ DEFAULT_TIMEOUT_S = 5.0
 SIGNATURE_PACE_S = 1.0  # during a canary two models answer in turn; one look a second is enough
 SIGNATURE_SHARE = 1 / 4  # of a call's time, where the old signature would most likely do
 DIGESTS_KNOWN_MAX = 16  # models that a position had lately
+INT64_END = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,33 @@ class Model:
     signature: Signature
     digest: str
     """Empty where the server does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceStep:
+    """Which step of which sequence a call is: the parameters of Triton's sequence extension."""
+
+    id: int | str
+    start: bool
+    end: bool
+
+    @classmethod
+    def of(cls, id_: int | str | None, start: bool, end: bool) -> "SequenceStep | None":
+        """None where no sequence is meant. Raises: Invalid(BAD_PARAMETER)."""
+        if id_ is None and not start and not end:
+            return None
+        if not isinstance(id_, str) and (type(id_) is not int or not -INT64_END <= id_ < INT64_END):
+            hint = "say which sequence is meant: by text, or by a whole number of 64 bits"
+            raise Invalid("BAD_PARAMETER", f"sequence_id is {id_!r}", hint)
+        return cls(id_, start, end)
+
+    def put_into(self, request: inference_pb2.ModelInferRequest) -> None:
+        if isinstance(self.id, str):
+            request.parameters["sequence_id"].string_param = self.id
+        else:
+            request.parameters["sequence_id"].int64_param = self.id
+        request.parameters["sequence_start"].bool_param = self.start
+        request.parameters["sequence_end"].bool_param = self.end
 
 
 class Session:
@@ -56,19 +84,19 @@ class Session:
         """Exchanges the application token. Raises: Unauthenticated, NotFound, Unavailable, DeadlineExceeded."""
         yield from self.caller.register(self._clock() + timeout_s)
 
-    def infer(self, inputs: object, timeout_s: float) -> Steps[Answer]:
+    def infer(self, inputs: object, timeout_s: float, step: SequenceStep | None = None) -> Steps[Answer]:
         """One answer within `timeout_s`. Raises: MeshError; Invalid before anything is sent where inputs do not fit."""
         started = self._clock()
         deadline = started + timeout_s
         yield from self.caller.keep_access(deadline)
         model = yield from self._current_model(deadline)
         try:
-            reply = yield from self._ask(model, inputs, deadline)
+            reply = yield from self._ask(model, inputs, step, deadline)
         except Invalid as error:
             newer = yield from self._other_model(model, deadline)
             if newer is None:
                 raise error from None
-            reply = yield from self._ask(newer, inputs, deadline)
+            reply = yield from self._ask(newer, inputs, step, deadline)
         return self._answer(reply, started)
 
     def signature(self, timeout_s: float) -> Steps[Signature]:
@@ -125,8 +153,10 @@ class Session:
         self._digests = known | {model.digest}
         return model
 
-    def _ask(self, model: Model, inputs: object, deadline: float) -> Steps[Reply]:
+    def _ask(self, model: Model, inputs: object, step: SequenceStep | None, deadline: float) -> Steps[Reply]:
         request = _infer_request(self.caller.granted.model, model.signature, inputs)
+        if step is not None:
+            step.put_into(request)
         return (yield from self.caller.call(MODEL_INFER, request, deadline))
 
     def _answer(self, reply: Reply, started: float) -> Answer:

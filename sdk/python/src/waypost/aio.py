@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from waypost._core import DEFAULT_TIMEOUT_S, Session
+from waypost._core import DEFAULT_TIMEOUT_S, SequenceStep, Session
 from waypost._position import PositionFace, new_session
 from waypost._steps import Call, Pause, Reply, Steps, headers, methods
 from waypost.answer import Answer
@@ -87,10 +87,19 @@ class Position(PositionFace):
         # Not in a TaskGroup: around the caller's block it would wrap the caller's own exceptions in a group.
         self._reporter = asyncio.create_task(self._report(), name="waypost-loops")
 
-    async def infer(self, inputs: object, *, timeout: float | None = None) -> Answer:
+    async def infer(
+        self,
+        inputs: object,
+        *,
+        timeout: float | None = None,
+        sequence_id: int | str | None = None,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+    ) -> Answer:
         """Asks the position's model; see `waypost.client.Position.infer`."""
+        step = SequenceStep.of(sequence_id, sequence_start, sequence_end)
         with self._call_time(timeout) as timeout_s:
-            return await self._play(self._session.infer(inputs, timeout_s))
+            return await self._play(self._session.infer(inputs, timeout_s, step))
 
     async def signature(self, *, timeout: float | None = None) -> Signature:
         """What the model takes and gives now."""

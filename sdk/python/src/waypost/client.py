@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 import grpc
 
-from waypost._core import DEFAULT_TIMEOUT_S, Session
+from waypost._core import DEFAULT_TIMEOUT_S, SequenceStep, Session
 from waypost._position import PositionFace, new_session
 from waypost._steps import Call, Pause, Reply, Steps, headers, methods
 from waypost.answer import Answer
@@ -62,17 +62,28 @@ class Position(PositionFace):
         self._reporter = threading.Thread(target=self._report, name="waypost-loops", daemon=True)
         self._reporter.start()
 
-    def infer(self, inputs: object, *, timeout: float | None = None) -> Answer:
+    def infer(
+        self,
+        inputs: object,
+        *,
+        timeout: float | None = None,
+        sequence_id: int | str | None = None,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+    ) -> Answer:
         """Asks the position's model.
 
         inputs: for a model with one input its value, else a dict by input name. A value is a numpy array of exactly
         the model's dtype and shape, or plain numbers, strings and nested lists, which are fitted to it
         (`waypost.tensors` has the rules).
         timeout: seconds, retries included; default 5, or what remains of the closed loop.
+        sequence_id, sequence_start, sequence_end: for models that keep state: of which sequence the call is a step,
+        whether it is the first and whether it is the last. Make a step when the one before is answered.
         Raises: MeshError; Invalid where the inputs do not fit, before anything is sent.
         """
+        step = SequenceStep.of(sequence_id, sequence_start, sequence_end)
         with self._call_time(timeout) as timeout_s:
-            return self._play(self._session.infer(inputs, timeout_s))
+            return self._play(self._session.infer(inputs, timeout_s, step))
 
     def signature(self, *, timeout: float | None = None) -> Signature:
         """What the model takes and gives now."""

@@ -64,6 +64,8 @@ class FakePosition:
     address: str = field(default="", init=False)
     calls: Counter[str] = field(default_factory=Counter, init=False)
     """Calls that arrived, by method: `ModelInfer`, `Register`, ..."""
+    steps: list[dict[str, int | str | bool]] = field(default_factory=list, init=False)
+    """What inferences said of sequences: `sequence_id`, `sequence_start`, `sequence_end`. The model sees none of it."""
     loops: list[access_pb2.LoopReport] = field(default_factory=list, init=False)
     """Closed loops that were reported."""
     _failures: dict[str, deque[MeshError]] = field(default_factory=dict, init=False)
@@ -198,6 +200,8 @@ class FakePosition:
         time.sleep(self.delay_s)
         if request.model_name != self.serve_as:
             raise NotFound("UNKNOWN_MODEL", f"no model {request.model_name!r} here")
+        if "sequence_id" in request.parameters:
+            self.steps.append({name: _value(given) for name, given in request.parameters.items()})
         outputs = self.model.predict(self._arrays(request))
         answer = inference_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
         for name, array in outputs.items():
@@ -215,6 +219,11 @@ class FakePosition:
             tensor.name: from_raw(raw, tensor.datatype, tensor.shape)
             for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
         }
+
+
+def _value(parameter: inference_pb2.InferParameter) -> int | str | bool:
+    value: int | str | bool = getattr(parameter, str(parameter.WhichOneof("parameter_choice")))
+    return value
 
 
 def _abort(context: grpc.ServicerContext, error: MeshError) -> NoReturn:
