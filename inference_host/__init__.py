@@ -39,4 +39,10 @@
 Nothing below the faces knows a transport, and no face knows which front end serves it.
 """
 
+import os
+
 import mesh.plain_logs  # noqa: F401 — before anything that logs
+
+# Before onnxruntime is loaded, which else tells its makers what runs here, and keeps a database for that in the home
+# directory. What an edge server runs is its operator's business alone.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

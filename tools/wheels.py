@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -81,9 +82,11 @@ def sources_digest() -> str:
 
 def _sources() -> Iterator[Path]:
     for project in PROJECTS:
-        yield project / "pyproject.toml"
-    for package in (ROOT / "sdk/python/src/waypost", *(path.parent for path in ROOT.glob("*/__init__.py"))):
-        yield from package.rglob("*.py")
+        config = project / "pyproject.toml"
+        yield config
+        wheel = tomllib.loads(config.read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+        for package in wheel["packages"]:
+            yield from (project / package).rglob("*.py")
 
 
 def _build(project: Path, scratch: Path, into: Path) -> Path:

@@ -1,5 +1,8 @@
 """The default template: signatures from graphs, and a reason that a person can act on for every graph that fails."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,3 +171,11 @@ def test_a_request_that_needs_more_memory_than_there_is_says_so(tmp_path: Path) 
     with pytest.raises(Exhausted) as refused:
         call(loaded(tmp_path / "m.onnx"), shape=np.array([1 << 22, 1 << 22]))
     assert refused.value.reason == "OUT_OF_MEMORY"
+
+
+def test_a_runtime_in_a_host_tells_nobody_and_writes_nothing(tmp_path: Path) -> None:
+    code = "import inference_host, onnxruntime; onnxruntime.SessionOptions()"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**env, **home})
+    assert not list(tmp_path.iterdir())
