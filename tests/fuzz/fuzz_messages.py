@@ -16,6 +16,7 @@ from inference_host.encodings import compressed, decompressed
 from waypost.errors import MeshError
 from waypost.wire.messages import GZIP, MessageReader, only_message, prefix, unpack
 from waypost.wire.status import CallError
+from waypost.wire.streams import Chunk
 
 SCRIPT_BYTES_MAX = 1 << 10
 BYTES_MAX = 70_000  # above what is gathered in a buffer of its own
@@ -28,8 +29,8 @@ def play(script: bytes) -> None:
     body, size = script[1:], 1 + 16 * script[0] if script else 1
     whole = _read(MessageReader(BYTES_MAX), body, len(body) + 1)
     assert _read(MessageReader(BYTES_MAX), body, size) == whole
-    hosts = _read(h2_messages.reader(BYTES_MAX), body, size)
-    assert hosts == whole
+    hosts = _read(h2_messages.reader(BYTES_MAX), body, size, h2_messages.next_message, h2_messages.finish)
+    assert (hosts[0], hosts[1] is None) == (whole[0], whole[1] is None)
     one = only_message(body, BYTES_MAX)
     assert (one is not None) == (whole[1] is None and [packed for packed, _ in whole[0]] == [False])
     assert one is None or whole[0] == [(False, one)]
@@ -38,18 +39,26 @@ def play(script: bytes) -> None:
             _unpack(message)
 
 
-def _read(reader: MessageReader, body: bytes, size: int) -> tuple[Found, object]:
-    """The messages, and what was wrong behind them."""
+def _read(
+    reader: MessageReader,
+    body: bytes,
+    size: int,
+    next_message: Callable[[MessageReader], tuple[bool, Chunk] | None] = MessageReader.next,
+    finish: Callable[[MessageReader], None] = MessageReader.finish,
+) -> tuple[Found, object]:
+    """The messages, and what was wrong behind them. next_message, finish: the SDK's way or the host's."""
     found: Found = []
     try:
         for start in range(0, len(body), size):
             reader.feed(body[start : start + size])
-            while (message := reader.next()) is not None:
+            while (message := next_message(reader)) is not None:
                 found.append((message[0], bytes(message[1])))
             assert reader.held_bytes <= start + size
-        reader.finish()
+        finish(reader)
     except CallError as error:
         return found, error.status
+    except MeshError as error:
+        return found, error.reason
     return found, None
 
 
