@@ -67,7 +67,7 @@ test-compiled: $(INSTALLED)  ## The host and the wire as their wheels hold them,
 		--config-file $(CURDIR)/pyproject.toml --rootdir . \
 		tests/compiled tests/unit/sdk/wire tests/unit/inference_host tests/fuzz tests/conformance
 
-wheels: $(INSTALLED)  ## Wheels in dist/ with the hot path compiled: a call takes half the time (needs gcc and python3-dev)
+wheels: $(INSTALLED)  ## Wheels in dist/ with the hot path compiled: a third less CPU per call (needs gcc and python3-dev)
 	@$(BIN)/python -m tools.wheels
 
 FUZZ_RUNS ?= 500000
