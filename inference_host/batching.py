@@ -19,8 +19,8 @@ or its most urgent call would miss its deadline.
 most urgent of them has left, or than the event loop may be held. A call that is larger by itself goes alone.
 
 **Refused on arrival** is what a full queue has no room for, and what cannot be in time: what is ahead of it by order,
-plus its own run, against its deadline. The estimate leans towards being too low (estimates.py); what slips through
-expires in the queue.
+plus its own run, at the pace of late (estimates.py), against its deadline. The estimate of a run leans towards being
+too low; what slips through expires in the queue.
 """
 
 import math
@@ -30,7 +30,7 @@ from itertools import islice
 from typing import Generic
 
 from inference_host.backlog import NEVER, Backlog, J, Load
-from inference_host.estimates import Estimates
+from inference_host.estimates import Estimates, Pace
 from waypost.errors import RETRY_AFTER, DeadlineExceeded, MeshError, Unavailable
 
 PATIENCE_S = 10.0  # longer than calls with a deadline usually have, shorter than a person's
@@ -96,6 +96,7 @@ class Queue(Generic[J]):
         self._slots = slots
         self._run_s_max = run_s_max
         self._running: list[Batch[J]] = []
+        self._pace = Pace()
         self._tried = -NEVER
 
     # -- in
@@ -105,12 +106,15 @@ class Queue(Generic[J]):
         deadline, backlog = job.deadline, self.backlog
         if deadline <= now:
             return too_late("before the model was asked")
-        if backlog.jobs and (full := self._no_room(job)):
+        if not backlog.jobs:
+            self._pace.rest()
+        elif full := self._no_room(job):
             return self._full(full, now)
         job.run_s = run_s = self._estimates.run_s(job.size)
         job.due = deadline if deadline < now + PATIENCE_S else now + PATIENCE_S
         # Whoever could wait for all others, one by one, need not be looked at more closely.
-        if (self._running or backlog.run_s + run_s > deadline - now) and (estimate_s := self._too_long(job, now)):
+        alone_s = (backlog.run_s + run_s) * self._pace.factor
+        if (self._running or alone_s > deadline - now) and (estimate_s := self._too_long(job, alone_s, now)):
             return _overloaded(estimate_s, deadline - now)
         job.queued = now
         backlog.add(job)
@@ -133,15 +137,18 @@ class Queue(Generic[J]):
             "QUEUE_FULL", why, "send less, or add replicas; another one may be free", **_come_back_after(wait_s)
         )
 
-    def _too_long(self, job: J, now: float) -> float:
-        """Seconds that `job` is expected to take where that is more than it has left; 0 where it can be in time."""
+    def _too_long(self, job: J, alone_s: float, now: float) -> float:
+        """Seconds that `job` is expected to take where that is more than it has left; 0 where it can be in time.
+
+        alone_s: what all that waits and `job` would take, one by one.
+        """
         left_s = job.deadline - now
         if left_s == NEVER:
             return 0.0
         if job.run_s > left_s:
             return 0.0 if self._is_trial(now) else job.run_s
         busy_s = self._busy_s(now)
-        if busy_s + (self.backlog.run_s + job.run_s) / self._slots <= left_s:  # even alone and as the last
+        if busy_s + alone_s / self._slots <= left_s:  # even as the last
             return 0.0
         run_s, rows, size = self.backlog.load(job.due)
         with_it = Load(run_s + job.run_s, rows + job.rows, size + job.size)
@@ -162,10 +169,13 @@ class Queue(Generic[J]):
         return max(0.0, min(running.until for running in self._running) - now)
 
     def _together_s(self, load: Load) -> float:
-        """Seconds for some jobs, all slots at work, in full batches as if all of them could go together."""
+        """Seconds for some jobs, at the pace of late, in full batches as if all of them could go together."""
+        return self._runs_s(load, max(1.0, load.rows / self._rows_max)) * self._pace.factor
+
+    def _runs_s(self, load: Load, batches: float) -> float:
+        """Seconds that the runs of some jobs take, all slots at work, when they are so many batches."""
         if self._rows_max == 1:
             return load.run_s / self._slots
-        batches = max(1.0, load.rows / self._rows_max)
         return batches * self._estimates.run_s(round(load.size / batches)) / self._slots
 
     # -- out
@@ -244,8 +254,13 @@ class Queue(Generic[J]):
     def _begin(self, jobs: list[J], rows: int, size: int, now: float) -> Batch[J]:
         assert min([job.deadline for job in jobs]) > now, "expire() comes before take()"
         self.backlog.remove_all(jobs, LOOKAHEAD)
-        batch = Batch(jobs, rows, size, now + self._estimates.run_s(size))
+        return self._started(Batch(jobs, rows, size, now + self._estimates.run_s(size)), now)
+
+    def _started(self, batch: Batch[J], now: float) -> Batch[J]:
         self._running.append(batch)
+        if self.backlog.jobs:
+            load = Load(sum([job.run_s for job in batch.jobs]), batch.rows, batch.size)
+            self._pace.next(now, self._runs_s(load, max(1, batch.rows) / self._rows_max))
         return batch
 
 

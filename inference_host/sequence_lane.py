@@ -68,9 +68,7 @@ class StepQueue(Queue[Ask]):
 
     def _begin_step(self, ask: Ask, now: float) -> Batch[Ask]:
         self.backlog.remove(ask)  # it may stand anywhere
-        batch = Batch([ask], ask.rows, ask.size, now + ask.run_s)
-        self._running.append(batch)
-        return batch
+        return self._started(Batch([ask], ask.rows, ask.size, now + ask.run_s), now)
 
 
 class StepRun(Run):

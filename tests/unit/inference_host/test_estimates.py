@@ -1,10 +1,10 @@
-"""How long a run will take."""
+"""How long a run will take, and how long what waits."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_host.estimates import OUTLIER, RUN_S_MIN, Estimates
+from inference_host.estimates import MARGIN, OUTLIER, RUN_S_MIN, Estimates, Pace
 
 sizes = st.integers(0, 1 << 40)
 times = st.floats(1e-6, 1e3)
@@ -56,3 +56,46 @@ def test_a_clock_that_saw_no_time_pass_leaves_something_to_learn_from() -> None:
     assert estimates.run_s(1) == RUN_S_MIN
     estimates.learn(1, 1.0)
     assert estimates.run_s(1) > RUN_S_MIN
+
+
+class TestPace:
+    """Between batches that leave others behind."""
+
+    def test_at_first_what_waits_takes_as_long_as_its_runs(self) -> None:
+        assert Pace().factor == 1.0
+
+    def test_what_comes_on_top_of_the_runs_is_counted_with_a_margin(self) -> None:
+        pace = Pace()
+        for batch in range(100):
+            pace.next(batch * 0.003, 0.002)
+        assert pace.factor == pytest.approx(1.0 + MARGIN * 0.5)
+
+    def test_several_batches_at_one_time_are_as_many_in_the_time_until_the_next(self) -> None:
+        pace = Pace()
+        for turn in range(100):
+            for now in (turn * 0.006, turn * 0.006):
+                pace.next(now, 0.002)
+        assert pace.factor == pytest.approx(1.0 + MARGIN * 0.5, rel=0.05)
+
+    def test_runs_that_were_faster_than_expected_are_no_reason_to_let_in_more(self) -> None:
+        pace = Pace()
+        for batch in range(100):
+            pace.next(batch * 0.001, 0.002)
+        assert pace.factor == 1.0
+
+    def test_one_standstill_does_not_close_the_door(self) -> None:
+        pace = Pace()
+        for batch in range(100):
+            pace.next(batch * 0.002, 0.002)
+        pace.next(60.0, 0.002)
+        assert pace.factor < 1.5
+
+    def test_it_is_forgotten_when_nothing_waits(self) -> None:
+        pace = Pace()
+        for batch in range(10):
+            pace.next(batch * 1.0, 0.002)
+        assert pace.factor > 2.0
+        pace.rest()
+        assert pace.factor == 1.0
+        pace.next(100.0, 0.002)
+        assert pace.factor == 1.0
