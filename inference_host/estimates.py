@@ -1,9 +1,9 @@
 """How long a run will take, and how long what waits: learned from the runs before. Pure.
 
-**Estimates.** One number for each power of two of elements that go in, started by the probe at load and moved by every run since. It
-is meant to be low rather than high, because work is refused by it: a run cannot be faster than the model is, so a
-faster one is believed at once; a slower one has perhaps met somebody else on the CPU, so it counts little, and one that
-took very long counts no more than one that took `OUTLIER` times as long as expected.
+**Estimates.** One number for each power of two of elements that go in, started by the probe at load and moved by every
+run since. It is meant to be low rather than high, because work is refused by it: a run cannot be faster than the model
+is, so a faster one is believed at once; a slower one has perhaps met somebody else on the CPU, so it counts little, and
+one that took very long counts no more than one that took `OUTLIER` times as long as expected.
 
 **Pace.** A call costs a host more than its run: it is read, answered, and perhaps others have the CPU. Of a tiny model
 that is the larger part; whoever counted runs only would let in three times what can be done, all of it would wait until
@@ -68,6 +68,7 @@ class Pace:
     def __init__(self) -> None:
         self.factor = 1.0
         """How much longer than its runs what waits is expected to take, with some margin; 1 while nothing is known."""
+        self._measured = 1.0
         self._spent_s = self._due_s = 0.0
         self._since = self._run_s = 0.0
 
@@ -75,16 +76,15 @@ class Pace:
         """A batch begins that leaves others behind. run_s: what it is expected to take, as part of a full one."""
         due_s = self._run_s
         if due_s:
-            spent_s = now - self._since
-            if self._due_s:
-                spent_s = min(spent_s, OUTLIER * due_s * self._spent_s / self._due_s)
+            spent_s = min(now - self._since, OUTLIER * due_s * self._measured)
             self._spent_s = self._spent_s * REMEMBERED + spent_s
             self._due_s = self._due_s * REMEMBERED + due_s
-            self.factor = 1.0 + MARGIN * max(0.0, self._spent_s / self._due_s - 1.0)
+            self._measured = max(1.0, self._spent_s / self._due_s)
+            self.factor = 1.0 + MARGIN * (self._measured - 1.0)
         self._since, self._run_s = now, run_s
 
     def rest(self) -> None:
         """Nothing waits. What comes next may be a burst that is quickly done: it is not held against the past."""
         if self._run_s:
-            self.factor = 1.0
+            self.factor = self._measured = 1.0
             self._spent_s = self._due_s = self._run_s = 0.0
