@@ -28,6 +28,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import structlog
 
+from inference_host import turns
 from inference_host.faults import stack_of
 from inference_host.workers import Worker
 
@@ -181,7 +182,7 @@ class Execution:
         self._hung: dict[Work, Worker] = {}
         self._free: list[Worker] = []
         self._line: dict[Source[Any], None] = {}
-        self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading", initializer=turns.take_long)
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop: asyncio.AbstractEventLoop

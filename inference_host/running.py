@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import structlog
 
-from inference_host import example, lane, reload
+from inference_host import example, lane, reload, turns
 from inference_host.failure_note import FailureNote
 from inference_host.host import Host, placed
 from inference_host.manifest import Package, find, read
@@ -77,6 +77,7 @@ class _Life:
 
     async def main(self, stop: asyncio.Event) -> None:
         self._imported_s = _age_s(os.getpid())
+        turns.take_short()
         try:
             failure = await self._serve(stop)
         except* MeshError as errors:

@@ -4,17 +4,14 @@ Not concurrent.futures: a pool starts another thread whenever the last one has n
 for each other's locks. Here whoever hands out the work knows which thread is free, and takes the one that was busy
 last: its stack is still in the cache.
 
-They give way to event loops, their own host's and its neighbours', which need a core for microseconds at a time. Beside
-a model that takes 2 ms, on one core, the slowest of a tiny model's answers take half as long for it; and control groups
-see to it that nobody else on the machine gains by it.
+They give way to event loops, their own host's and its neighbours' (turns.py).
 """
 
-import os
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Thread, get_native_id
+from threading import Thread
 
-NICENESS = 10  # where both want a core, an event loop gets ten times as much of it
+from inference_host import turns
 
 Errand = Callable[[], object]
 
@@ -40,7 +37,7 @@ class Worker:
         self._errands.put(None)
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)  # on Linux, of a thread
+        turns.give_way()
         while (errand := self._errands.get()) is not None:
             errand()
             del errand  # and with it what it holds, while there is no next one

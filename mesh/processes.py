@@ -49,8 +49,12 @@ class Process:
         self.directory = directory
         self._child: _Child | None = None
 
-    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Starts the program. Raises: Precondition(ALREADY_RUNNING); OSError where it cannot be started."""
+    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None, *, beside_us: bool = False) -> None:
+        """Starts the program. Raises: Precondition(ALREADY_RUNNING); OSError where it cannot be started.
+
+        beside_us: in our session, where the kernel weighs its threads against those of its siblings, one by one, and
+        not one session against the other (autogroup, sched(7)). Either way it has a process group of its own.
+        """
         private_directory(self.directory)
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -69,7 +73,8 @@ class Process:
                     stderr=log,
                     env=None if env is None else dict(env),
                     pass_fds=(lock,),
-                    start_new_session=True,
+                    start_new_session=not beside_us,
+                    process_group=0 if beside_us else None,
                 )
         finally:
             os.close(lock)

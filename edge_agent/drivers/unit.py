@@ -97,7 +97,7 @@ class Unit:
             write_atomically(self.directory / "unit.json", json.dumps(asdict(self.about)).encode())
         self._failure, self._ended_s, self._pid = None, 0.0, 0
         try:
-            self._process.spawn(argv, env)
+            self._process.spawn(argv, env, beside_us=True)
         except (OSError, MeshError) as error:
             self._failure = Failure("SPAWN_FAILED", f"{argv[0]} cannot be started: {error}", "look at the agent's log")
             self._ended_s = now

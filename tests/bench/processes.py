@@ -49,7 +49,7 @@ class Processes:
                 stderr=output,
                 cwd=self.directory,
                 env={**os.environ, **ONE_THREAD, **UNTOLD, **(env or {})},
-                start_new_session=True,
+                process_group=0,  # all in one session, as an agent's hosts are: see inference_host/turns.py
             )
         self._started.append(process)
         self._logs.append(log)

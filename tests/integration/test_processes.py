@@ -29,6 +29,17 @@ def test_a_process_outlives_its_parent_and_is_found_again(tmp_path: Path) -> Non
     assert found.pid() is None
 
 
+@pytest.mark.parametrize("beside_us", [False, True])
+def test_it_has_a_group_of_its_own_and_where_it_is_wanted_a_session(tmp_path: Path, *, beside_us: bool) -> None:
+    process = Process(tmp_path)
+    process.spawn(SLEEPER, beside_us=beside_us)
+    while (pid := process.pid()) is None:
+        pass
+    assert os.getpgid(pid) == pid
+    assert os.getsid(pid) == (os.getsid(0) if beside_us else pid)
+    asyncio.run(process.stop(grace_s=5))
+
+
 def test_whoever_drops_a_running_process_hears_no_warning(tmp_path: Path) -> None:
     process = Process(tmp_path)
     process.spawn(SLEEPER)

@@ -69,7 +69,7 @@ class EnvoyProcess:
             if fresh is not None:
                 self._files.reset(fresh)
             log.info("gateway_starting", listen=settings.listen, resumed=fresh is None)
-            self._process.spawn(argv, {"PATH": os.defpath})
+            self._process.spawn(argv, {"PATH": os.defpath}, beside_us=True)
 
     async def end(self, grace_s: float) -> bool:
         """Takes no new calls, waits for those under way, ends Envoy. False where it did not run."""

@@ -10,7 +10,8 @@ import pytest
 
 from inference_host import execution
 from inference_host.execution import Execution, InTasks, OnLoop, OnThreads
-from inference_host.workers import NICENESS, Worker
+from inference_host.turns import NICENESS
+from inference_host.workers import Worker
 
 
 class Work:
