@@ -1,4 +1,4 @@
-"""Position reports in memory, equal to the observed rows as of a sequence: what `mirror` is to records.
+"""What the edge reported, in memory, equal to the observed rows as of a sequence: what `mirror` is to records.
 
 Whoever must look at all reports whenever one of them changes keeps them here: everything is read once, and from then
 on only what changed.
@@ -7,17 +7,22 @@ on only what changed.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from control_plane.store import ObservedStore
-from control_plane.store.observed_rows import POSITION_REPORT, report_name, split_report_name
+from control_plane.store import ObservedRow, ObservedStore
+from control_plane.store.observed_rows import EDGE_SERVER, POSITION_REPORT, report_name, split_report_name
+from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
+
+Reported = PositionReport | EdgeServerStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Of one report. None: there was none, or there is none any more."""
+    """Of one report or status. None: there was none, or there is none any more."""
 
-    before: PositionReport | None
-    after: PositionReport | None
+    before: Reported | None
+    after: Reported | None
+    position: str = ""
+    """Full name; empty where it is of an edge server."""
 
 
 class Reports:
@@ -26,6 +31,8 @@ class Reports:
     def __init__(self, observed: ObservedStore) -> None:
         self._observed = observed
         self._reports: dict[tuple[str, str], PositionReport] = {}
+        self.statuses: dict[str, EdgeServerStatus] = {}
+        """Of edge servers. To be read only."""
         self.sequence = -1
         """How far this goes; -1: nothing was read yet."""
 
@@ -37,13 +44,15 @@ class Reports:
         """Catches up; returns what changed since the last call."""
         if self.sequence < 0:
             self.sequence = await self._observed.sequence()
-            return [self._take(row.name, row.body) for row in await self._observed.scan(POSITION_REPORT)]
+            rows = [*await self._observed.scan(POSITION_REPORT), *await self._observed.scan(EDGE_SERVER)]
+            return [self._take(row) for row in rows]
         found: list[Change] = []
         while True:
             changes = await self._observed.changes(self.sequence)
             self.sequence = changes.sequence
-            found += [self._take(row.name, row.body) for row in changes.rows if row.kind == POSITION_REPORT]
-            found += [self._drop(name) for kind, name in changes.deleted if kind == POSITION_REPORT]
+            found += [self._take(row) for row in changes.rows if row.kind in (POSITION_REPORT, EDGE_SERVER)]
+            gone = [(kind, name) for kind, name in changes.deleted if kind in (POSITION_REPORT, EDGE_SERVER)]
+            found += [self._drop(kind, name) for kind, name in gone]
             if not changes.rows and not changes.deleted:
                 return found
 
@@ -52,11 +61,19 @@ class Reports:
         gone = [report_name(*key) for key in self._reports if key[1] in positions]
         await self._observed.delete(POSITION_REPORT, gone)
 
-    def _take(self, name: str, body: bytes) -> Change:
-        key, after = split_report_name(name), PositionReport.FromString(body)
-        change = Change(self._reports.get(key), after)
-        self._reports[key] = after
+    def _take(self, row: ObservedRow) -> Change:
+        if row.kind == EDGE_SERVER:
+            status = EdgeServerStatus.FromString(row.body)
+            change = Change(self.statuses.get(row.name), status)
+            self.statuses[row.name] = status
+            return change
+        key, report = split_report_name(row.name), PositionReport.FromString(row.body)
+        change = Change(self._reports.get(key), report, key[1])
+        self._reports[key] = report
         return change
 
-    def _drop(self, name: str) -> Change:
-        return Change(self._reports.pop(split_report_name(name), None), None)
+    def _drop(self, kind: str, name: str) -> Change:
+        if kind == EDGE_SERVER:
+            return Change(self.statuses.pop(name, None), None)
+        key = split_report_name(name)
+        return Change(self._reports.pop(key, None), None, key[1])

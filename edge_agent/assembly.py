@@ -26,9 +26,10 @@ from edge_agent.parts import Parts
 from edge_agent.probe import GatewayProbe
 from edge_agent.router import Router
 from edge_agent.settings import AgentSettings
+from edge_agent.solitude import Moment, Solitude
 from edge_agent.supervise import Supervisor
 from edge_agent.uplink import Uplink, capacity, describe_for_ever
-from mesh import serve
+from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
 from mesh.link_grpc import dial_grpc
@@ -58,8 +59,13 @@ class Agent:
         stack.push_async_callback(self._driver.close)
         self._gateway = open_gateway(settings, layout)
         self._monitors = Monitors(self._ledger, incarnation=ids.uuid(), software_version=self._version)
+        self._solitude = Solitude(self._ledger.alone, self._ledger.keep_alone, lambda: Moment.now(clock.now()))
         self._uplink = Uplink(
-            self._ledger, edge_server=enrolment.edge_server, boot_id=ids.uuid(), software_version=self._version
+            self._ledger,
+            self._solitude,
+            edge_server=enrolment.edge_server,
+            boot_id=ids.uuid(),
+            software_version=self._version,
         )
         link = AgentLinkServiceStub(_channel(enrolment, stack))
         self._uplink.open(dial_grpc(link.ConnectAgent), random.Random())
@@ -84,6 +90,7 @@ class Agent:
             probe=probe,
             monitors=self._monitors,
             reports=self._uplink,
+            solitude=self._solitude,
             server=server,
             gateway_address=self._gateway.address,
             domain=settings.gateway_domain,
@@ -106,6 +113,7 @@ class Agent:
                 lives = {
                     "supervise": self._supervisor.run(),
                     "uplink": self._uplink.run(),
+                    "solitude": self._solitude.run(),
                     "describe": describe_for_ever(
                         self._uplink, await self._description(), self._layout.data_dir, self._ledger
                     ),

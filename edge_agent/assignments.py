@@ -4,6 +4,7 @@ Whatever is wrong is refused here, with a reason, before anything is written dow
 """
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 
@@ -53,6 +54,11 @@ class Assignment:
     def model_version(self) -> ModelVersion:
         """The version wanted, with its artifacts."""
         return self.message.model_version
+
+    @property
+    def stop_after_s(self) -> float:
+        """How long it may serve without the control plane; infinite where nobody said."""
+        return self.spec.on_disconnect.stop_after.ToMilliseconds() / 1000 or math.inf
 
     @property
     def serve_as(self) -> str:

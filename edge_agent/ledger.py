@@ -1,5 +1,6 @@
 """What must survive a kill at any moment: one agent's memory, on disk.
 
+    alone       since when the control plane has not been heard; nothing while it is there
     desired     what the control plane wants, as it sent it: bytes, so that nothing a newer one says is lost
     decisions   per position, the highest-numbered decision of its monitor
     positions   per position, what was given out to it and what became of it: sockets, port, replica ids, route
@@ -17,7 +18,9 @@ from typing import Any
 
 from edge_agent.diff import Entry, Route, Version
 from edge_agent.pages import Page
-from mesh.link import EMPTY, DesiredState, Item
+from edge_agent.solitude import Since
+from mesh.link import EMPTY, DesiredState, Item, Refusal
+from waypost.api.link.v1.link_pb2 import ItemError
 from waypost.api.link.v1.monitor_link_pb2 import Decision
 
 FORMAT = 1
@@ -61,7 +64,9 @@ class Ledger:
 
     def __init__(self, directory: Path) -> None:
         """Reads what is there. Raises: Precondition(LEDGER_FORMAT)."""
-        self._pages = {name: Page(directory / f"{name}.json", FORMAT) for name in ("desired", "decisions", "positions")}
+        self._pages = {
+            name: Page(directory / f"{name}.json", FORMAT) for name in ("desired", "decisions", "positions", "alone")
+        }
         desired = self._pages["desired"].read()
         self._desired = _desired_from(desired) if desired else EMPTY
         self._epoch = int(desired["epoch"]) if desired else 0
@@ -69,6 +74,8 @@ class Ledger:
         self._decisions = {uid: Decision.FromString(b64decode(body)) for uid, body in decisions.items()}
         records = self._pages["positions"].read() or []
         self._records = {record["uid"]: _record_from(record) for record in records}
+        alone = self._pages["alone"].read()
+        self._alone = Since.from_page(alone) if alone else None
 
     @property
     def damaged(self) -> list[str]:
@@ -100,6 +107,16 @@ class Ledger:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
         self._pages["desired"].write(_desired_to(self._desired, epoch))
         self._epoch = epoch
+
+    @property
+    def alone(self) -> Since | None:
+        """Since when; None while the control plane is there."""
+        return self._alone
+
+    def keep_alone(self, since: Since | None) -> None:
+        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        self._pages["alone"].write(since.to_page() if since else None)
+        self._alone = since
 
     # -- what the monitors decided
 
@@ -177,13 +194,15 @@ def _desired_to(state: DesiredState, epoch: int) -> dict[str, Any]:
         "version": state.version,
         "hash": state.hash,
         "items": items,
+        "refused": [_text(refusal.message().SerializeToString()) for refusal in state.refused],
         "epoch": epoch,
     }
 
 
 def _desired_from(page: Mapping[str, Any]) -> DesiredState:
     items = {i["name"]: Item(i["name"], i["generation"], b64decode(i["body"])) for i in page["items"]}
-    return DesiredState(page["incarnation"], page["version"], items, page["hash"])
+    refused = [Refusal.of(ItemError.FromString(b64decode(body))) for body in page.get("refused", ())]
+    return DesiredState(page["incarnation"], page["version"], items, page["hash"], tuple(refused))
 
 
 def _record_to(record: Record) -> dict[str, Any]:

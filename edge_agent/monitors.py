@@ -172,6 +172,9 @@ class _Monitor:
     async def desired(self) -> DesiredState:
         return self._monitors.desired(self._position)
 
+    async def may_prune(self, held: link_pb2.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
             log.error("orders_refused", position=self._position, why=refusal.error.message)

@@ -12,6 +12,7 @@ from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
 from edge_agent.probe import Probe
 from edge_agent.router import Router
+from edge_agent.solitude import Solitude
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.api.link.v1.monitor_link_pb2 import PositionOrders
 
@@ -52,6 +53,7 @@ class Parts:
     probe: Probe
     monitors: MonitorLinks
     reports: Reports
+    solitude: Solitude
     server: Fingerprint
     gateway_address: str
     domain: str

@@ -17,6 +17,7 @@ from edge_agent.commands import Commands
 from edge_agent.conditions import dated
 from edge_agent.drivers.base import Fingerprint
 from edge_agent.ledger import Ledger
+from edge_agent.solitude import Solitude
 from mesh import clock
 from mesh.link import ChildLink, DesiredState, Dial, Item, Timing
 from waypost.api.control.v1 import condition_pb2 as c
@@ -37,9 +38,12 @@ REMOTE = Timing()
 class Uplink:
     """mesh.link.ChildHandler, and parts.Reports for the workers."""
 
-    def __init__(self, ledger: Ledger, *, edge_server: str, boot_id: str, software_version: str) -> None:
+    def __init__(
+        self, ledger: Ledger, solitude: Solitude, *, edge_server: str, boot_id: str, software_version: str
+    ) -> None:
         """edge_server: full name."""
         self._ledger = ledger
+        self._solitude = solitude
         self._edge_server = edge_server
         self._boot_id = boot_id
         self._software_version = software_version
@@ -107,6 +111,10 @@ class Uplink:
 
     def link_changed(self, connected: bool) -> None:
         log.info("control_plane_link", connected=connected)
+        try:
+            self._solitude.changed(connected=connected)
+        except MeshError as error:  # it counts on from what was written down before
+            log.error("solitude_not_kept", why=error.message, hint=error.hint)
         if connected:
             self._connected()
 

@@ -75,7 +75,8 @@ class Worker:
         self._news.set()
 
     def hurry(self) -> None:
-        """The source of artifacts may be back."""
+        """The control plane is back, and with it the source of artifacts."""
+        self.wake()
         if self._fetches is not None:
             self._fetches.hurry()
 
@@ -194,7 +195,19 @@ class Worker:
 
     def _target(self, record: Record) -> Target:
         decision = self._parts.ledger.decision(self.uid)
-        return overlay(self._assignment.wanted, read_decision(decision) if decision else None, record.good)
+        target = overlay(self._assignment.wanted, read_decision(decision) if decision else None, record.good)
+        return replace(target, shares=()) if self._abandoned() else target
+
+    def _abandoned(self) -> Failure | None:
+        """Why it is not to serve any more, where the control plane has been away for longer than its spec allows."""
+        limit_s = self._assignment.stop_after_s
+        if self._parts.solitude.seconds < limit_s:
+            return None
+        return Failure(
+            "STOPPED_ALONE",
+            f"the control plane has not been heard for {limit_s:g} s: alone, it is to serve no longer than that",
+            "it serves again as soon as the control plane is back; spec.on_disconnect.stop_after says how long it may",
+        )
 
     def _world(self, record: Record, views: Sequence[HostView], fetches: Fetches) -> World:
         unknown = {digest for digest in fetches.failures if digest not in record.versions}
@@ -272,7 +285,7 @@ class Worker:
             live=route_of(self._parts.router.live(self.uid)),
             acknowledged=self._parts.router.acknowledged(self.uid),
             route_failure=Failure(error.reason, error.message, error.hint) if error else None,
-            refusal=self._refusal or self._shortage,
+            refusal=self._refusal or self._shortage or self._abandoned(),
             proof=self._proving.proof,
             monitor=monitor,
             verdicts=tuple(decision.verdicts) if decision else (),
@@ -292,6 +305,9 @@ class Worker:
         """Until the next thing that happens by itself."""
         now_s = asyncio.get_running_loop().time()
         times = [now_s + LOOK_EVERY_S, self._crew.next_look_s(), self._teller.next_look_s(now_s)]
+        alone_s = self._parts.solitude.seconds
+        if alone_s and alone_s < self._assignment.stop_after_s:
+            times.append(now_s + self._assignment.stop_after_s - alone_s)
         if self._failures:
             times.append(now_s + delay_s(self._failures))
         return max(PAUSE_S, min(time for time in times if time is not None) - now_s)

@@ -238,7 +238,7 @@ class ChildLink:
                 refusals.append(Refusal(item.name, item.generation, to_status(error)))
         merged = self._core.merged(state, refusals)
         await self._handler.keep(merged)
-        self._core.keep(merged, refusals)
+        self._core.keep(merged)
 
     def _start(self, command: commands.Command, running: set[asyncio.Task[None]], tasks: asyncio.TaskGroup) -> None:
         if len(running) >= COMMANDS_MAX:
@@ -278,7 +278,11 @@ class ParentHandler(Protocol):
     async def desired(self) -> DesiredState:
         """What the child should hold now."""
 
-    async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None: ...
+    async def may_prune(self, held: pb.Applied) -> bool:
+        """Whether it is meant where `desired` leaves out what the child holds (see Desired.allow_prune)."""
+
+    async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
+        """The child holds this, but for what it refused; a refusal without a name is of the whole offer."""
 
     async def status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None: ...
 
@@ -383,7 +387,7 @@ class ParentSession:
             if self._stale and self._core.welcomed:
                 self._stale = False
                 state = await self._handler.desired()
-                self._core.desire(state, allow_empty=True)
+                self._core.desire(state, allow_prune=await self._handler.may_prune(self._core.held))
             while (message := self._core.next_message(_now_s())) is not None:
                 await _send(wire, message, self._core.lease_s)
             if self._ending.is_set():
@@ -404,7 +408,8 @@ class ParentSession:
                 self._core.welcome(await self._handler.admit(hello))
                 await self._handler.link_changed(True)
                 if hello.applied.incarnation == (await self._handler.desired()).incarnation:
-                    await self._handler.accepted(hello.applied.version, ())  # its Ack may have been lost
+                    refusals = tuple(map(Refusal.of, hello.refused))
+                    await self._handler.accepted(hello.applied.version, refusals)  # its Ack may have been lost
             case core.Accepted(version=version, refusals=refusals):
                 await self._handler.accepted(version, refusals)
             case core.StatusArrived(items=items, full=full):

@@ -27,14 +27,18 @@ from google.rpc import status_pb2
 
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
+from waypost.errors import Precondition
+from waypost.rpc import to_status
 
-PROTOCOL = 1
+PROTOCOL_MIN = PROTOCOL_MAX = 1  # what this software speaks; a new version is spoken beside the one before for a year
 DESIRED_BYTES_MAX = 1 << 20  # per message; a larger desired state travels in several
 STATUS_BYTES_MAX = 1 << 20  # per message; the rest goes with the next
 EVENTS_MAX = 512  # kept by a child whose parent is away: enough for a bad day of a few positions
 EVENTS_PER_MESSAGE = 64
 SAMPLES_MAX = 64  # metrics waiting for the wire; the oldest are dropped first
 RESULTS_MAX = 16  # pieces waiting for the wire; the producer waits beyond that
+
+_SPOKEN = f"{PROTOCOL_MIN}..{PROTOCOL_MAX}"
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -50,6 +54,22 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """An item that a child cannot take, and why."""
+
+    name: str
+    generation: int
+    error: status_pb2.Status
+
+    @classmethod
+    def of(cls, message: pb.ItemError) -> "Refusal":
+        return cls(message.name, message.generation, message.error)
+
+    def message(self) -> pb.ItemError:
+        return pb.ItemError(name=self.name, generation=self.generation, error=self.error)
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredState:
     """A whole desired state, named by the store that numbered it, its number and its hash.
 
@@ -60,6 +80,8 @@ class DesiredState:
     version: int
     items: Mapping[str, Item]
     hash: str
+    refused: tuple[Refusal, ...] = ()
+    """In a child: the items that are not what was sent."""
 
     @classmethod
     def of(cls, incarnation: str, version: int, items: Iterable[Item]) -> "DesiredState":
@@ -81,15 +103,6 @@ def hash_of(items: Iterable[Item]) -> str:
 EMPTY = DesiredState.of("", 0, ())
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An item that a child cannot take, and why."""
-
-    name: str
-    generation: int
-    error: status_pb2.Status
-
-
 # ---- effects: what the caller must do now ----------------------------------------------------------------------------
 
 
@@ -104,7 +117,10 @@ class Welcomed:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """Make this durable, then call `ChildCore.keep`. Items in `stale` are older than what is held."""
+    """Merge it with what is refused of it, make that durable, then call `ChildCore.keep`.
+
+    Items in `stale` are older than what is held.
+    """
 
     state: DesiredState
     stale: tuple[Refusal, ...]
@@ -226,6 +242,7 @@ class ChildCore:
     _events: list[pb.ChildEvent] = field(default_factory=list)
     _event_sequence: int = 0
     _session: "_ChildSession | None" = None
+    _asked_again: bool = False
 
     # -- told by the owner, in a session or not
 
@@ -314,8 +331,8 @@ class ChildCore:
         assert session is not None
         if welcome.epoch < self.epoch:
             return Broken("FENCED", f"session {welcome.epoch} is older than {self.epoch}, which this child has seen")
-        if welcome.protocol != PROTOCOL:
-            return Broken("PROTOCOL", f"the parent chose protocol {welcome.protocol}, this child speaks {PROTOCOL}")
+        if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL_MAX:
+            return Broken("PROTOCOL", f"the parent chose protocol {welcome.protocol}, this child speaks {_SPOKEN}")
         self.epoch = welcome.epoch
         session.welcomed = True
         lease_s, heartbeat_s = _seconds(welcome.lease), _seconds(welcome.heartbeat)
@@ -335,10 +352,16 @@ class ChildCore:
         if state is None:
             session.ack = pb.Ack(applied=self.held.applied())  # says what we hold: a snapshot follows
             return []
-        if not state.items and self.held.items and not desired.allow_empty:
-            session.ack = pb.Ack(applied=self.held.applied(), errors=[_prune_refused(len(self.held.items))])
+        if not desired.allow_prune and (lost := self._pruned(state)):
+            session.ack = pb.Ack(applied=self.held.applied(), errors=[_prune_refused(lost, self.held)])
             return []
         return [Offered(state, self._stale(state))]
+
+    def _pruned(self, state: DesiredState) -> Sequence[str]:
+        """What must not be taken away by mistake, and `state` would."""
+        if state.items and state.incarnation == self.held.incarnation:
+            return ()
+        return sorted(self.held.items.keys() - state.items.keys())
 
     def _assembled(self, pieces: Sequence[pb.Desired]) -> DesiredState | None:
         """The state that the pieces describe; None where they do not fit on what is held or are not what they say."""
@@ -363,19 +386,20 @@ class ChildCore:
         return tuple(_stale(item, held) for item, held in pairs if held and item.generation < held.generation)
 
     def merged(self, state: DesiredState, refusals: Sequence[Refusal]) -> DesiredState:
-        """`state` with the last good item, or none, in the place of each refused one."""
+        """`state` with the last good item, or none, in the place of each refused one: what to hold."""
         items = dict(state.items)
         for refusal in refusals:
             items.pop(refusal.name, None)
             if refusal.name in self.held.items:
                 items[refusal.name] = self.held.items[refusal.name]
-        return DesiredState(state.incarnation, state.version, MappingProxyType(items), state.hash)
+        return DesiredState(state.incarnation, state.version, MappingProxyType(items), state.hash, tuple(refusals))
 
-    def keep(self, state: DesiredState, refusals: Sequence[Refusal]) -> None:
+    def keep(self, state: DesiredState) -> None:
         """`state` (merged) is durable now; the parent is told."""
         self.held = state
+        self._asked_again = True
         if self._session is not None:
-            errors = [pb.ItemError(name=r.name, generation=r.generation, error=r.error) for r in refusals]
+            errors = [refusal.message() for refusal in state.refused]
             self._session.ack = pb.Ack(applied=state.applied(), errors=errors)
 
     def next_message(self, now_s: float) -> pb.ChildMessage | None:
@@ -389,18 +413,20 @@ class ChildCore:
 
     def _hello(self, session: "_ChildSession") -> pb.ChildMessage:
         session.greeted = True
-        return pb.ChildMessage(
-            hello=pb.Hello(
-                identity=self.identity,
-                boot_id=self.boot_id,
-                protocol_min=PROTOCOL,
-                protocol_max=PROTOCOL,
-                capabilities=self.capabilities,
-                software_version=self.software_version,
-                applied=self.held.applied(),
-                epoch=self.epoch,
-            )
+        hello = pb.Hello(
+            identity=self.identity,
+            boot_id=self.boot_id,
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            capabilities=self.capabilities,
+            software_version=self.software_version,
+            applied=self.held.applied(),
+            epoch=self.epoch,
+            refused=[refusal.message() for refusal in self.held.refused],
         )
+        if self.held.refused and not self._asked_again:  # by an older process of ours: this one may be able to
+            hello.applied.ClearField("hash")
+        return pb.ChildMessage(hello=hello)
 
     def _next(self, session: "_ChildSession", now_s: float) -> pb.ChildMessage | None:
         if not session.welcomed:
@@ -462,11 +488,13 @@ class ParentCore:
     _pulse: _Pulse = field(init=False)
     _out: list[pb.ParentMessage] = field(default_factory=list)
     _desired: DesiredState | None = None
-    _allow_empty: bool = False
+    _allow_prune: bool = False
     _known: dict[str, DesiredState] = field(default_factory=dict)
     _held: pb.Applied | None = None
     _offered: str = ""
     _offered_s: float = 0.0
+    _refused: str = ""
+    """Hash of a state that the child refused whole: sending it again would change nothing."""
     _interest: pb.Interest | None = None
     _events_taken: int = 0
     _commands: list[commands.Command] = field(default_factory=list)
@@ -479,16 +507,20 @@ class ParentCore:
     def welcome(self, epoch: int) -> None:
         """Answers the Hello: from now on this is the child's session number `epoch`."""
         assert self.hello is not None
-        welcome = pb.Welcome(protocol=PROTOCOL, epoch=epoch, software_version=self.software_version)
+        protocol = min(PROTOCOL_MAX, self.hello.protocol_max)
+        welcome = pb.Welcome(protocol=protocol, epoch=epoch, software_version=self.software_version)
         welcome.lease.FromMilliseconds(round(self.lease_s * 1000))
         welcome.heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
         self._held = self.hello.applied
         self._out.append(pb.ParentMessage(welcome=welcome))
 
-    def desire(self, state: DesiredState, *, allow_empty: bool = False) -> None:
-        """The newest desired state. Sent when the child holds another one and the wire is free."""
+    def desire(self, state: DesiredState, *, allow_prune: bool = False) -> None:
+        """The newest desired state. Sent when the child holds another one and the wire is free.
+
+        allow_prune: it is meant where `state` takes away what the child holds (see Desired.allow_prune).
+        """
         self._desired = state
-        self._allow_empty = allow_empty
+        self._allow_prune = allow_prune
 
     def set_interest(self, names: Iterable[str], pace_s: float) -> None:
         interest = pb.Interest(names=sorted(names))
@@ -509,6 +541,11 @@ class ParentCore:
         self._out.append(pb.ParentMessage(goodbye=goodbye))
 
     # -- session
+
+    @property
+    def held(self) -> pb.Applied:
+        """What the child said last that it holds; empty before its Hello was answered."""
+        return self._held or pb.Applied()
 
     @property
     def welcomed(self) -> bool:
@@ -547,18 +584,17 @@ class ParentCore:
         if message.WhichOneof("kind") != "hello" or self.hello is not None:
             return Broken("HELLO_EXPECTED", "the first message of a child, and only that, is its Hello")
         hello = message.hello
-        if not hello.protocol_min <= PROTOCOL <= hello.protocol_max:
+        if hello.protocol_max < PROTOCOL_MIN or hello.protocol_min > PROTOCOL_MAX:
             spoken = f"{hello.protocol_min}..{hello.protocol_max}"
-            return Broken("PROTOCOL", f"the child speaks protocols {spoken}, this parent speaks {PROTOCOL}")
+            return Broken("PROTOCOL", f"the child speaks protocols {spoken}, this parent speaks {_SPOKEN}")
         self.hello = hello
         return Greeted(hello)
 
     def _acknowledged(self, ack: pb.Ack) -> ParentEffect:
         self._held = ack.applied
-        refusals = tuple(Refusal(error.name, error.generation, error.error) for error in ack.errors)
-        pruned = any(not refusal.name for refusal in refusals)
-        if not pruned:  # a refused prune stays offered: sending it again would change nothing
-            self._offered = ""
+        refusals = tuple(map(Refusal.of, ack.errors))
+        self._refused = self._offered if any(not refusal.name for refusal in refusals) else ""
+        self._offered = ""
         return Accepted(ack.applied.version, refusals)
 
     def next_message(self, now_s: float) -> pb.ParentMessage | None:
@@ -588,6 +624,8 @@ class ParentCore:
         desired, held = self._desired, self._held
         if desired is None or held is None or (held.hash, held.incarnation) == (desired.hash, desired.incarnation):
             return False
+        if desired.hash == self._refused and not self._allow_prune:
+            return False
         return not self._offered or now_s >= self._offered_s + self.heartbeat_s
 
     def _offer(self, now_s: float) -> list[pb.ParentMessage]:
@@ -602,7 +640,7 @@ class ParentCore:
         self._known = {state.hash: state for state in (base, desired) if state is not None}
         messages = []
         for chunk in _chunked(upserts):
-            piece = pb.Desired(target=desired.applied(), more=True, allow_empty=self._allow_empty)
+            piece = pb.Desired(target=desired.applied(), more=True, allow_prune=self._allow_prune)
             piece.upserts.extend(pb.Item(name=i.name, generation=i.generation, body=i.body) for i in chunk)
             if base is not None:
                 piece.base.CopyFrom(held)
@@ -635,9 +673,12 @@ def _left(goodbye: pb.Goodbye) -> Left:
 
 def _stale(item: Item, held: Item) -> Refusal:
     text = f"generation {item.generation} of {item.name} is older than {held.generation}, which is held"
-    return Refusal(item.name, item.generation, status_pb2.Status(code=9, message=text))  # FAILED_PRECONDITION
+    hint = "the control plane's store may have been restored from a backup: write the resource once more"
+    return Refusal(item.name, item.generation, to_status(Precondition("STALE_GENERATION", text, hint)))
 
 
-def _prune_refused(count: int) -> pb.ItemError:
-    text = f"this would take away all {count} items that are held, and does not say that it means to"
-    return pb.ItemError(error=status_pb2.Status(code=9, message=text))
+def _prune_refused(lost: Sequence[str], held: DesiredState) -> pb.ItemError:
+    """Without a name: it is about the whole state."""
+    text = f"this would take away {len(lost)} of the {len(held.items)} items that are held, {lost[0]} among them"
+    hint = "what is held stays; where that is meant to go, somebody has to say so"
+    return pb.ItemError(error=to_status(Precondition("PRUNE_REFUSED", text, hint)))

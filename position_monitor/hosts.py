@@ -88,6 +88,9 @@ class _Host:
     async def desired(self) -> DesiredState:
         return self._service.desired(self.session.identity)
 
+    async def may_prune(self, held: pb.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
             log.warning("host_refused_orders", replica=self.session.identity, message=refusal.error.message)

@@ -10,6 +10,7 @@ from console.cli.verbs import DescriptionOption, LabelOption, RemoveLabelOption
 from console.join import new_join_token
 from console.kinds import EDGE_SERVER
 from mesh import clock
+from waypost.api.control.v1.edge_server_pb2 import ConfirmDesiredStateRequest
 from waypost.api.control.v1.platform_pb2 import GetPlatformRequest
 
 app = group("Edge servers: machines near the radio network.")
@@ -51,6 +52,14 @@ def update(
 def delete(session: Session, name: Name) -> None:
     """Delete an edge server that no position names."""
     verbs.delete(session, EDGE_SERVER, name)
+
+
+@command(app, "confirm")
+def confirm(session: Session, name: Name) -> None:
+    """Say that positions may go which an edge server holds of a store that was lost or restored."""
+    request = ConfirmDesiredStateRequest(name=EDGE_SERVER.parse(name))
+    confirmed = session.client.call(session.client.edge_servers.ConfirmDesiredState, request).edge_server
+    verbs.done(session, EDGE_SERVER, confirmed, "confirmed")
 
 
 @command(app, "join-token")

@@ -8,11 +8,12 @@ Assignments are compared as values, not as bytes: another protobuf release may w
 that must not raise a generation. An item whose generation did not change keeps the bytes it had.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from control_plane.domain.plan import plan
 from control_plane.domain.types import (
+    Absence,
     Assignment,
     Held,
     Inventory,
@@ -26,7 +27,15 @@ from control_plane.domain.types import (
 )
 from waypost import names
 from waypost.api.control.v1 import credential_pb2, model_pb2, position_pb2
+from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_CONNECTED,
+    EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServerStatus,
+)
 from waypost.api.link.v1 import agent_link_pb2, link_pb2
+
+AGENT_CONNECTED = "AgentConnected"
+"""Condition of an edge server."""
 
 _STATES = {
     model_pb2.MODEL_VERSION_STATE_IMPORTING: VersionState.IMPORTING,
@@ -34,6 +43,14 @@ _STATES = {
     model_pb2.MODEL_VERSION_STATE_INVALID: VersionState.INVALID,
     model_pb2.MODEL_VERSION_STATE_WITHDRAWN: VersionState.WITHDRAWN,
 }
+
+_SERVING = frozenset(
+    (
+        position_pb2.POSITION_STATE_IN_SERVICE,
+        position_pb2.POSITION_STATE_UPDATING,
+        position_pb2.POSITION_STATE_DEGRADED,
+    )
+)
 
 _IMMUTABLE = (
     "name",
@@ -62,6 +79,10 @@ class Resources:
     """By edge server, as stored."""
     reports: Sequence[tuple[str, agent_link_pb2.PositionReport]]
     """(edge server, report)."""
+    statuses: Mapping[str, EdgeServerStatus] = field(default_factory=dict)
+    """Of edge servers, as observed."""
+    observed_since_s: float = 0.0
+    """Unix seconds: before that, who was not heard may not have been listened to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +95,23 @@ class Outcome:
     held: Mapping[str, Held]
     finished: frozenset[str]
     """Positions in deletion whose records may go."""
+    replaced: Mapping[str, str]
+    """Position -> the edge server that stands in for its own."""
+    look_again_s: float
+    """When to plan again although nothing has changed, in Unix seconds."""
 
 
 def plan_resources(resources: Resources, *, now_s: float) -> Outcome:
     """`plan`, from messages to messages."""
     parent = {server: dict(map(_read_item, items)) for server, items in resources.desired.items()}
-    result = plan(policy_of(resources), parent, inventory_of(resources.reports), now_s=now_s)
+    result = plan(policy_of(resources), parent, inventory_of(resources), now_s=now_s)
     changed = {
         server: _write_items(items, resources.desired.get(server, ()))
         for server, items in result.desired.items()
         if items != parent.get(server, {})
     }
     abandoned = frozenset(resources.desired) - resources.edge_servers
-    return Outcome(changed, abandoned, result.held, result.finished)
+    return Outcome(changed, abandoned, result.held, result.finished, result.replaced, result.look_again_s)
 
 
 def policy_of(resources: Resources) -> Policy:
@@ -103,15 +128,41 @@ def policy_of(resources: Resources) -> Policy:
     )
 
 
-def inventory_of(reports: Iterable[tuple[str, agent_link_pb2.PositionReport]]) -> Inventory:
+def inventory_of(resources: Resources) -> Inventory:
     rejected: dict[str, frozenset[str]] = {}
     gone: set[tuple[str, str]] = set()
-    for server, report in reports:
+    serving: set[tuple[str, str]] = set()
+    for server, report in resources.reports:
         digests = frozenset(rejection.digest for rejection in report.status.rejected)
         rejected[report.uid] = rejected.get(report.uid, frozenset()) | digests
         if report.gone:
             gone.add((server, report.uid))
-    return Inventory(rejected, frozenset(gone))
+        if _serves(report, resources.statuses.get(server)):
+            serving.add((server, report.uid))
+    states = {server: status.state for server, status in resources.statuses.items()}
+    return Inventory(
+        rejected,
+        frozenset(gone),
+        frozenset(server for server, state in states.items() if state == EDGE_SERVER_STATE_CONNECTED),
+        {
+            server: max(_away_since_s(resources.statuses[server]), resources.observed_since_s)
+            for server, state in states.items()
+            if state == EDGE_SERVER_STATE_DISCONNECTED
+        },
+        frozenset(serving),
+    )
+
+
+def _serves(report: agent_link_pb2.PositionReport, status: EdgeServerStatus | None) -> bool:
+    """Whether it answers, as was said in the present session of its agent: what it said before it was away is past."""
+    if status is None or status.state != EDGE_SERVER_STATE_CONNECTED or report.status.state not in _SERVING:
+        return False
+    return report.status.report_time.ToMilliseconds() >= status.connected_since_time.ToMilliseconds()
+
+
+def _away_since_s(status: EdgeServerStatus) -> float:
+    since = (judged.since for judged in status.conditions if judged.type == AGENT_CONNECTED)
+    return max((each.ToMilliseconds() / 1000 for each in since), default=0.0)
 
 
 def position_of(position: position_pb2.Position) -> Position:
@@ -126,7 +177,15 @@ def position_of(position: position_pb2.Position) -> Position:
         position.spec.model_version,
         spec.SerializeToString(deterministic=True),
         position.HasField("delete_time"),
+        _absence(position.spec.on_disconnect),
     )
+
+
+def _absence(rule: position_pb2.DisconnectPolicy) -> Absence | None:
+    if not rule.replace_after.ToMilliseconds():
+        return None
+    keeps = rule.on_return == position_pb2.ON_RETURN_KEEP_REPLACEMENT
+    return Absence(rule.replace_after.ToMilliseconds() / 1000, tuple(rule.fallback_edge_servers), keeps)
 
 
 def version_of(version: model_pb2.ModelVersion) -> Version:
@@ -136,9 +195,9 @@ def version_of(version: model_pb2.ModelVersion) -> Version:
 def _content(version: model_pb2.ModelVersion) -> VersionContent:
     told = model_pb2.ModelVersion()
     told.CopyFrom(version)
-    for field, _ in version.ListFields():
-        if field.name not in _IMMUTABLE:
-            told.ClearField(field.name)  # type: ignore[arg-type]
+    for descriptor, _ in version.ListFields():
+        if descriptor.name not in _IMMUTABLE:
+            told.ClearField(descriptor.name)  # type: ignore[arg-type]
     return VersionContent(version.name, version.digest, told.SerializeToString(deterministic=True))
 
 
@@ -160,6 +219,7 @@ def _read_item(item: link_pb2.Item) -> tuple[str, Item]:
         _content(message.model_version),
         tuple(Token(token.credential, token.sha256, token.expire_unix_s) for token in message.tokens),
         message.deleting,
+        message.spec.edge_server,
     )
     return item.name, Item(item.generation, assignment)
 

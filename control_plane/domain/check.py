@@ -29,6 +29,8 @@ LABEL_LENGTH_MAX = 63
 DISPLAY_NAME_LENGTH_MAX = 128
 DESCRIPTION_LENGTH_MAX = 4096
 REPLICAS_MAX = 64
+REPLACE_AFTER_MS_MIN = 60_000  # twice the lease of an agent's link, and twice its longest back-off
+FALLBACKS_MAX = 16
 METRICS_MAX = 256
 TENSORS_MAX = 1024
 SUBSCRIPTION_TEXT_MAX = 64 << 10  # a token or a bundle of roots
@@ -124,8 +126,28 @@ def check_position(position: position_pb2.Position) -> None:
     _check_replicas(spec.replicas)
     if spec.serve_as and not _SERVE_AS.fullmatch(spec.serve_as):
         refuse("position.spec.serve_as", f"cannot be {spec.serve_as!r}", "use 1 to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
+    _check_on_disconnect(spec)
     _at_least(spec.resources.cpu_millis, 0, "position.spec.resources.cpu_millis")
     _at_least(spec.resources.memory_bytes, 0, "position.spec.resources.memory_bytes")
+
+
+def _check_on_disconnect(spec: position_pb2.PositionSpec) -> None:
+    rule, field = spec.on_disconnect, "position.spec.on_disconnect"
+    stop_ms, replace_ms = rule.stop_after.ToMilliseconds(), rule.replace_after.ToMilliseconds()
+    _at_least(stop_ms, 0, f"{field}.stop_after")
+    if replace_ms and replace_ms < REPLACE_AFTER_MS_MIN:
+        refuse(
+            f"{field}.replace_after",
+            f"must be at least {REPLACE_AFTER_MS_MIN // 1000} s",
+            "an agent whose link broke may take half of that to come back",
+        )
+    if bool(replace_ms) != bool(rule.fallback_edge_servers):
+        refuse(f"{field}.fallback_edge_servers", "belongs together with replace_after", "give both, or neither")
+    _at_most(len(rule.fallback_edge_servers), FALLBACKS_MAX, f"{field}.fallback_edge_servers", "names")
+    for server in rule.fallback_edge_servers:
+        full_name(server, "edgeServers", f"{field}.fallback_edge_servers")
+        if server == spec.edge_server:
+            refuse(f"{field}.fallback_edge_servers", f"names {server}, which the position is on anyway")
 
 
 def _check_replicas(replicas: position_pb2.Replicas) -> None:

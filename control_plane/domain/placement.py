@@ -54,13 +54,18 @@ def _same(version: Version | None, content: VersionContent) -> bool:
     return version is None or version.content.digest == content.digest
 
 
-def last_told(parent: Desired, position: Position) -> tuple[str, Item] | None:
-    """(edge server, item) that told of this position last. On two servers at once: the one that the spec names."""
-    holders = {
+def told_of(parent: Desired, position: Position) -> dict[str, Item]:
+    """By edge server, the items that tell of this very position."""
+    return {
         server: items[position.name]
         for server, items in parent.items()
         if position.name in items and items[position.name].assignment.uid == position.uid
     }
+
+
+def last_told(parent: Desired, position: Position) -> tuple[str, Item] | None:
+    """(edge server, item) that told of this position last. On two servers at once: the one that the spec names."""
+    holders = told_of(parent, position)
     if not holders:
         return None
     server = position.edge_server if position.edge_server in holders else min(holders)

@@ -14,8 +14,8 @@ server is cut off.
 What holds, whatever the input (tests/unit/control_plane/domain/test_plan.py):
 
 * planning again on its own result changes nothing; the order of the inputs does not matter;
-* a live position is assigned to at most one server, to none that is not known, and to exactly the one that its spec
-  names where that exists and there is a version to give;
+* a live position is assigned to the server that its spec names where that exists and there is a version to give, and to
+  none that is not known; to another one instead or besides only by its own rule for the absence of that (absence.py);
 * a version that is not AVAILABLE, or that the position refused, is never newly given; what it has it keeps;
 * a position in deletion stays where it is, marked, until its server says that nothing is left of it.
 
@@ -24,11 +24,13 @@ plan. The new one needs seconds to serve and the old one stops as soon as it hea
 not here yet.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from control_plane.domain.placement import choose_version, last_told
+from control_plane.domain.absence import whereabouts
+from control_plane.domain.placement import choose_version, last_told, told_of
 from control_plane.domain.types import (
     Assignment,
     Desired,
@@ -57,7 +59,7 @@ def plan(policy: Policy, parent: Desired, inventory: Inventory, *, now_s: float)
         if position.deleting:
             _retire(draft, position, inventory)
         else:
-            _assign(draft, position, inventory.rejected.get(position.uid, _NOTHING), now_s)
+            _assign(draft, position, inventory, now_s)
     return draft.freeze()
 
 
@@ -70,6 +72,8 @@ class _Draft:
         self.desired: dict[str, dict[str, Item]] = {server: {} for server in policy.edge_servers}
         self.held: dict[str, Held] = {}
         self.finished: set[str] = set()
+        self.replaced: dict[str, str] = {}
+        self.look_again_s = math.inf
 
     def put(self, server: str, assignment: Assignment) -> None:
         """Assigns; the generation stays where nothing changed."""
@@ -85,26 +89,46 @@ class _Draft:
             _sorted({server: _sorted(items) for server, items in self.desired.items()}),
             _sorted(self.held),
             frozenset(self.finished),
+            _sorted(self.replaced),
+            self.look_again_s,
         )
 
 
-def _assign(draft: _Draft, position: Position, rejected: frozenset[str], now_s: float) -> None:
-    """Gives a wanted position to the server that its spec names."""
+def _assign(draft: _Draft, position: Position, inventory: Inventory, now_s: float) -> None:
+    """Gives a wanted position to the server that its spec names, or to who stands in for it."""
     policy = draft.policy
     if position.edge_server not in policy.edge_servers:
         draft.held[position.name] = Held(HeldReason.EDGE_SERVER_NOT_FOUND)
         return
     told = last_told(draft.parent, position)
     before = told[1].assignment if told else None
+    rejected = inventory.rejected.get(position.uid, _NOTHING)
     version, held = choose_version(position, policy.versions.get(position.model_version), before, rejected)
     if held:
         draft.held[position.name] = held
     if version:
-        tokens = _good_tokens(policy, position, now_s)
-        draft.put(
-            position.edge_server,
-            Assignment(position.name, position.uid, position.generation, position.spec, version, tokens),
+        tokens, home = _good_tokens(policy, position, now_s), position.edge_server
+        assignment = Assignment(
+            position.name, position.uid, position.generation, position.spec, version, tokens, home=home
         )
+        for server in _servers(draft, position, inventory, now_s):
+            draft.put(server, assignment)
+
+
+def _servers(draft: _Draft, position: Position, inventory: Inventory, now_s: float) -> tuple[str, ...]:
+    holders = [
+        server
+        for server, items in draft.parent.items()
+        if (item := items.get(position.name))
+        and (item.assignment.uid, item.assignment.home) == (position.uid, position.edge_server)
+    ]
+    known = [server for server in holders if server in draft.policy.edge_servers]
+    there = inventory.connected & draft.policy.edge_servers
+    where = whereabouts(position, known, there, inventory, now_s=now_s)
+    draft.look_again_s = min(draft.look_again_s, where.look_again_s)
+    if stands_in := [server for server in where.servers if server != position.edge_server]:
+        draft.replaced[position.name] = stands_in[0]
+    return where.servers
 
 
 def _good_tokens(policy: Policy, position: Position, now_s: float) -> tuple[Token, ...]:
@@ -115,11 +139,15 @@ def _good_tokens(policy: Policy, position: Position, now_s: float) -> tuple[Toke
 
 def _retire(draft: _Draft, position: Position, inventory: Inventory) -> None:
     """Keeps a position in deletion where it is, marked, until it is gone there."""
-    told = last_told(draft.parent, position)
-    if told is None or told[0] not in draft.policy.edge_servers or (told[0], position.uid) in inventory.gone:
+    left = [
+        (server, item)
+        for server, item in told_of(draft.parent, position).items()
+        if server in draft.policy.edge_servers and (server, position.uid) not in inventory.gone
+    ]
+    for server, item in left:
+        draft.put(server, replace(item.assignment, deleting=True))
+    if not left:
         draft.finished.add(position.name)
-    else:
-        draft.put(told[0], replace(told[1].assignment, deleting=True))
 
 
 def _sorted(mapping: Mapping[str, V]) -> dict[str, V]:

@@ -7,15 +7,17 @@ read: a state is never empty, and IN_SERVICE is never said of a spec that is not
 Nothing here depends on when it is asked: a status that says the same is the same, byte for byte.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from control_plane.domain.assignments import version_of
+from control_plane.domain.assignments import AGENT_CONNECTED, version_of
 from control_plane.domain.placement import deployable
 from control_plane.domain.types import HeldReason
 from waypost import names
 from waypost.api.control.v1 import position_pb2 as pb
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE, Condition
 from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_PENDING,
     EDGE_SERVER_STATE_UNSPECIFIED,
     EdgeServer,
@@ -24,7 +26,11 @@ from waypost.api.control.v1.edge_server_pb2 import (
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 
-AGENT_CONNECTED, VERSION_AVAILABLE = "AgentConnected", "VersionAvailable"
+VERSION_AVAILABLE, ASSIGNMENT_ACCEPTED, DESIRED_ACCEPTED = (
+    "VersionAvailable",
+    "AssignmentAccepted",
+    "DesiredStateAccepted",
+)
 
 _SERVING = (pb.POSITION_STATE_IN_SERVICE, pb.POSITION_STATE_UPDATING)
 
@@ -35,6 +41,9 @@ class Surroundings:
 
     report: PositionReport | None = None
     """Of the edge server that the spec names."""
+    stand_in: str = ""
+    """Edge server that stands in for it; empty for none."""
+    stand_in_report: PositionReport | None = None
     edge_server: EdgeServer | None = None
     edge_server_status: EdgeServerStatus | None = None
     version: ModelVersion | None = None
@@ -57,19 +66,45 @@ def edge_server_status(edge_server: EdgeServer, observed: EdgeServerStatus | Non
 def position_status(position: pb.Position, around: Surroundings) -> pb.PositionStatus:
     """What a position shows."""
     status = pb.PositionStatus()
-    report = around.report if around.report and around.report.uid == position.uid else None
+    elsewhere = _elsewhere(position, around)
+    report = elsewhere or _own(position, around.report)
     if report:
         status.CopyFrom(report.status)
     agent, version = _agent_condition(position, around), _version_condition(position, around, status)
-    _add(status, version)
-    _add(status, agent)
+    accepted = _accepted_condition(position, around)
+    for judged in filter(None, (accepted, version, agent)):
+        _add(status, judged)
     if position.HasField("delete_time"):
         _deleting(status, position, agent)
     elif report is None or status.state == pb.POSITION_STATE_UNSPECIFIED:
-        _pending(status, position, agent, version)
+        _pending(status, position, filter(None, (version, agent, accepted)))
     else:
         _as_specified(status, position, agent, version)
+        _as_accepted(status, accepted)
+    status.edge_server = around.stand_in if elsewhere else position.spec.edge_server
+    if elsewhere:
+        _stood_in_for(status, position)
     return status
+
+
+def _own(position: pb.Position, report: PositionReport | None) -> PositionReport | None:
+    """A report of this very position, not of one that had its name before."""
+    return report if report and report.uid == position.uid else None
+
+
+def _elsewhere(position: pb.Position, around: Surroundings) -> PositionReport | None:
+    """What the one that stands in says, unless its own edge server is there and serves it."""
+    report = _own(position, around.stand_in_report)
+    if report is None or report.gone:
+        return None
+    server, own = around.edge_server_status, _own(position, around.report)
+    is_back = server is not None and server.state == EDGE_SERVER_STATE_CONNECTED
+    return None if is_back and own is not None and own.status.serving else report
+
+
+def _stood_in_for(status: pb.PositionStatus, position: pb.Position) -> None:
+    stand_in, own = names.leaf(status.edge_server), names.leaf(position.spec.edge_server)
+    status.message = f"{stand_in} stands in for {own}: {status.message}"
 
 
 def _agent_condition(position: pb.Position, around: Surroundings) -> Condition:
@@ -88,6 +123,26 @@ def _agent_condition(position: pb.Position, around: Surroundings) -> Condition:
         if judged.type == AGENT_CONNECTED:
             return judged
     return _never_connected(around.edge_server)
+
+
+def _accepted_condition(position: pb.Position, around: Surroundings) -> Condition | None:
+    """Whether the edge server took what it was told of the position; None where it was never told anything."""
+    server = around.edge_server_status or EdgeServerStatus()
+    whole = next((judged for judged in server.conditions if judged.type == DESIRED_ACCEPTED), None)
+    if whole is None:
+        return None
+    refused = next((each for each in server.refused if each.position == position.name), None)
+    if refused is None and not (whole.status == CONDITION_STATUS_FALSE and not server.refused):
+        return Condition(type=ASSIGNMENT_ACCEPTED, status=CONDITION_STATUS_TRUE, since=whole.since)
+    why = refused or whole  # without a position's name it is about all of them
+    return Condition(
+        type=ASSIGNMENT_ACCEPTED,
+        status=CONDITION_STATUS_FALSE,
+        reason=why.reason,
+        message=why.message,
+        hint=why.hint,
+        since=whole.since,
+    )
 
 
 def _never_connected(edge_server: EdgeServer) -> Condition:
@@ -142,9 +197,10 @@ def explain(reason: HeldReason, version: str) -> tuple[str, str]:
             raise AssertionError("not about a version")
 
 
-def _pending(status: pb.PositionStatus, position: pb.Position, agent: Condition, version: Condition) -> None:
+def _pending(status: pb.PositionStatus, position: pb.Position, conditions: Iterable[Condition]) -> None:
+    """conditions: what may stand against it, the first to be named first."""
     status.state = pb.POSITION_STATE_PENDING
-    blocker = next((judged for judged in (version, agent) if judged.status == CONDITION_STATUS_FALSE), None)
+    blocker = next((judged for judged in conditions if judged.status == CONDITION_STATUS_FALSE), None)
     if blocker:
         status.message, status.hint = blocker.message, blocker.hint
     else:
@@ -174,6 +230,14 @@ def _as_specified(status: pb.PositionStatus, position: pb.Position, agent: Condi
         status.hint = ""
         if agent.status == CONDITION_STATUS_FALSE:
             status.message, status.hint = f"{status.message}: {agent.message}", agent.hint
+
+
+def _as_accepted(status: pb.PositionStatus, accepted: Condition | None) -> None:
+    """It serves what it was told before: good, and not what was asked for."""
+    if accepted is not None and accepted.status == CONDITION_STATUS_FALSE and status.state in _SERVING:
+        status.state = pb.POSITION_STATE_DEGRADED
+        status.message = f"serves what it had: its edge server refused the newest assignment: {accepted.message}"
+        status.hint = accepted.hint
 
 
 def _add(status: pb.PositionStatus, judged: Condition) -> None:

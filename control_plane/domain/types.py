@@ -4,8 +4,9 @@ They carry what a decision needs and nothing more: contents that are only passed
 stay bytes here, compared but never looked into. `assignments.py` makes these values from messages and back.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -52,6 +53,15 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Absence:
+    """Who stands in for an edge server that is away for so long, and whether it stays when that is back."""
+
+    replace_after_s: float
+    fallbacks: tuple[str, ...]
+    keep_replacement: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """A position as people want it.
 
@@ -65,6 +75,8 @@ class Position:
     model_version: str
     spec: bytes
     deleting: bool = False
+    absence: Absence | None = None
+    """None: nobody stands in."""
 
     @property
     def application(self) -> str:
@@ -91,6 +103,12 @@ class Inventory:
     """Digests of the versions that a position refused, by the position's uid."""
     gone: frozenset[tuple[str, str]]
     """(edge server, position uid) of which nothing is left there."""
+    connected: frozenset[str] = frozenset()
+    """Edge servers whose agent is there."""
+    away_since_s: Mapping[str, float] = field(default_factory=dict)
+    """Unix seconds, of those whose lease has run out."""
+    serving: frozenset[tuple[str, str]] = frozenset()
+    """(edge server, position uid) that answer there, as its agent has said since it is connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,8 @@ class Assignment:
     version: VersionContent
     tokens: tuple[Token, ...]
     deleting: bool = False
+    home: str = ""
+    """The edge server that the spec names; not always the one that is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +153,7 @@ class Plan:
     held: Mapping[str, Held]
     finished: frozenset[str]
     """Positions in deletion that no edge server holds any more: their records may go."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Position -> the edge server that stands in for its own."""
+    look_again_s: float = math.inf
+    """When the plan changes although nothing else does, in Unix seconds."""

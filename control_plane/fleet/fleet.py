@@ -7,6 +7,7 @@ from contextlib import suppress
 import structlog
 
 from control_plane.fleet import status as status_of
+from control_plane.fleet.duplicates import Duplicates
 from control_plane.fleet.figures import PACE_S, Figures
 from control_plane.fleet.rows import Observation, Rows
 from control_plane.fleet.session import AgentSession
@@ -19,7 +20,7 @@ from mesh.link import ParentSession, ParentWire, Sessions, Timing
 from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EdgeServerStatus
 from waypost.api.control.v1.position_pb2 import PositionMetrics
 from waypost.api.link.v1.command_pb2 import Command, Result
-from waypost.errors import Unavailable
+from waypost.errors import Denied, Unavailable
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class Fleet:
         self._software_version = software_version
         self._link_address = link_address
         self._sessions = Sessions()
+        self._duplicates = Duplicates()
         self._epochs: dict[str, int] = {}
         self._status: dict[str, EdgeServerStatus] = {}
         self._leases_s: dict[str, float] = {}  # of agents that are lost: when it is over, on the loop's clock
@@ -87,25 +89,43 @@ class Fleet:
 
     # -- for the link service
 
-    async def serve(self, edge_server: str, wire: ParentWire) -> None:
-        """One stream of the agent of `edge_server`, to its end. Raises MeshError to tell the agent."""
-        session = AgentSession(self, edge_server)
+    async def serve(self, edge_server: str, wire: ParentWire, peer: str = "") -> None:
+        """One stream of the agent of `edge_server`, to its end. Raises MeshError to tell the agent.
+
+        peer: where it comes from, for people.
+        """
+        session = AgentSession(self, edge_server, peer)
         session.link = ParentSession(session, software_version=self._software_version, timing=self._timing)
         await session.link.serve(wire)
 
     # -- for sessions
 
-    async def enter(self, session: AgentSession, epoch_seen: int) -> int:
+    async def enter(self, session: AgentSession, boot_id: str, epoch_seen: int) -> int:
         """From now on `session` speaks for its edge server; returns its epoch.
 
         epoch_seen: the highest that the agent knows; after a restore from backup our counter may lie below it.
+        Raises: Denied(DUPLICATE_IDENTITY).
         """
+        await self._refuse_second(session, boot_id)
         taken = await self.stores.counters.take(f"epoch/{session.edge_server}")
         epoch = max(taken, epoch_seen + 1, self._epochs.get(session.edge_server, 0) + 1)
         self._epochs[session.edge_server] = epoch
+        self._duplicates.entered(session.edge_server, boot_id, session.peer)
         self._sessions.enter(session.edge_server, session.link)
         self._leases_s.pop(session.edge_server, None)
         return epoch
+
+    async def _refuse_second(self, session: AgentSession, boot_id: str) -> None:
+        name, now_s = session.edge_server, asyncio.get_running_loop().time()
+        speaks = self._sessions.get(name) is not None
+        first = self._duplicates.other(name, boot_id, now_s, speaks=speaks)
+        if first is not None:
+            await self.judge(name, status_of.doubled(self.status(name), first, session.peer, now=clock.now()))
+            raise Denied(
+                "DUPLICATE_IDENTITY",
+                f"another agent of {name} is connected, from {first or 'elsewhere'}",
+                "stop one of the two; a copied data directory needs a join token and an edge server of its own",
+            )
 
     def leave(self, session: AgentSession) -> bool:
         """The session is over. True where it still spoke for its edge server: its lease begins to run out."""
@@ -139,7 +159,7 @@ class Fleet:
         async for revision in self.stores.records.watch(0):
             changed = await mirror.refresh(revision)
             for link in self._sessions.all():
-                if desired_name(link.identity) in changed:
+                if not changed.isdisjoint((link.identity, desired_name(link.identity))):
                     link.poke()
             for edge_server in self._status.keys() - mirror.of(EDGE_SERVER).keys():
                 await self._forget(edge_server)
@@ -153,6 +173,7 @@ class Fleet:
             link.end("EDGE_SERVER_DELETED", self._timing.lease)
         self._status.pop(edge_server, None)
         self._leases_s.pop(edge_server, None)
+        self._duplicates.forget(edge_server)
         reports = await self.stores.observed.scan(rows.POSITION_REPORT, f"{edge_server}/")
         await self.rows.delete(rows.POSITION_REPORT, [row.name for row in reports])
         await self.rows.delete(rows.EDGE_SERVER, [edge_server])
@@ -175,9 +196,12 @@ class Fleet:
                     await self._lease_began.wait()
 
     async def _keep_minutes(self) -> None:
+        """And what else needs a look now and then."""
         while True:
             await asyncio.sleep(MINUTES_PACE_S)
             await self._write_minutes(clock.now())
+            for edge_server in self._duplicates.settled(asyncio.get_running_loop().time()):
+                await self.judge(edge_server, status_of.single(self.status(edge_server), now=clock.now()))
 
     async def _write_minutes(self, now: float) -> None:
         if minutes := self.figures.finished_minutes(now=now):

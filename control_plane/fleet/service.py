@@ -13,4 +13,4 @@ class AgentLinkService(agent_link_pb2_grpc.AgentLinkServiceServicer):
         self._fleet = fleet
 
     async def ConnectAgent(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
-        await self._fleet.serve(calling_edge_server(context), ServerWire(context))
+        await self._fleet.serve(calling_edge_server(context), ServerWire(context), peer=context.peer())

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from control_plane.conditions import timestamp
 from control_plane.fleet import status as status_of
 from control_plane.fleet.rows import Observation
 from control_plane.store import EventRow
 from control_plane.store.observed_rows import POSITION_REPORT, report_name, report_row
-from control_plane.store.resources import DESIRED, desired_name
+from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name
 from mesh import clock
 from mesh.link import DesiredState, Item, ParentSession, Refusal
 from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
@@ -31,14 +32,15 @@ M = TypeVar("M", bound=Message)
 
 
 class AgentSession:
-    """edge_server: `edgeServers/{edge_server}`, as the certificate has it."""
+    """edge_server: `edgeServers/{edge_server}`, as the certificate has it. peer: where it comes from."""
 
     link: ParentSession
     """Set by whoever makes the session, before it is served."""
 
-    def __init__(self, fleet: "Fleet", edge_server: str) -> None:
+    def __init__(self, fleet: "Fleet", edge_server: str, peer: str) -> None:
         self._fleet = fleet
         self.edge_server = edge_server
+        self.peer = peer
         self._told: DesiredState | None = None
 
     async def admit(self, hello: pb.Hello) -> int:
@@ -48,7 +50,7 @@ class AgentSession:
                 f"the agent says that it is {hello.identity!r}, its certificate is that of {self.edge_server}",
                 "start the agent with the data directory of its own edge server",
             )
-        return await self._fleet.enter(self, hello.epoch)
+        return await self._fleet.enter(self, hello.boot_id, hello.epoch)
 
     async def desired(self) -> DesiredState:
         record = await self._fleet.stores.records.read(desired_name(self.edge_server))
@@ -59,6 +61,14 @@ class AgentSession:
         await self._judge(status_of.sent(self._status, record.revision))
         self._told = DesiredState.of(self._fleet.stores.records.incarnation, record.revision, items)
         return self._told
+
+    async def may_prune(self, held: pb.Applied) -> bool:
+        """What this very store has numbered before is a plan of its own. What another one has is somebody's to say."""
+        incarnation = self._fleet.stores.records.incarnation
+        if held.incarnation in ("", incarnation):
+            return True
+        record = await self._fleet.stores.records.read(self.edge_server)
+        return record is not None and EDGE_SERVER.decode(record).confirmed_incarnation == incarnation
 
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
@@ -131,6 +141,7 @@ class AgentSession:
 
     def _observation(self, position: str, item: pb.StatusItem) -> Observation:
         report = _decode(PositionReport, item.body)
+        report.status.report_time.CopyFrom(timestamp(clock.now()))
         row = report_row(self.edge_server, position, report)
         report.status.ClearField("report_time")
         return Observation(row, report.SerializeToString(deterministic=True))

@@ -10,16 +10,19 @@ from datetime import UTC, datetime
 
 from control_plane.conditions import condition, timestamp
 from mesh.link import Refusal
+from waypost import names
 from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
     EdgeServerStatus,
+    RefusedAssignment,
 )
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
+from waypost.rpc import from_status
 
-AGENT_CONNECTED, DESIRED_ACCEPTED = "AgentConnected", "DesiredStateAccepted"
-OURS = (AGENT_CONNECTED, DESIRED_ACCEPTED)
+AGENT_CONNECTED, DESIRED_ACCEPTED, SINGLE = "AgentConnected", "DesiredStateAccepted", "SingleAgent"
+OURS = (AGENT_CONNECTED, DESIRED_ACCEPTED, SINGLE)
 """Conditions that are judged here; all others are the agent's own."""
 
 
@@ -52,23 +55,71 @@ def sent(before: EdgeServerStatus, version: int) -> EdgeServerStatus:
 
 
 def accepted(before: EdgeServerStatus, version: int, refusals: Sequence[Refusal], *, now: float) -> EdgeServerStatus:
-    """Its agent holds a desired state durably, but for what it refused."""
+    """Its agent holds a desired state durably, but for what it refused: positions, or without a name the whole."""
     after = _heard(before, now)
     after.accepted_version = version
+    del after.refused[:]
+    after.refused.extend(_refused(refusal) for refusal in refusals if refusal.name)
     if not refusals:
         return _with(after, condition(DESIRED_ACCEPTED, True, before.conditions, now=now))
-    first = refusals[0]
-    message = f"its agent refused {len(refusals)} of its positions; {first.name or 'all'}: {first.error.message}"
-    refused = condition(
-        DESIRED_ACCEPTED,
+    whole = next((refusal for refusal in refusals if not refusal.name), None)
+    judged = (
+        condition(
+            DESIRED_ACCEPTED,
+            False,
+            before.conditions,
+            now=now,
+            reason="PRUNE_REFUSED",
+            message=f"its agent keeps what it has: {whole.error.message}",
+            hint="see that the store is the right one; then say that it is meant: `waypost edge-server confirm`",
+        )
+        if whole
+        else condition(
+            DESIRED_ACCEPTED,
+            False,
+            before.conditions,
+            now=now,
+            reason="ITEM_REFUSED",
+            message=_first_refused(after.refused),
+            hint=after.refused[0].hint,
+        )
+    )
+    return _with(after, judged)
+
+
+def _first_refused(refused: Sequence[RefusedAssignment]) -> str:
+    first = refused[0]
+    return f"its agent refused {len(refused)} of its positions; {names.short(first.position)}: {first.message}"
+
+
+def _refused(refusal: Refusal) -> RefusedAssignment:
+    error = from_status(refusal.error)
+    return RefusedAssignment(
+        position=refusal.name,
+        generation=refusal.generation,
+        reason=error.reason,
+        message=error.message,
+        hint=error.hint or "the agent may be too old for what the position asks for: upgrade it",
+    )
+
+
+def doubled(before: EdgeServerStatus, first: str, second: str, *, now: float) -> EdgeServerStatus:
+    """A second agent with its identity was refused. first, second: where the two come from; may be empty."""
+    twice = condition(
+        SINGLE,
         False,
         before.conditions,
         now=now,
-        reason="ITEM_REFUSED",
-        message=message,
-        hint="the agent may be too old for what the position asks for: upgrade it",
+        reason="DUPLICATE_IDENTITY",
+        message=f"two agents have its identity: one from {first or '?'}, and one that is refused, from {second or '?'}",
+        hint="stop one of them; a copied machine needs an edge server and a join token of its own",
     )
-    return _with(after, refused)
+    return _with(_copy(before), twice)
+
+
+def single(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """No second agent has been seen for long."""
+    return _with(_copy(before), condition(SINGLE, True, before.conditions, now=now))
 
 
 def heard(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:

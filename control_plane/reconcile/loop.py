@@ -18,9 +18,9 @@ import structlog
 
 from control_plane.domain.assignments import Outcome, Resources, plan_resources
 from control_plane.domain.types import Held
-from control_plane.events import Recorder
+from control_plane.events import REPLACED, RETURNED, Recorder
 from control_plane.mirror import Mirror
-from control_plane.reports import Change, Reports
+from control_plane.reports import Change, Reported, Reports
 from control_plane.store import Delete, Put, RevisionConflict, Stores
 from control_plane.store.base import COMMIT_CHANGES_MAX
 from control_plane.store.resources import (
@@ -34,6 +34,7 @@ from control_plane.store.resources import (
 )
 from mesh import clock
 from waypost import names
+from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 
 log = structlog.get_logger()
@@ -50,6 +51,10 @@ class Reconciler:
         self._reports = Reports(stores.observed)
         self._recorder = Recorder(stores.events, clock.now)
         self._held: Mapping[str, Held] = {}
+        self._replaced: Mapping[str, str] = {}
+        self._ruled: set[str] = set()
+        """Positions with a rule for the absence of their edge server: of these every report may matter."""
+        self._began_s = clock.now()
 
     async def run(self) -> None:
         """For ever; cancel it to end. Raises what the store raises."""
@@ -57,8 +62,8 @@ class Reconciler:
         due_s = loop.time()
         while True:
             if await self._has_news() or loop.time() >= due_s:
-                await self._plan()
-                due_s = loop.time() + REPLAN_S
+                again_in_s = await self._plan()
+                due_s = loop.time() + min(REPLAN_S, again_in_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due_s):
                     await self._stores.news(self._mirror.revision, self._reports.sequence)
@@ -67,10 +72,23 @@ class Reconciler:
         """Catches up; True where something that planning looks at has changed."""
         changed = await self._mirror.refresh(self._stores.known_revision)
         reported = await self._reports.refresh()
-        return any(not name.startswith(desired_name("")) for name in changed) or any(map(_matters, reported))
+        planned = [name for name in changed if not name.startswith(desired_name(""))]
+        if planned:
+            positions = self._mirror.of(POSITION).items()
+            self._ruled = {
+                name for name, each in positions if each.message.spec.on_disconnect.HasField("replace_after")
+            }
+        return bool(planned) or any(map(self._matters, reported))
 
-    async def _plan(self) -> None:
-        """Plans and commits, anew where somebody else wrote in between."""
+    def _matters(self, change: Change) -> bool:
+        """Whether planning looks at what changed."""
+        if _planned_from(change.before) != _planned_from(change.after):
+            return True
+        of_rule = change.position in self._ruled if change.position else bool(self._ruled)
+        return of_rule and (bool(change.position) or _presence(change.before) != _presence(change.after))
+
+    async def _plan(self) -> float:
+        """Plans and commits, anew where somebody else wrote in between. Returns seconds until the next plan is due."""
         while True:
             outcome = plan_resources(self._resources(), now_s=clock.now())
             try:
@@ -79,7 +97,8 @@ class Reconciler:
                 log.info("plan_conflict", name=conflict.name, expected=conflict.expected, actual=conflict.actual)
                 await self._mirror.refresh(await self._stores.records.revision())  # theirs may not be known here yet
             else:
-                return await self._tell(outcome.held)
+                await self._tell(outcome)
+                return max(0.0, outcome.look_again_s - clock.now())
 
     def _resources(self) -> Resources:
         return Resources(
@@ -90,6 +109,8 @@ class Reconciler:
             edge_servers=frozenset(self._mirror.of(EDGE_SERVER)),
             desired={_server(name): each.message.upserts for name, each in self._mirror.of(DESIRED).items()},
             reports=[(server, report) for server, _, report in self._reports.all()],
+            statuses=self._reports.statuses,
+            observed_since_s=self._began_s,
         )
 
     async def _commit(self, outcome: Outcome) -> None:
@@ -112,24 +133,33 @@ class Reconciler:
             return desired.revision if desired else 0
         return self._mirror.of(POSITION)[name].revision
 
-    async def _tell(self, held: Mapping[str, Held]) -> None:
-        """An event for each position that newly does not get what it asks for."""
-        for position, why in held.items():
+    async def _tell(self, outcome: Outcome) -> None:
+        """An event for each position that newly does not get what it asks for, or is elsewhere than it asks for."""
+        for position, why in outcome.held.items():
             if self._held.get(position) != why:
                 keeps = f"it keeps {names.short(why.keeps)}" if why.keeps else "it has no version to serve"
                 await self._recorder.record(position, why.reason, f"the spec cannot be followed yet: {keeps}")
-        self._held = held
+        for position, server in outcome.replaced.items():
+            if self._replaced.get(position) != server:
+                await self._recorder.record(position, REPLACED, f"{names.leaf(server)} stands in for its edge server")
+        for position in self._replaced.keys() - outcome.replaced.keys():
+            await self._recorder.record(position, RETURNED, "nobody stands in for its edge server any more")
+        self._held, self._replaced = outcome.held, outcome.replaced
 
 
-def _matters(change: Change) -> bool:
-    """Whether planning looks at what changed: most reports only bring figures."""
-    return _planned_from(change.before) != _planned_from(change.after)
+def _planned_from(reported: Reported | None) -> tuple[object, ...]:
+    """What planning looks at of any position: most reports only bring figures."""
+    if not isinstance(reported, PositionReport):
+        return ()
+    rejected = frozenset(rejection.digest for rejection in reported.status.rejected)
+    return reported.uid, reported.gone, rejected
 
 
-def _planned_from(report: PositionReport | None) -> tuple[str, bool, frozenset[str]]:
-    if report is None:
-        return "", False, frozenset()
-    return report.uid, report.gone, frozenset(rejection.digest for rejection in report.status.rejected)
+def _presence(reported: Reported | None) -> tuple[object, ...]:
+    """What planning looks at of edge servers that somebody may stand in for."""
+    if not isinstance(reported, EdgeServerStatus):
+        return ()
+    return reported.state, reported.connected_since_time.ToMilliseconds()
 
 
 def _server(name: str) -> str:

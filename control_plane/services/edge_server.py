@@ -8,8 +8,8 @@ from control_plane.domain.check import check_id, full_name
 from control_plane.services.families import EDGE_SERVERS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page
-from control_plane.services.statuses import with_edge_server_status
-from control_plane.services.writing import create, delete, names_below, update_or_create
+from control_plane.services.statuses import servers_of, with_edge_server_status
+from control_plane.services.writing import amend, create, delete, names_below, update_or_create
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, POSITION
 from waypost.api.control.v1 import edge_server_pb2 as pb
 from waypost.api.control.v1 import edge_server_pb2_grpc as rpc
@@ -51,6 +51,18 @@ class EdgeServerService(rpc.EdgeServerServiceServicer):
         )
         return pb.DeleteEdgeServerResponse()
 
+    async def ConfirmDesiredState(
+        self, request: pb.ConfirmDesiredStateRequest, context: Any
+    ) -> pb.ConfirmDesiredStateResponse:
+        name = full_name(request.name, "edgeServers", "name")
+        incarnation = self._kit.stores.records.incarnation
+
+        def confirm(edge_server: pb.EdgeServer) -> None:
+            edge_server.confirmed_incarnation = incarnation
+
+        confirmed = await amend(self._kit, EDGE_SERVERS, name, confirm)
+        return pb.ConfirmDesiredStateResponse(edge_server=await self._shown(confirmed))
+
     async def _shown(self, edge_server: pb.EdgeServer) -> pb.EdgeServer:
         return (await with_edge_server_status(self._kit, [edge_server]))[0]
 
@@ -58,6 +70,6 @@ class EdgeServerService(rpc.EdgeServerServiceServicer):
         """A position that names the edge server. One in deletion does not count: a server that is lost for ever must
         not keep its positions from going."""
         async for position in self._kit.resources.all(POSITION):
-            if position.message.spec.edge_server == name and not position.message.HasField("delete_time"):
+            if name in servers_of(position.message) and not position.message.HasField("delete_time"):
                 return position.message.name
         return ""

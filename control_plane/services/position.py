@@ -17,7 +17,7 @@ from control_plane.services.families import POSITIONS
 from control_plane.services.kit import check_etag, retried
 from control_plane.services.listing import list_page, listing
 from control_plane.services.position_live import LivePositions
-from control_plane.services.statuses import with_position_status
+from control_plane.services.statuses import servers_of, with_position_status
 from control_plane.services.writing import NO_GUARDS, Guards, create, update
 from control_plane.store.resources import APPLICATION, EDGE_SERVER, MODEL_VERSION, POSITION
 from waypost import names
@@ -95,16 +95,19 @@ class PositionService(LivePositions):
         return await self._guard(after) if after.generation > before.generation else NO_GUARDS
 
     async def _guard(self, position: pb.Position) -> Guards:
-        """The edge server exists, and the version may be deployed there, with so many replicas.
+        """The edge server and its fallbacks exist, and the version may be deployed there, with so many replicas.
 
         Raises: Precondition, with the reason and a hint.
         """
         spec = position.spec
-        edge_server = await self._kit.resources.find(EDGE_SERVER, spec.edge_server)
-        if edge_server is None:
-            message = f"there is no edge server {names.leaf(spec.edge_server)!r}"
-            hint = "create it first, or choose one that `waypost edge-server list` shows"
-            raise Precondition("EDGE_SERVER_NOT_FOUND", message, hint, edge_server=spec.edge_server)
+        guards: dict[str, int] = {}
+        for server in servers_of(position):
+            edge_server = await self._kit.resources.find(EDGE_SERVER, server)
+            if edge_server is None:
+                message = f"there is no edge server {names.leaf(server)!r}"
+                hint = "create it first, or choose one that `waypost edge-server list` shows"
+                raise Precondition("EDGE_SERVER_NOT_FOUND", message, hint, edge_server=server)
+            guards[server] = edge_server.revision
         version = await self._kit.resources.find(MODEL_VERSION, spec.model_version)
         reason = deployable(version_of(version.message) if version else None)
         if reason is not None:
@@ -112,7 +115,7 @@ class PositionService(LivePositions):
             raise Precondition(reason, message, hint, model_version=spec.model_version)
         assert version is not None
         check_replicas(spec, version.message)
-        return {edge_server.message.name: edge_server.revision, version.message.name: version.revision}
+        return {**guards, version.message.name: version.revision}
 
     async def _tell(self, position: pb.Position, reason: str, message: str) -> None:
         by = f" (by {caller()})" if caller() else ""

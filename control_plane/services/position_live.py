@@ -34,7 +34,7 @@ class LivePositions(rpc.PositionServiceServicer):
         self, request: pb.WatchPositionMetricsRequest, context: Any
     ) -> AsyncIterator[pb.WatchPositionMetricsResponse]:
         position = await self.position(request.name)
-        async with held(self._fleet.metrics(position.name, position.spec.edge_server)) as figures:
+        async with held(self._fleet.metrics(position.name, position.status.edge_server)) as figures:
             async for metrics in figures:
                 yield pb.WatchPositionMetricsResponse(metrics=metrics)
 
@@ -66,7 +66,7 @@ class LivePositions(rpc.PositionServiceServicer):
                 if result.HasField("inference"):
                     answer = result.inference
                     return pb.TryPositionResponse(response=answer.response, latency_ms=answer.latency_ms)
-        raise Internal("NO_ANSWER", f"the agent of {position.spec.edge_server} ended its answer without a result")
+        raise Internal("NO_ANSWER", f"the agent of {position.status.edge_server} ended its answer without a result")
 
     async def ClearRejection(self, request: pb.ClearRejectionRequest, context: Any) -> pb.ClearRejectionResponse:
         position = await self.position(request.name)
@@ -92,7 +92,7 @@ class LivePositions(rpc.PositionServiceServicer):
     async def _ask(self, position: pb.Position, command: Command) -> AsyncIterator[Result]:
         command.id = self._kit.ids.uuid()
         command.time_to_live.CopyFrom(_duration(COMMAND_TTL_S))
-        async with held(self._fleet.command(position.spec.edge_server, command)) as results:
+        async with held(self._fleet.command(position.status.edge_server, command)) as results:
             async for result in results:
                 yield result
 

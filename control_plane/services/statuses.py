@@ -21,18 +21,26 @@ async def with_position_status(kit: Kit, positions: Sequence[Position]) -> Seque
     edge_servers = await kit.resources.find_many(EDGE_SERVER, servers)
     observed = await rows.read_edge_servers(kit.stores.observed, servers)
     reports = await rows.read_reports(
-        kit.stores.observed, [(position.spec.edge_server, position.name) for position in positions]
+        kit.stores.observed, [(server, position.name) for position in positions for server in servers_of(position)]
     )
     for position in positions:
         server = position.spec.edge_server
+        told = [other for other in servers_of(position)[1:] if (other, position.name) in reports]
         around = Surroundings(
-            reports.get(position.name),
-            edge_servers.get(server),
-            observed.get(server),
-            versions.get(position.spec.model_version),
+            report=reports.get((server, position.name)),
+            stand_in=told[0] if told else "",
+            stand_in_report=reports[told[0], position.name] if told else None,
+            edge_server=edge_servers.get(server),
+            edge_server_status=observed.get(server),
+            version=versions.get(position.spec.model_version),
         )
         position.status.CopyFrom(position_status(position, around))
     return positions
+
+
+def servers_of(position: Position) -> Sequence[str]:
+    """Who may speak of it: the edge server that the spec names, and those that may stand in for it."""
+    return [position.spec.edge_server, *position.spec.on_disconnect.fallback_edge_servers]
 
 
 async def with_edge_server_status(kit: Kit, edge_servers: Sequence[EdgeServer]) -> Sequence[EdgeServer]:

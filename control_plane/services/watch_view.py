@@ -13,7 +13,12 @@ from typing import Any
 from google.protobuf.message import Message
 
 from control_plane.services.kit import Kit
-from control_plane.services.statuses import with_edge_server_status, with_position_status, with_subscription_status
+from control_plane.services.statuses import (
+    servers_of,
+    with_edge_server_status,
+    with_position_status,
+    with_subscription_status,
+)
 from control_plane.store import TooOld
 from control_plane.store import observed_rows as rows
 from control_plane.store.resources import EDGE_SERVER, POSITION, SUBSCRIPTION, WATCHED, Kind
@@ -102,7 +107,7 @@ class View:
                 continue
             self._sent[resource.name] = digest
             if kind.kind == POSITION.kind:
-                self._shown_by[resource.name] = frozenset((resource.spec.edge_server, resource.spec.model_version))
+                self._shown_by[resource.name] = frozenset((*servers_of(resource), resource.spec.model_version))
             yield WatchResponse(revision=self.revision, **{kind.kind: resource})
 
     async def _batches(self, kind: Kind[Any], prefix: str) -> AsyncIterator[list[Any]]:

@@ -122,6 +122,22 @@ async def update(
     return await retried(attempt)
 
 
+async def amend(kit: Kit, family: Family[M], name: str, change: Callable[[M], None]) -> M:
+    """Sets what people cannot write: `change` gets a copy of the resource. Returns what is. Raises: NotFound."""
+
+    async def attempt() -> M:
+        stored = await kit.resources.get(family.kind, name)
+        after: M = family.kind.message()
+        after.CopyFrom(stored.message)
+        change(after)
+        if after == stored.message:
+            return after
+        after.update_time.CopyFrom(kit.timestamp())
+        return await _put(kit, family, after, {name: stored.revision}, validate_only=False)
+
+    return await retried(attempt)
+
+
 class UpdateRequest(Protocol):
     """What a request for an update has besides the resource."""
 

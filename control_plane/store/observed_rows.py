@@ -47,9 +47,11 @@ def subscription_row(subscription: str, status: SubscriptionStatus) -> ObservedR
     return ObservedRow(SUBSCRIPTION, subscription, status.SerializeToString(deterministic=True))
 
 
-async def read_reports(observed: ObservedStore, pairs: Iterable[tuple[str, str]]) -> dict[str, PositionReport]:
-    """Reports by position, for (edge server, position) pairs."""
-    wanted = {report_name(*pair): pair[1] for pair in pairs}
+async def read_reports(
+    observed: ObservedStore, pairs: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], PositionReport]:
+    """By (edge server, position)."""
+    wanted = {report_name(*pair): pair for pair in pairs}
     rows = await observed.read(POSITION_REPORT, wanted)
     return {wanted[name]: PositionReport.FromString(body) for name, body in rows.items()}
 

@@ -53,6 +53,9 @@ class _Host:
         item = Item(replica, orders.generation, orders.SerializeToString())
         return DesiredState.of("bench", orders.generation, [item])
 
+    async def may_prune(self, held: pb.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         for refusal in refusals:
             self._tell(refused=refusal.error.message)

@@ -63,6 +63,9 @@ class Monitor(HostLinkServiceServicer):
         orders = HostOrders(position="p", position_uid=self.position_uid, generation=self.generation, jwks=self.jwks)
         return DesiredState.of("store", self.generation, [Item(REPLICA, self.generation, orders.SerializeToString())])
 
+    async def may_prune(self, held: pb.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         self.refused += [refusal.error.message for refusal in refusals]
         await self._tell()

@@ -152,6 +152,9 @@ class _AgentSession:
     async def desired(self) -> DesiredState:
         return self._plane.desired()
 
+    async def may_prune(self, held: link_pb2.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         assert not refusals
 

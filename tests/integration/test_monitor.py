@@ -160,6 +160,9 @@ class _MonitorSession:
         orders = self.agent.orders
         return DesiredState.of("agent", 1, [Item(POSITION, orders.generation, orders.SerializeToString())])
 
+    async def may_prune(self, held: link_pb2.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         assert not refusals
 

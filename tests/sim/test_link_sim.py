@@ -95,6 +95,9 @@ class Parent:
     async def desired(self) -> DesiredState:
         return self.world.desired
 
+    async def may_prune(self, held: pb.Applied) -> bool:
+        return True
+
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         assert self.world.disk.held.version >= version, "acknowledged, but not durable"
         self.world.believed = max(self.world.believed, version)

@@ -130,7 +130,7 @@ def test_a_field_that_is_not_named_is_left_alone() -> None:
         pytest.param(
             TOWER.replace("replicas", "replica"),
             "a.yaml:7: 'replica' is no key here; did you mean 'replicas'?",
-            "known here: model_version, edge_server, replicas, serve_as, endpoint, resources",
+            "known here: model_version, edge_server, replicas, serve_as, endpoint, resources, on_disconnect",
             id="unknown key",
         ),
         pytest.param(

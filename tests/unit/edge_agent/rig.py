@@ -24,6 +24,7 @@ from edge_agent.ledger import Ledger
 from edge_agent.parts import Parts
 from edge_agent.probe import Answer, FakeProbe
 from edge_agent.router import Router
+from edge_agent.solitude import Moment, Solitude
 from edge_agent.supervise import Supervisor
 from mesh.link import DesiredState, Item
 from tests.sim.virtual import VirtualLoop
@@ -67,6 +68,11 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(without_threads())
+
+
+def moment() -> Moment:
+    """On a machine that was never booted again."""
+    return Moment("boot", asyncio.get_running_loop().time(), 0.0)
 
 
 def content(version: str) -> bytes:
@@ -184,44 +190,53 @@ class Rig:
         self.loading_max = 8
         self.ledger = Ledger(self.layout.ledger)
         self.supervisor: Supervisor
+        self.solitude: Solitude
         self.version = 0
 
     @asynccontextmanager
     async def agent(self) -> AsyncIterator[Supervisor]:
         """An agent; leaving the block is its death: nothing is said or written down."""
-        self.ledger = Ledger(self.layout.ledger)
-        self.reports = FakeReports()
-        driver = FakeDriver(self.machine)
-        parts = Parts(
-            layout=self.layout,
-            ledger=self.ledger,
-            driver=driver,
-            artifacts=Artifacts(
-                self.layout.versions, Blobs(self.layout.blobs, self.source, bytes_max=self.artifact_bytes_max)
-            ),
-            health=FakeHealth(self.machine.answers),
-            gate=StartGate(self.loading_max),
-            router=Router(self.gateway),
-            probe=FakeProbe(self._answer),
-            monitors=self.monitors,
-            reports=self.reports,
-            server=driver.fingerprint(),
-            gateway_address=self.gateway.address,
-            domain="edge.local",
-            grace_s=5.0,
-            hung_after_s=30.0,
-            ports=range(7700, 7702),
-            port_is_free=lambda port: True,
-            new_replica_id=lambda: next(self.ids),
-        )
-        self.supervisor = Supervisor(parts)
-        self.monitors.wake = self.supervisor.wake
         async with asyncio.TaskGroup() as tasks:
+            self.ledger = Ledger(self.layout.ledger)
+            self.reports = FakeReports()
+            self.solitude = Solitude(self.ledger.alone, self.ledger.keep_alone, moment)
+            driver = FakeDriver(self.machine)
+            parts = Parts(
+                layout=self.layout,
+                ledger=self.ledger,
+                driver=driver,
+                artifacts=Artifacts(
+                    self.layout.versions, Blobs(self.layout.blobs, self.source, bytes_max=self.artifact_bytes_max)
+                ),
+                health=FakeHealth(self.machine.answers),
+                gate=StartGate(self.loading_max),
+                router=Router(self.gateway),
+                probe=FakeProbe(self._answer),
+                monitors=self.monitors,
+                reports=self.reports,
+                solitude=self.solitude,
+                server=driver.fingerprint(),
+                gateway_address=self.gateway.address,
+                domain="edge.local",
+                grace_s=5.0,
+                hung_after_s=30.0,
+                ports=range(7700, 7702),
+                port_is_free=lambda port: True,
+                new_replica_id=lambda: next(self.ids),
+            )
+            self.supervisor = Supervisor(parts)
+            self.monitors.wake = self.supervisor.wake
             life = tasks.create_task(self.supervisor.run())
             yield self.supervisor
             life.cancel()
 
     # -- what others do
+
+    def hears(self, *, connected: bool) -> None:
+        """The link to the control plane came up, or broke."""
+        self.solitude.changed(connected=connected)
+        if connected:
+            self.supervisor.source_is_back()
 
     def assign(self, *assignments: PositionAssignment) -> None:
         """The control plane wants this, and nothing else."""

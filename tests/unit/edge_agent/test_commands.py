@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.commands import Commands
+from edge_agent.solitude import Solitude
 from edge_agent.supervise import Supervisor
 from edge_agent.uplink import Uplink
 from mesh.link import DesiredState, Item, WireLost
-from tests.unit.edge_agent.rig import POSITION, UID, Rig, assignment, decision, model_version, run
+from tests.unit.edge_agent.rig import POSITION, UID, Rig, assignment, decision, model_version, moment, run
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
 from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs, Result, TryInference
 from waypost.errors import Invalid, MeshError, NotFound, Unavailable, Unsupported
@@ -105,7 +106,13 @@ def test_the_uplink_keeps_what_can_be_read_and_refuses_the_rest(rig: Rig) -> Non
     async def scenario() -> None:
         changed = asyncio.Event()
         async with rig.agent() as supervisor:
-            uplink = Uplink(rig.ledger, edge_server="edgeServers/e", boot_id="b", software_version="1")
+            uplink = Uplink(
+                rig.ledger,
+                Solitude(None, rig.ledger.keep_alone, moment),
+                edge_server="edgeServers/e",
+                boot_id="b",
+                software_version="1",
+            )
             uplink.serve(
                 commands_of(supervisor),
                 desired_changed=changed.set,
@@ -129,7 +136,13 @@ def test_without_a_control_plane_nothing_that_is_said_waits(rig: Rig) -> None:
         async def dial() -> object:
             raise WireLost("no route")
 
-        uplink = Uplink(rig.ledger, edge_server="edgeServers/e", boot_id="b", software_version="1")
+        uplink = Uplink(
+            rig.ledger,
+            Solitude(None, rig.ledger.keep_alone, moment),
+            edge_server="edgeServers/e",
+            boot_id="b",
+            software_version="1",
+        )
         uplink.open(dial, random.Random(1))  # type: ignore[arg-type]
         async with asyncio.TaskGroup() as tasks:
             life = tasks.create_task(uplink.run())

@@ -24,6 +24,7 @@ from tests.unit.edge_agent.rig import (
     model_version,
     run,
 )
+from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
 from waypost.errors import Precondition
 
 
@@ -720,7 +721,7 @@ def test_an_agent_killed_at_any_write_goes_on_where_it_was(rig: Rig) -> None:
             await rig.until_state("IN_SERVICE")
         deaths, generation = 0, 1
         async with capacity(rig, 1):
-            for call in range(12):
+            for call in range(14):
                 for after in (False, True):
                     generation += 1
                     version = "12"[generation % 2]
@@ -752,5 +753,61 @@ def test_drivers_of_two_agents_see_the_same_machine(rig: Rig) -> None:
             await rig.until_state("IN_SERVICE")
         first, second = FakeDriver(rig.machine), FakeDriver(replace(rig.machine))
         assert list(first.observe(UID)) == list(second.observe(UID))
+
+    run(scenario())
+
+
+def alone_for(seconds: float) -> PositionAssignment:
+    """May serve so long without the control plane."""
+    asked = assignment(replicas=2)
+    asked.spec.on_disconnect.stop_after.FromMilliseconds(round(seconds * 1000))
+    return asked
+
+
+def test_a_position_stops_when_it_has_been_alone_for_too_long_and_serves_again_when_it_is_not(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.hears(connected=True)
+            rig.assign(alone_for(60.0))
+            await rig.until_state("IN_SERVICE")
+            rig.hears(connected=False)
+            await asyncio.sleep(59.0)
+            assert rig.state() == "IN_SERVICE"
+            await rig.until(lambda: not rig.running() and not rig.routed(), within_s=5.0)
+            assert rig.state() == "OUT_OF_SERVICE"
+            assert rig.condition("HostsReady") == "STOPPED_ALONE"
+            rig.hears(connected=True)
+            await rig.until_state("IN_SERVICE")
+
+    run(scenario())
+
+
+def test_the_time_alone_goes_on_while_the_agent_is_dead(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.hears(connected=True)
+            rig.assign(alone_for(60.0))
+            await rig.until_state("IN_SERVICE")
+            rig.hears(connected=False)
+            await asyncio.sleep(30.0)
+        await asyncio.sleep(20.0)
+        assert rig.routed()
+        async with rig.agent():
+            await asyncio.sleep(9.0)
+            assert rig.running()
+            await rig.until(lambda: not rig.running() and not rig.routed(), within_s=5.0)
+
+    run(scenario())
+
+
+def test_nothing_stops_by_being_alone_where_nobody_asked_for_it(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.hears(connected=True)
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.hears(connected=False)
+            await asyncio.sleep(100_000.0)
+            assert rig.state() == "IN_SERVICE"
 
     run(scenario())

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from mesh.link_core import (
     EMPTY,
     EVENTS_MAX,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
     SAMPLES_MAX,
     Accepted,
     Broken,
@@ -39,9 +41,17 @@ def a_parent() -> ParentCore:
 class Pair:
     """A child and a parent on a perfect wire."""
 
-    def __init__(self, child: ChildCore, desired: DesiredState, *, allow_empty: bool = True) -> None:
-        self.child, self.parent = child, a_parent()
-        self.parent.desire(desired, allow_empty=allow_empty)
+    def __init__(
+        self,
+        child: ChildCore,
+        desired: DesiredState,
+        *,
+        allow_prune: bool = True,
+        refuses: frozenset[str] = frozenset(),
+    ) -> None:
+        """refuses: names of items that the child cannot take."""
+        self.child, self.parent, self.refuses = child, a_parent(), refuses
+        self.parent.desire(desired, allow_prune=allow_prune)
         self.seen: list[object] = []
         child.connect(0.0, 10.0)
 
@@ -68,7 +78,9 @@ class Pair:
             return False
         for effect in self.child.receive(message, 0.0):
             if isinstance(effect, Offered):
-                self.child.keep(self.child.merged(effect.state, effect.stale), effect.stale)
+                items = effect.state.items.values()
+                wrong = [Refusal(i.name, i.generation, pb.ItemError().error) for i in items if i.name in self.refuses]
+                self.child.keep(self.child.merged(effect.state, [*effect.stale, *wrong]))
         return True
 
 
@@ -128,11 +140,79 @@ def test_an_older_generation_is_refused_and_the_newer_one_kept() -> None:
 def test_a_snapshot_that_takes_everything_away_must_say_so() -> None:
     held = DesiredState.of("store", 5, [Item("a", 1, b"")])
     child = a_child(held)
-    [accepted] = [e for e in Pair(child, EMPTY, allow_empty=False).settle() if isinstance(e, Accepted)]
+    [accepted] = [e for e in Pair(child, EMPTY, allow_prune=False).settle() if isinstance(e, Accepted)]
     assert child.held == held
-    assert "take away all 1" in accepted.refusals[0].error.message
-    Pair(child, EMPTY, allow_empty=True).settle()
+    assert "take away 1 of the 1 items" in accepted.refusals[0].error.message
+    Pair(child, EMPTY, allow_prune=True).settle()
     assert child.held == EMPTY
+
+
+def test_another_store_takes_nothing_away_unless_it_says_so() -> None:
+    held = DesiredState.of("store", 5, [Item("a", 9, b""), Item("b", 9, b"")])
+    fewer = DesiredState.of("restored store", 3, [Item("a", 2, b"old")])
+    child = a_child(held)
+    pair = Pair(child, fewer, allow_prune=False)
+    [accepted] = [e for e in pair.settle() if isinstance(e, Accepted)]
+    assert child.held == held
+    assert accepted.refusals[0].name == ""
+    assert "b among them" in accepted.refusals[0].error.message
+    assert pair.parent.next_message(9.0) is None, "the same would be refused again"
+    pair.parent.desire(fewer, allow_prune=True)
+    pair.settle()
+    assert child.held == fewer
+
+
+def test_another_store_that_leaves_out_nothing_is_followed() -> None:
+    child = a_child(DesiredState.of("store", 5, [Item("a", 9, b"")]))
+    same = DesiredState.of("restored store", 3, [Item("a", 2, b"old"), Item("c", 1, b"")])
+    Pair(child, same, allow_prune=False).settle()
+    assert child.held == same
+
+
+def test_what_a_plan_of_the_same_store_takes_away_goes() -> None:
+    child = a_child(DesiredState.of("store", 5, [Item("a", 1, b""), Item("b", 1, b"")]))
+    fewer = DesiredState.of("store", 6, [Item("a", 1, b"")])
+    Pair(child, fewer, allow_prune=False).settle()
+    assert child.held == fewer
+
+
+def test_a_refusal_is_told_in_every_session_until_it_is_mended() -> None:
+    target = DesiredState.of("store", 2, [Item("a", 2, b"too new"), Item("b", 1, b"")])
+    child = a_child()
+    Pair(child, target, refuses=frozenset("a")).settle()
+    assert [refusal.name for refusal in child.held.refused] == ["a"]
+    again = Pair(child, target, refuses=frozenset("a"))
+    assert not [effect for effect in again.settle() if isinstance(effect, Accepted)], "hashes are equal"
+    assert again.parent.hello is not None
+    assert [error.name for error in again.parent.hello.refused] == ["a"]
+
+
+def test_a_newer_process_asks_once_more_for_what_the_one_before_refused() -> None:
+    target = DesiredState.of("store", 2, [Item("a", 2, b"too new")])
+    child = a_child()
+    Pair(child, target, refuses=frozenset("a")).settle()
+    upgraded = a_child(child.held)
+    Pair(upgraded, target).settle()
+    assert upgraded.held == target
+    still_too_old = a_child(child.held)
+    Pair(still_too_old, target, refuses=frozenset("a")).settle()
+    quiet = Pair(still_too_old, target, refuses=frozenset("a"))
+    assert not [effect for effect in quiet.settle() if isinstance(effect, Accepted)], "it asks once"
+
+
+@given(st.integers(0, 4), st.integers(0, 4))
+def test_two_that_share_a_protocol_version_speak_the_newest_of_those(low: int, span: int) -> None:
+    parent = a_parent()
+    hello = pb.Hello(identity="e", protocol_min=low, protocol_max=low + span)
+    [effect] = parent.receive(pb.ChildMessage(hello=hello), 0.0)
+    if low <= PROTOCOL_MAX and low + span >= PROTOCOL_MIN:
+        parent.welcome(epoch=1)
+        message = parent.next_message(0.0)
+        assert message is not None
+        assert message.welcome.protocol == min(PROTOCOL_MAX, low + span)
+    else:
+        assert isinstance(effect, Broken)
+        assert effect.reason == "PROTOCOL"
 
 
 def test_a_refused_item_leaves_the_last_good_one() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from control_plane.domain.plan import plan
 from control_plane.domain.types import (
+    Absence,
     Desired,
     Held,
     HeldReason,
@@ -39,6 +40,14 @@ def versions(draw: st.DrawFn) -> dict[str, Version]:
     return found
 
 
+absences = st.builds(
+    Absence,
+    replace_after_s=st.sampled_from([60.0, 600.0]),
+    fallbacks=st.permutations(SERVERS).map(lambda servers: tuple(servers[:2])),
+    keep_replacement=st.booleans(),
+)
+
+
 @st.composite
 def positions(draw: st.DrawFn) -> dict[str, Position]:
     found = {}
@@ -51,6 +60,7 @@ def positions(draw: st.DrawFn) -> dict[str, Position]:
             model_version=draw(st.sampled_from(VERSIONS)),
             spec=draw(st.sampled_from([b"s", b"t"])),
             deleting=draw(st.booleans()),
+            absence=draw(st.none() | absences),
         )
     return found
 
@@ -70,6 +80,9 @@ inventories = st.builds(
     Inventory,
     rejected=st.dictionaries(uids, st.frozensets(digests)),
     gone=st.frozensets(st.tuples(st.sampled_from(SERVERS), uids)),
+    connected=st.frozensets(st.sampled_from(SERVERS)),
+    away_since_s=st.dictionaries(st.sampled_from(SERVERS), st.sampled_from([NOW - 1000, NOW - 100, NOW])),
+    serving=st.frozensets(st.tuples(st.sampled_from(SERVERS), uids)),
 )
 histories = st.lists(st.tuples(policies, inventories), min_size=1, max_size=3)
 
@@ -129,20 +142,30 @@ def test_a_generation_rises_exactly_when_the_assignment_changes(history: list[tu
 
 @laws
 @given(histories)
-def test_every_position_is_on_one_known_server_at_most_and_wanted_ones_where_they_should_be(
+def test_every_position_is_where_its_spec_says_or_by_its_rule_where_somebody_stands_in(
     history: list[tuple[Policy, Inventory]],
 ) -> None:
-    for policy, _, _, result in run(history):
+    for policy, parent, inventory, result in run(history):
         assert result.desired.keys() == policy.edge_servers
-        assigned = [(name, server) for server, items in result.desired.items() for name in items]
-        assert len({name for name, _ in assigned}) == len(assigned)
-        where = dict(assigned)
-        for name, position in policy.positions.items():
-            if not position.deleting and name not in result.held:
-                assert where[name] == position.edge_server
-            if not position.deleting and name in where:
-                assert where[name] == position.edge_server
+        where: dict[str, set[str]] = {}
+        for server, items in result.desired.items():
+            for name in items:
+                where.setdefault(name, set()).add(server)
         assert where.keys() <= policy.positions.keys()
+        for name, position in policy.positions.items():
+            if position.deleting:
+                continue
+            servers = where.get(name, set())
+            assert servers or name in result.held
+            elsewhere = servers - {position.edge_server}
+            assert elsewhere == {result.replaced[name]} if name in result.replaced else not elsewhere
+            if elsewhere:
+                assert position.absence is not None
+                assert elsewhere <= set(position.absence.fallbacks)
+                was_there = all(name in parent.get(server, {}) for server in elsewhere)
+                assert was_there or (elsewhere <= inventory.connected and inventory.away_since_s)
+            elif servers and position.absence is None:
+                assert servers == {position.edge_server}
 
 
 @laws
@@ -179,15 +202,14 @@ def test_a_version_is_newly_given_only_if_available_and_never_if_refused(
 @given(histories)
 def test_a_position_in_deletion_stays_marked_until_it_is_gone(history: list[tuple[Policy, Inventory]]) -> None:
     for policy, parent, inventory, result in run(history):
-        assigned = {name: (server, item) for server, items in result.desired.items() for name, item in items.items()}
         for name, position in policy.positions.items():
+            assigned = {server: items[name] for server, items in result.desired.items() if name in items}
             if not position.deleting:
                 assert name not in result.finished
-                assert name not in assigned or not assigned[name][1].assignment.deleting
+                assert not any(item.assignment.deleting for item in assigned.values())
                 continue
-            assert (name in result.finished) != (name in assigned)
-            if name in assigned:
-                server, item = assigned[name]
+            assert (name in result.finished) != bool(assigned)
+            for server, item in assigned.items():
                 assert item.assignment.deleting
                 assert (server, position.uid) not in inventory.gone
                 assert parent[server][name].assignment.uid == position.uid
@@ -269,9 +291,15 @@ def test_a_version_made_anew_under_an_old_name_is_another_version() -> None:
     assert second.desired == first.desired
 
 
-def test_of_two_servers_that_were_told_of_a_position_the_one_in_its_spec_counts_and_else_the_first_by_name() -> None:
+def test_a_position_in_deletion_leaves_every_server_that_was_told_of_it() -> None:
     item = plan(world(), {}, NOTHING, now_s=NOW).desired[SERVERS[0]][POSITIONS[0]]
     on_both = {SERVERS[1]: {POSITIONS[0]: item}, SERVERS[0]: {POSITIONS[0]: item}}
-    for named, holder in ((SERVERS[1], SERVERS[1]), (SERVERS[2], SERVERS[0])):
-        leaving = plan(world(edge_server=named, deleting=True), on_both, NOTHING, now_s=NOW)
-        assert [server for server, items in leaving.desired.items() if items] == [holder]
+    leaving = world(edge_server=SERVERS[2], deleting=True)
+    assert [server for server, items in plan(leaving, on_both, NOTHING, now_s=NOW).desired.items() if items] == [
+        SERVERS[0],
+        SERVERS[1],
+    ]
+    left_one = replace(NOTHING, gone=frozenset({(SERVERS[0], "uid")}))
+    assert plan(leaving, on_both, left_one, now_s=NOW).finished == frozenset()
+    left_both = replace(NOTHING, gone=frozenset({(SERVERS[0], "uid"), (SERVERS[1], "uid")}))
+    assert plan(leaving, on_both, left_both, now_s=NOW).finished == {POSITIONS[0]}

@@ -12,6 +12,7 @@ from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_DISCONNECTED,
     EdgeServer,
     EdgeServerStatus,
+    RefusedAssignment,
 )
 from waypost.api.control.v1.model_pb2 import (
     MODEL_VERSION_STATE_AVAILABLE,
@@ -174,3 +175,41 @@ def test_asking_twice_gives_the_same_bytes() -> None:
         once, again = (shown(**around).SerializeToString(deterministic=True) for _ in range(2))
         assert once == again
         assert shown(**around).message
+
+
+def accepted(*refused: RefusedAssignment, reason: str = "") -> EdgeServerStatus:
+    """Of a connected edge server that took all but these."""
+    status = EdgeServerStatus()
+    status.CopyFrom(CONNECTED)
+    whole = CONDITION_STATUS_FALSE if refused or reason else CONDITION_STATUS_TRUE
+    status.conditions.add(type="DesiredStateAccepted", status=whole, reason=reason or "ITEM_REFUSED" * bool(refused))
+    status.refused.extend(refused)
+    return status
+
+
+OURS = RefusedAssignment(position=POSITION.name, reason="BAD_ASSIGNMENT", message="no digest", hint="upgrade")
+THEIRS = RefusedAssignment(position=f"{POSITION.name}-2", reason="BAD_ASSIGNMENT", message="no digest")
+
+
+def test_a_position_whose_assignment_was_refused_says_why_and_that_it_serves_what_it_had() -> None:
+    status = shown(report=report(generation=1), edge_server_status=accepted(OURS))
+    judged = condition(status, "AssignmentAccepted")
+    assert (judged.reason, judged.message, judged.hint) == ("BAD_ASSIGNMENT", "no digest", "upgrade")
+    assert status.state == pb.POSITION_STATE_DEGRADED
+    assert "no digest" in status.message
+
+
+def test_a_position_that_never_ran_says_why_its_assignment_was_refused() -> None:
+    status = shown(report=None, edge_server_status=accepted(OURS))
+    assert (status.state, status.message, status.hint) == (pb.POSITION_STATE_PENDING, "no digest", "upgrade")
+
+
+def test_what_was_refused_of_another_position_is_no_trouble_of_this_one() -> None:
+    status = shown(edge_server_status=accepted(THEIRS))
+    assert condition(status, "AssignmentAccepted").status == CONDITION_STATUS_TRUE
+    assert status.state == pb.POSITION_STATE_IN_SERVICE
+
+
+def test_a_desired_state_that_was_refused_whole_is_every_positions_trouble() -> None:
+    status = shown(report=None, edge_server_status=accepted(reason="PRUNE_REFUSED"))
+    assert condition(status, "AssignmentAccepted").reason == "PRUNE_REFUSED"

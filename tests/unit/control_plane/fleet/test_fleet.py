@@ -6,6 +6,8 @@ import pytest
 
 from control_plane.store import Delete
 from control_plane.store.observed_rows import POSITION_REPORT, report_name
+from control_plane.store.resources import EDGE_SERVER
+from mesh.link import DesiredState, Item
 from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.edge_server_pb2 import (
@@ -84,7 +86,10 @@ async def test_what_the_agent_says_of_positions_is_kept_until_it_says_nothing_of
             agent.link.report(POSITION, report.SerializeToString())
 
             async def is_kept() -> bool:
-                return await reports(here) == {report_name(TOWER, POSITION): report}
+                kept = await reports(here)
+                for each in kept.values():
+                    each.status.ClearField("report_time")
+                return kept == {report_name(TOWER, POSITION): report}
 
             await until(is_kept)
             agent.link.retract(POSITION)
@@ -143,8 +148,10 @@ async def test_a_refused_item_shows_in_the_edge_server() -> None:
                 return "ITEM_REFUSED" in [judged.reason for judged in (await here.status()).conditions]
 
             await until(is_told)
+            (item,) = (await here.status()).refused
+            assert (item.position, item.reason, item.generation) == (POSITION, "TOO_NEW", ITEM.generation)
             (refused,) = [judged for judged in (await here.status()).conditions if judged.reason]
-            assert POSITION in refused.message
+            assert "p/a/cell" in refused.message
             assert "too old" in refused.message
 
 
@@ -202,16 +209,17 @@ def _why_away(status: EdgeServerStatus) -> str:
 
 
 @scenario
-async def test_a_second_agent_of_one_edge_server_supersedes_the_first() -> None:
+async def test_a_newer_process_supersedes_the_one_before_which_does_not_get_in_again() -> None:
     async with world() as here:
         await here.edge_server()
         async with here.agent(boot_id="first") as first:
             await until(lambda: first.epoch > 0)
             async with here.agent(boot_id="second") as second:
                 await until(lambda: second.epoch > first.epoch)
-                # Both come back for ever, as two cloned machines would: the numbers of their sessions only rise.
-                seen = second.epoch
-                await until(lambda: max(first.epoch, second.epoch) > seen)
+                seen = first.epoch, second.epoch
+                await asyncio.sleep(5 * QUICK.backoff_max)
+                assert (first.epoch, second.epoch) == seen
+                assert second.link.connected
 
 
 @scenario
@@ -304,3 +312,42 @@ async def test_figures_reach_whoever_watches_and_interest_goes_down_only_meanwhi
         await here.fleet.close()
         (minute,) = await here.stores.minutes.query(POSITION, since_minute=0, until_minute=1 << 40)
         assert PositionMetrics.FromString(minute.body).requests == 5
+
+
+@scenario
+async def test_a_second_agent_with_the_same_identity_is_refused_and_the_edge_server_says_so() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent(boot_id="original") as original, here.agent(boot_id="clone") as clone:
+
+            async def is_told() -> bool:
+                return "DUPLICATE_IDENTITY" in [judged.reason for judged in (await here.status()).conditions]
+
+            await until(is_told)
+            assert [original.link.connected, clone.link.connected].count(True) <= 1
+
+
+@scenario
+async def test_what_an_agent_holds_of_another_store_goes_only_when_somebody_says_that_it_is_meant() -> None:
+    before = DesiredState.of("a store that was lost", 9, [Item(POSITION, 4, b"")])
+    async with world() as here:
+        await here.edge_server()
+        await here.desire()
+        async with here.agent(held=before) as agent:
+
+            async def is_told() -> bool:
+                return "PRUNE_REFUSED" in [judged.reason for judged in (await here.status()).conditions]
+
+            await until(is_told)
+            assert agent.held == before
+            stored = await here.stores.records.read(TOWER)
+            assert stored is not None
+            confirmed = EDGE_SERVER.decode(stored)
+            confirmed.confirmed_incarnation = here.stores.records.incarnation
+            await here.stores.records.commit([EDGE_SERVER.encode(TOWER, confirmed)])
+            await until(lambda: not agent.held.items)
+
+            async def is_content() -> bool:
+                return not [judged.reason for judged in (await here.status()).conditions if judged.reason]
+
+            await until(is_content)

@@ -90,10 +90,16 @@ class World:
 
     @asynccontextmanager
     async def agent(
-        self, edge_server: str = TOWER, *, identity: str = "", boot_id: str = "boot", epoch: int = 0
+        self,
+        edge_server: str = TOWER,
+        *,
+        identity: str = "",
+        boot_id: str = "boot",
+        epoch: int = 0,
+        held: DesiredState = EMPTY,
     ) -> AsyncIterator[Agent]:
         """Connected, and again whenever it is cut off; leaving is its death."""
-        agent = Agent()
+        agent = Agent(held)
         agent.link = ChildLink(
             self._dial(edge_server),
             agent,
@@ -102,6 +108,7 @@ class World:
             software_version="1",
             rng=random.Random(1),
             epoch=epoch,
+            held=held,
             timing=QUICK,
         )
         task = self.tasks.create_task(agent.link.run())

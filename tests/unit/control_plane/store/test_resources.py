@@ -79,7 +79,7 @@ def test_a_report_is_kept_for_its_edge_server_and_position() -> None:
     async def scenario() -> None:
         async with open_stores("sqlite://") as stores:
             await stores.observed.put([row])
-            assert (await rows.read_reports(stores.observed, [(SERVER, NAME)]))[NAME].uid == "u"
+            assert (await rows.read_reports(stores.observed, [(SERVER, NAME)]))[SERVER, NAME].uid == "u"
             assert await rows.read_reports(stores.observed, [("edgeServers/other", NAME)]) == {}
 
     asyncio.run(scenario())

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from waypost.api.control.v1 import condition_pb2 as waypost_dot_api_dot_control_dot_v1_dot_condition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(waypost/api/control/v1/edge_server.proto\x12\x16waypost.api.control.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\xd5\x02\n\nEdgeServer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12>\n\x06labels\x18\x04 \x03(\x0b\x32..waypost.api.control.v1.EdgeServer.LabelsEntry\x12\x38\n\x06status\x18\x05 \x01(\x0b\x32(.waypost.api.control.v1.EdgeServerStatus\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x03\n\x10\x45\x64geServerStatus\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\'.waypost.api.control.v1.EdgeServerState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x35\n\nconditions\x18\x04 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0e\n\x06\x64river\x18\x06 \x01(\t\x12\x16\n\x0e\x64river_version\x18\x07 \x01(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x17\n\x0fgateway_version\x18\t \x01(\t\x12\x17\n\x0fgateway_address\x18\n \x01(\t\x12\x32\n\x08\x63\x61pacity\x18\x0b \x01(\x0b\x32 .waypost.api.control.v1.Capacity\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x0c \x01(\x03\x12\x17\n\x0f\x64\x65sired_version\x18\r \x01(\x03\x12\x32\n\x0elast_seen_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x63onnected_since_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x08\x43\x61pacity\x12\x12\n\ncpu_millis\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x03 \x01(\x03\x12\x1b\n\x13\x65xecution_providers\x18\x04 \x03(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\"$\n\x14GetEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x15GetEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"?\n\x16ListEdgeServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x17ListEdgeServersResponse\x12\x38\n\x0c\x65\x64ge_servers\x18\x01 \x03(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x17\x43reateEdgeServerRequest\x12\x16\n\x0e\x65\x64ge_server_id\x18\x01 \x01(\t\x12\x37\n\x0b\x65\x64ge_server\x18\x02 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"S\n\x18\x43reateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"\x9a\x01\n\x17UpdateEdgeServerRequest\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"S\n\x18UpdateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"5\n\x17\x44\x65leteEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteEdgeServerResponse*\x98\x01\n\x0f\x45\x64geServerState\x12!\n\x1d\x45\x44GE_SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45\x44GE_SERVER_STATE_PENDING\x10\x01\x12\x1f\n\x1b\x45\x44GE_SERVER_STATE_CONNECTED\x10\x02\x12\"\n\x1e\x45\x44GE_SERVER_STATE_DISCONNECTED\x10\x03\x32\xe4\x04\n\x11\x45\x64geServerService\x12q\n\rGetEdgeServer\x12,.waypost.api.control.v1.GetEdgeServerRequest\x1a-.waypost.api.control.v1.GetEdgeServerResponse\"\x03\x90\x02\x01\x12w\n\x0fListEdgeServers\x12..waypost.api.control.v1.ListEdgeServersRequest\x1a/.waypost.api.control.v1.ListEdgeServersResponse\"\x03\x90\x02\x01\x12u\n\x10\x43reateEdgeServer\x12/.waypost.api.control.v1.CreateEdgeServerRequest\x1a\x30.waypost.api.control.v1.CreateEdgeServerResponse\x12u\n\x10UpdateEdgeServer\x12/.waypost.api.control.v1.UpdateEdgeServerRequest\x1a\x30.waypost.api.control.v1.UpdateEdgeServerResponse\x12u\n\x10\x44\x65leteEdgeServer\x12/.waypost.api.control.v1.DeleteEdgeServerRequest\x1a\x30.waypost.api.control.v1.DeleteEdgeServerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(waypost/api/control/v1/edge_server.proto\x12\x16waypost.api.control.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\xf4\x02\n\nEdgeServer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12>\n\x06labels\x18\x04 \x03(\x0b\x32..waypost.api.control.v1.EdgeServer.LabelsEntry\x12\x38\n\x06status\x18\x05 \x01(\x0b\x32(.waypost.api.control.v1.EdgeServerStatus\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x1d\n\x15\x63onfirmed_incarnation\x18\t \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb3\x04\n\x10\x45\x64geServerStatus\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\'.waypost.api.control.v1.EdgeServerState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x35\n\nconditions\x18\x04 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0e\n\x06\x64river\x18\x06 \x01(\t\x12\x16\n\x0e\x64river_version\x18\x07 \x01(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x17\n\x0fgateway_version\x18\t \x01(\t\x12\x17\n\x0fgateway_address\x18\n \x01(\t\x12\x32\n\x08\x63\x61pacity\x18\x0b \x01(\x0b\x32 .waypost.api.control.v1.Capacity\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x0c \x01(\x03\x12\x17\n\x0f\x64\x65sired_version\x18\r \x01(\x03\x12\x32\n\x0elast_seen_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x63onnected_since_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07refused\x18\x10 \x03(\x0b\x32).waypost.api.control.v1.RefusedAssignment\"h\n\x11RefusedAssignment\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t\"\x80\x01\n\x08\x43\x61pacity\x12\x12\n\ncpu_millis\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x03 \x01(\x03\x12\x1b\n\x13\x65xecution_providers\x18\x04 \x03(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\"$\n\x14GetEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x15GetEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"?\n\x16ListEdgeServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x17ListEdgeServersResponse\x12\x38\n\x0c\x65\x64ge_servers\x18\x01 \x03(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x17\x43reateEdgeServerRequest\x12\x16\n\x0e\x65\x64ge_server_id\x18\x01 \x01(\t\x12\x37\n\x0b\x65\x64ge_server\x18\x02 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"S\n\x18\x43reateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"\x9a\x01\n\x17UpdateEdgeServerRequest\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"S\n\x18UpdateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"5\n\x17\x44\x65leteEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteEdgeServerResponse\"*\n\x1a\x43onfirmDesiredStateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x1b\x43onfirmDesiredStateResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer*\x98\x01\n\x0f\x45\x64geServerState\x12!\n\x1d\x45\x44GE_SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45\x44GE_SERVER_STATE_PENDING\x10\x01\x12\x1f\n\x1b\x45\x44GE_SERVER_STATE_CONNECTED\x10\x02\x12\"\n\x1e\x45\x44GE_SERVER_STATE_DISCONNECTED\x10\x03\x32\xe4\x05\n\x11\x45\x64geServerService\x12q\n\rGetEdgeServer\x12,.waypost.api.control.v1.GetEdgeServerRequest\x1a-.waypost.api.control.v1.GetEdgeServerResponse\"\x03\x90\x02\x01\x12w\n\x0fListEdgeServers\x12..waypost.api.control.v1.ListEdgeServersRequest\x1a/.waypost.api.control.v1.ListEdgeServersResponse\"\x03\x90\x02\x01\x12u\n\x10\x43reateEdgeServer\x12/.waypost.api.control.v1.CreateEdgeServerRequest\x1a\x30.waypost.api.control.v1.CreateEdgeServerResponse\x12u\n\x10UpdateEdgeServer\x12/.waypost.api.control.v1.UpdateEdgeServerRequest\x1a\x30.waypost.api.control.v1.UpdateEdgeServerResponse\x12u\n\x10\x44\x65leteEdgeServer\x12/.waypost.api.control.v1.DeleteEdgeServerRequest\x1a\x30.waypost.api.control.v1.DeleteEdgeServerResponse\x12~\n\x13\x43onfirmDesiredState\x12\x32.waypost.api.control.v1.ConfirmDesiredStateRequest\x1a\x33.waypost.api.control.v1.ConfirmDesiredStateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,36 +40,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EDGESERVERSERVICE'].methods_by_name['GetEdgeServer']._serialized_options = b'\220\002\001'
   _globals['_EDGESERVERSERVICE'].methods_by_name['ListEdgeServers']._loaded_options = None
   _globals['_EDGESERVERSERVICE'].methods_by_name['ListEdgeServers']._serialized_options = b'\220\002\001'
-  _globals['_EDGESERVERSTATE']._serialized_start=1970
-  _globals['_EDGESERVERSTATE']._serialized_end=2122
+  _globals['_EDGESERVERSTATE']._serialized_start=2299
+  _globals['_EDGESERVERSTATE']._serialized_end=2451
   _globals['_EDGESERVER']._serialized_start=176
-  _globals['_EDGESERVER']._serialized_end=517
-  _globals['_EDGESERVER_LABELSENTRY']._serialized_start=472
-  _globals['_EDGESERVER_LABELSENTRY']._serialized_end=517
-  _globals['_EDGESERVERSTATUS']._serialized_start=520
-  _globals['_EDGESERVERSTATUS']._serialized_end=1023
-  _globals['_CAPACITY']._serialized_start=1026
-  _globals['_CAPACITY']._serialized_end=1154
-  _globals['_GETEDGESERVERREQUEST']._serialized_start=1156
-  _globals['_GETEDGESERVERREQUEST']._serialized_end=1192
-  _globals['_GETEDGESERVERRESPONSE']._serialized_start=1194
-  _globals['_GETEDGESERVERRESPONSE']._serialized_end=1274
-  _globals['_LISTEDGESERVERSREQUEST']._serialized_start=1276
-  _globals['_LISTEDGESERVERSREQUEST']._serialized_end=1339
-  _globals['_LISTEDGESERVERSRESPONSE']._serialized_start=1341
-  _globals['_LISTEDGESERVERSRESPONSE']._serialized_end=1449
-  _globals['_CREATEEDGESERVERREQUEST']._serialized_start=1451
-  _globals['_CREATEEDGESERVERREQUEST']._serialized_end=1557
-  _globals['_CREATEEDGESERVERRESPONSE']._serialized_start=1559
-  _globals['_CREATEEDGESERVERRESPONSE']._serialized_end=1642
-  _globals['_UPDATEEDGESERVERREQUEST']._serialized_start=1645
-  _globals['_UPDATEEDGESERVERREQUEST']._serialized_end=1799
-  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_start=1801
-  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_end=1884
-  _globals['_DELETEEDGESERVERREQUEST']._serialized_start=1886
-  _globals['_DELETEEDGESERVERREQUEST']._serialized_end=1939
-  _globals['_DELETEEDGESERVERRESPONSE']._serialized_start=1941
-  _globals['_DELETEEDGESERVERRESPONSE']._serialized_end=1967
-  _globals['_EDGESERVERSERVICE']._serialized_start=2125
-  _globals['_EDGESERVERSERVICE']._serialized_end=2737
+  _globals['_EDGESERVER']._serialized_end=548
+  _globals['_EDGESERVER_LABELSENTRY']._serialized_start=503
+  _globals['_EDGESERVER_LABELSENTRY']._serialized_end=548
+  _globals['_EDGESERVERSTATUS']._serialized_start=551
+  _globals['_EDGESERVERSTATUS']._serialized_end=1114
+  _globals['_REFUSEDASSIGNMENT']._serialized_start=1116
+  _globals['_REFUSEDASSIGNMENT']._serialized_end=1220
+  _globals['_CAPACITY']._serialized_start=1223
+  _globals['_CAPACITY']._serialized_end=1351
+  _globals['_GETEDGESERVERREQUEST']._serialized_start=1353
+  _globals['_GETEDGESERVERREQUEST']._serialized_end=1389
+  _globals['_GETEDGESERVERRESPONSE']._serialized_start=1391
+  _globals['_GETEDGESERVERRESPONSE']._serialized_end=1471
+  _globals['_LISTEDGESERVERSREQUEST']._serialized_start=1473
+  _globals['_LISTEDGESERVERSREQUEST']._serialized_end=1536
+  _globals['_LISTEDGESERVERSRESPONSE']._serialized_start=1538
+  _globals['_LISTEDGESERVERSRESPONSE']._serialized_end=1646
+  _globals['_CREATEEDGESERVERREQUEST']._serialized_start=1648
+  _globals['_CREATEEDGESERVERREQUEST']._serialized_end=1754
+  _globals['_CREATEEDGESERVERRESPONSE']._serialized_start=1756
+  _globals['_CREATEEDGESERVERRESPONSE']._serialized_end=1839
+  _globals['_UPDATEEDGESERVERREQUEST']._serialized_start=1842
+  _globals['_UPDATEEDGESERVERREQUEST']._serialized_end=1996
+  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_start=1998
+  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_end=2081
+  _globals['_DELETEEDGESERVERREQUEST']._serialized_start=2083
+  _globals['_DELETEEDGESERVERREQUEST']._serialized_end=2136
+  _globals['_DELETEEDGESERVERRESPONSE']._serialized_start=2138
+  _globals['_DELETEEDGESERVERRESPONSE']._serialized_end=2164
+  _globals['_CONFIRMDESIREDSTATEREQUEST']._serialized_start=2166
+  _globals['_CONFIRMDESIREDSTATEREQUEST']._serialized_end=2208
+  _globals['_CONFIRMDESIREDSTATERESPONSE']._serialized_start=2210
+  _globals['_CONFIRMDESIREDSTATERESPONSE']._serialized_end=2296
+  _globals['_EDGESERVERSERVICE']._serialized_start=2454
+  _globals['_EDGESERVERSERVICE']._serialized_end=3194
 # @@protoc_insertion_point(module_scope)

@@ -75,11 +75,16 @@ class EdgeServer(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    CONFIRMED_INCARNATION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`edgeServers/{edge_server}`. Never changes."""
     uid: builtins.str
     description: builtins.str
     etag: builtins.str
+    confirmed_incarnation: builtins.str
+    """Incarnation of the store that may take positions away from what its agent holds of another one: see
+    ConfirmDesiredState. Output only.
+    """
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
     @property
@@ -101,9 +106,10 @@ class EdgeServer(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
+        confirmed_incarnation: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___EdgeServer = EdgeServer
 
@@ -126,6 +132,7 @@ class EdgeServerStatus(google.protobuf.message.Message):
     DESIRED_VERSION_FIELD_NUMBER: builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: builtins.int
     CONNECTED_SINCE_TIME_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
     state: global___EdgeServerState.ValueType
     message: builtins.str
     """One sentence for people; never empty."""
@@ -151,6 +158,10 @@ class EdgeServerStatus(google.protobuf.message.Message):
     def last_seen_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def connected_since_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def refused(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefusedAssignment]:
+        """What its agent was sent and could not take. The positions keep what they had."""
+
     def __init__(
         self,
         *,
@@ -169,11 +180,42 @@ class EdgeServerStatus(google.protobuf.message.Message):
         desired_version: builtins.int = ...,
         last_seen_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         connected_since_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        refused: collections.abc.Iterable[global___RefusedAssignment] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capacity", b"capacity", "connected_since_time", b"connected_since_time", "last_seen_time", b"last_seen_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accepted_version", b"accepted_version", "agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "connected_since_time", b"connected_since_time", "desired_version", b"desired_version", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "hint", b"hint", "last_seen_time", b"last_seen_time", "message", b"message", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accepted_version", b"accepted_version", "agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "connected_since_time", b"connected_since_time", "desired_version", b"desired_version", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "hint", b"hint", "last_seen_time", b"last_seen_time", "message", b"message", "refused", b"refused", "state", b"state"]) -> None: ...
 
 global___EdgeServerStatus = EdgeServerStatus
+
+@typing.final
+class RefusedAssignment(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    HINT_FIELD_NUMBER: builtins.int
+    position: builtins.str
+    """Full name."""
+    generation: builtins.int
+    """Of the assignment, not of the position."""
+    reason: builtins.str
+    """UPPER_SNAKE."""
+    message: builtins.str
+    hint: builtins.str
+    def __init__(
+        self,
+        *,
+        position: builtins.str = ...,
+        generation: builtins.int = ...,
+        reason: builtins.str = ...,
+        message: builtins.str = ...,
+        hint: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation", "hint", b"hint", "message", b"message", "position", b"position", "reason", b"reason"]) -> None: ...
+
+global___RefusedAssignment = RefusedAssignment
 
 @typing.final
 class Capacity(google.protobuf.message.Message):
@@ -381,3 +423,36 @@ class DeleteEdgeServerResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 global___DeleteEdgeServerResponse = DeleteEdgeServerResponse
+
+@typing.final
+class ConfirmDesiredStateRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`edgeServers/{edge_server}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ConfirmDesiredStateRequest = ConfirmDesiredStateRequest
+
+@typing.final
+class ConfirmDesiredStateResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EDGE_SERVER_FIELD_NUMBER: builtins.int
+    @property
+    def edge_server(self) -> global___EdgeServer: ...
+    def __init__(
+        self,
+        *,
+        edge_server: global___EdgeServer | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["edge_server", b"edge_server"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server"]) -> None: ...
+
+global___ConfirmDesiredStateResponse = ConfirmDesiredStateResponse

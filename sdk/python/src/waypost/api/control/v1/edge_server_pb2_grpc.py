@@ -59,6 +59,11 @@ class EdgeServerServiceStub(object):
                 request_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.DeleteEdgeServerRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.DeleteEdgeServerResponse.FromString,
                 _registered_method=True)
+        self.ConfirmDesiredState = channel.unary_unary(
+                '/waypost.api.control.v1.EdgeServerService/ConfirmDesiredState',
+                request_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateResponse.FromString,
+                _registered_method=True)
 
 
 class EdgeServerServiceServicer(object):
@@ -95,6 +100,14 @@ class EdgeServerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmDesiredState(self, request, context):
+        """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
+        (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EdgeServerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -122,6 +135,11 @@ def add_EdgeServerServiceServicer_to_server(servicer, server):
                     servicer.DeleteEdgeServer,
                     request_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.DeleteEdgeServerRequest.FromString,
                     response_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.DeleteEdgeServerResponse.SerializeToString,
+            ),
+            'ConfirmDesiredState': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmDesiredState,
+                    request_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -259,6 +277,33 @@ class EdgeServerService(object):
             '/waypost.api.control.v1.EdgeServerService/DeleteEdgeServer',
             waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.DeleteEdgeServerRequest.SerializeToString,
             waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.DeleteEdgeServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmDesiredState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.control.v1.EdgeServerService/ConfirmDesiredState',
+            waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateRequest.SerializeToString,
+            waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

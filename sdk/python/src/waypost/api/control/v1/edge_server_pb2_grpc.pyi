@@ -45,6 +45,14 @@ class EdgeServerServiceStub:
     ]
     """Refused with FAILED_PRECONDITION while a position names it."""
 
+    ConfirmDesiredState: grpc.UnaryUnaryMultiCallable[
+        waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateRequest,
+        waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse,
+    ]
+    """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
+    (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+    """
+
 class EdgeServerServiceAsyncStub:
     GetEdgeServer: grpc.aio.UnaryUnaryMultiCallable[
         waypost.api.control.v1.edge_server_pb2.GetEdgeServerRequest,
@@ -71,6 +79,14 @@ class EdgeServerServiceAsyncStub:
         waypost.api.control.v1.edge_server_pb2.DeleteEdgeServerResponse,
     ]
     """Refused with FAILED_PRECONDITION while a position names it."""
+
+    ConfirmDesiredState: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateRequest,
+        waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse,
+    ]
+    """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
+    (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+    """
 
 class EdgeServerServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -108,5 +124,15 @@ class EdgeServerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[waypost.api.control.v1.edge_server_pb2.DeleteEdgeServerResponse, collections.abc.Awaitable[waypost.api.control.v1.edge_server_pb2.DeleteEdgeServerResponse]]:
         """Refused with FAILED_PRECONDITION while a position names it."""
+
+    @abc.abstractmethod
+    def ConfirmDesiredState(
+        self,
+        request: waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse, collections.abc.Awaitable[waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse]]:
+        """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
+        (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+        """
 
 def add_EdgeServerServiceServicer_to_server(servicer: EdgeServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

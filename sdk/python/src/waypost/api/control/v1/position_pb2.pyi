@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -21,6 +22,29 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _OnReturn:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OnReturnEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_OnReturn.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ON_RETURN_UNSPECIFIED: _OnReturn.ValueType  # 0
+    """The same as KEEP_ORIGINAL."""
+    ON_RETURN_KEEP_ORIGINAL: _OnReturn.ValueType  # 1
+    """The position goes back: the replacement goes when its own edge server serves it."""
+    ON_RETURN_KEEP_REPLACEMENT: _OnReturn.ValueType  # 2
+    """The position stays where it is now, until somebody changes `edge_server`."""
+
+class OnReturn(_OnReturn, metaclass=_OnReturnEnumTypeWrapper): ...
+
+ON_RETURN_UNSPECIFIED: OnReturn.ValueType  # 0
+"""The same as KEEP_ORIGINAL."""
+ON_RETURN_KEEP_ORIGINAL: OnReturn.ValueType  # 1
+"""The position goes back: the replacement goes when its own edge server serves it."""
+ON_RETURN_KEEP_REPLACEMENT: OnReturn.ValueType  # 2
+"""The position stays where it is now, until somebody changes `edge_server`."""
+global___OnReturn = OnReturn
 
 class _PositionState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -186,6 +210,7 @@ class PositionSpec(google.protobuf.message.Message):
     SERVE_AS_FIELD_NUMBER: builtins.int
     ENDPOINT_FIELD_NUMBER: builtins.int
     RESOURCES_FIELD_NUMBER: builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`.../models/{model}/versions/{version}` of the same application. May change: that is a rollout."""
     edge_server: builtins.str
@@ -204,6 +229,12 @@ class PositionSpec(google.protobuf.message.Message):
     def resources(self) -> global___Resources:
         """What one replica may use. Empty means no limit."""
 
+    @property
+    def on_disconnect(self) -> global___DisconnectPolicy:
+        """What becomes of it while its edge server and the control plane do not hear each other. Empty: it serves on, where it
+        is, for ever.
+        """
+
     def __init__(
         self,
         *,
@@ -213,11 +244,51 @@ class PositionSpec(google.protobuf.message.Message):
         serve_as: builtins.str = ...,
         endpoint: global___EndpointSpec | None = ...,
         resources: global___Resources | None = ...,
+        on_disconnect: global___DisconnectPolicy | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as"]) -> None: ...
 
 global___PositionSpec = PositionSpec
+
+@typing.final
+class DisconnectPolicy(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STOP_AFTER_FIELD_NUMBER: builtins.int
+    REPLACE_AFTER_FIELD_NUMBER: builtins.int
+    FALLBACK_EDGE_SERVERS_FIELD_NUMBER: builtins.int
+    ON_RETURN_FIELD_NUMBER: builtins.int
+    on_return: global___OnReturn.ValueType
+    """What happens when its own edge server is back."""
+    @property
+    def stop_after(self) -> google.protobuf.duration_pb2.Duration:
+        """The edge server stops serving the position after so long alone, counted by itself; 0 or unset: never. For models
+        that must not act on what has become old.
+        """
+
+    @property
+    def replace_after(self) -> google.protobuf.duration_pb2.Duration:
+        """The control plane gives the position to another edge server as well after so long without a word; at least 60 s;
+        0 or unset: never.
+        """
+
+    @property
+    def fallback_edge_servers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Where it may be given to: the first one that is connected. Required with `replace_after`."""
+
+    def __init__(
+        self,
+        *,
+        stop_after: google.protobuf.duration_pb2.Duration | None = ...,
+        replace_after: google.protobuf.duration_pb2.Duration | None = ...,
+        fallback_edge_servers: collections.abc.Iterable[builtins.str] | None = ...,
+        on_return: global___OnReturn.ValueType = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["replace_after", b"replace_after", "stop_after", b"stop_after"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["fallback_edge_servers", b"fallback_edge_servers", "on_return", b"on_return", "replace_after", b"replace_after", "stop_after", b"stop_after"]) -> None: ...
+
+global___DisconnectPolicy = DisconnectPolicy
 
 @typing.final
 class Replicas(google.protobuf.message.Message):
@@ -289,6 +360,7 @@ class PositionStatus(google.protobuf.message.Message):
     ENDPOINT_FIELD_NUMBER: builtins.int
     REJECTED_FIELD_NUMBER: builtins.int
     REPORT_TIME_FIELD_NUMBER: builtins.int
+    EDGE_SERVER_FIELD_NUMBER: builtins.int
     state: global___PositionState.ValueType
     """Never UNSPECIFIED once the position exists."""
     message: builtins.str
@@ -297,6 +369,8 @@ class PositionStatus(google.protobuf.message.Message):
     """What to do next; empty where nothing needs doing."""
     observed_generation: builtins.int
     """The generation that the rest of this status speaks of; 0 before an agent has taken it."""
+    edge_server: builtins.str
+    """The edge server that this status speaks of: another one than the spec's while it stands in for that."""
     @property
     def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.condition_pb2.Condition]: ...
     @property
@@ -315,7 +389,7 @@ class PositionStatus(google.protobuf.message.Message):
 
     @property
     def report_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the edge last reported."""
+        """When the edge last reported a change."""
 
     def __init__(
         self,
@@ -330,9 +404,10 @@ class PositionStatus(google.protobuf.message.Message):
         endpoint: global___Endpoint | None = ...,
         rejected: collections.abc.Iterable[global___RejectedVersion] | None = ...,
         report_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        edge_server: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "report_time", b"report_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "endpoint", b"endpoint", "hint", b"hint", "message", b"message", "observed_generation", b"observed_generation", "rejected", b"rejected", "replicas", b"replicas", "report_time", b"report_time", "serving", b"serving", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "edge_server", b"edge_server", "endpoint", b"endpoint", "hint", b"hint", "message", b"message", "observed_generation", b"observed_generation", "rejected", b"rejected", "replicas", b"replicas", "report_time", b"report_time", "serving", b"serving", "state", b"state"]) -> None: ...
 
 global___PositionStatus = PositionStatus
 

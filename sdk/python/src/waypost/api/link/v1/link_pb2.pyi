@@ -128,12 +128,13 @@ class Hello(google.protobuf.message.Message):
     SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     APPLIED_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
     identity: builtins.str
     """Who dials: `edgeServers/{edge_server}`, a position's full name, or a replica's id. Must agree with the credential."""
     boot_id: builtins.str
     """Random per process: a second process with the same identity is noticed by it."""
     protocol_min: builtins.int
-    """Protocol versions that the child speaks, both inclusive. Today 1..1."""
+    """Protocol versions that the child speaks, both inclusive; the parent chooses the highest that both know. Today 1..1."""
     protocol_max: builtins.int
     software_version: builtins.str
     """SemVer."""
@@ -147,6 +148,10 @@ class Hello(google.protobuf.message.Message):
     def applied(self) -> global___Applied:
         """Desired state that the child holds durably. Equal to the parent's: nothing is sent again."""
 
+    @property
+    def refused(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemError]:
+        """Items of `applied` that the child could not take, and still does not hold."""
+
     def __init__(
         self,
         *,
@@ -158,9 +163,10 @@ class Hello(google.protobuf.message.Message):
         software_version: builtins.str = ...,
         applied: global___Applied | None = ...,
         epoch: builtins.int = ...,
+        refused: collections.abc.Iterable[global___ItemError] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["applied", b"applied"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["applied", b"applied", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "identity", b"identity", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["applied", b"applied", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "identity", b"identity", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "refused", b"refused", "software_version", b"software_version"]) -> None: ...
 
 global___Hello = Hello
 
@@ -244,11 +250,14 @@ class Desired(google.protobuf.message.Message):
     UPSERTS_FIELD_NUMBER: builtins.int
     REMOVES_FIELD_NUMBER: builtins.int
     MORE_FIELD_NUMBER: builtins.int
-    ALLOW_EMPTY_FIELD_NUMBER: builtins.int
+    ALLOW_PRUNE_FIELD_NUMBER: builtins.int
     more: builtins.bool
     """More messages with the same target follow; nothing is applied before the one without."""
-    allow_empty: builtins.bool
-    """A snapshot that would take away all that the child holds is refused without this."""
+    allow_prune: builtins.bool
+    """Without this, two states are refused whole: one that leaves nothing of what the child holds, and one that comes
+    from another store and leaves out anything that the child holds. A store that was lost, or restored from an old
+    backup, must not empty the edge.
+    """
     @property
     def target(self) -> global___Applied:
         """What the child holds after this message."""
@@ -271,10 +280,10 @@ class Desired(google.protobuf.message.Message):
         upserts: collections.abc.Iterable[global___Item] | None = ...,
         removes: collections.abc.Iterable[builtins.str] | None = ...,
         more: builtins.bool = ...,
-        allow_empty: builtins.bool = ...,
+        allow_prune: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["base", b"base", "target", b"target"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["allow_empty", b"allow_empty", "base", b"base", "more", b"more", "removes", b"removes", "target", b"target", "upserts", b"upserts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["allow_prune", b"allow_prune", "base", b"base", "more", b"more", "removes", b"removes", "target", b"target", "upserts", b"upserts"]) -> None: ...
 
 global___Desired = Desired
 
