@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from control_plane.conditions import condition, timestamp
 from control_plane.reconcile import loop
 from control_plane.reconcile.loop import Reconciler
 from control_plane.store import Delete, Stores, open_stores
-from control_plane.store.observed_rows import POSITION_REPORT, report_name, report_row
+from control_plane.store.observed_rows import POSITION_REPORT, edge_server_row, report_name, report_row
 from control_plane.store.resources import (
     CREDENTIAL,
     DESIRED,
@@ -23,16 +24,27 @@ from control_plane.store.resources import (
 from mesh import clock
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_APPLICATION, Credential
-from waypost.api.control.v1.edge_server_pb2 import EdgeServer
+from waypost.api.control.v1.edge_server_pb2 import (
+    EDGE_SERVER_STATE_CONNECTED,
+    EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServer,
+    EdgeServerStatus,
+)
 from waypost.api.control.v1.model_pb2 import (
     MODEL_VERSION_STATE_AVAILABLE,
     MODEL_VERSION_STATE_IMPORTING,
     ModelVersion,
 )
-from waypost.api.control.v1.position_pb2 import Position, PositionSpec, PositionStatus, RejectedVersion
+from waypost.api.control.v1.position_pb2 import (
+    POSITION_STATE_IN_SERVICE,
+    Position,
+    PositionSpec,
+    PositionStatus,
+    RejectedVersion,
+)
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment, PositionReport
 
-TOWER = "edgeServers/tower"
+TOWER, SPARE = "edgeServers/tower", "edgeServers/spare"
 APPLICATION = "projects/p/applications/a"
 CELL = f"{APPLICATION}/positions/cell"
 V1, V2 = f"{APPLICATION}/models/m/versions/1", f"{APPLICATION}/models/m/versions/2"
@@ -48,7 +60,16 @@ class World:
 
     async def report(self, **fields: Any) -> None:
         report = PositionReport(uid="u1", **fields)
+        report.status.report_time.CopyFrom(timestamp(clock.now()))
         await self.stores.observed.put([report_row(TOWER, CELL, report)])
+
+    async def observe(self, name: str, *, connected: bool) -> None:
+        """An edge server's agent came, or its lease ran out."""
+        state = EDGE_SERVER_STATE_CONNECTED if connected else EDGE_SERVER_STATE_DISCONNECTED
+        status = EdgeServerStatus(state=state)
+        status.connected_since_time.CopyFrom(timestamp(clock.now()))
+        status.conditions.append(condition("AgentConnected", connected, now=clock.now()))
+        await self.stores.observed.put([edge_server_row(name, status)])
 
     async def told(self, edge_server: str = TOWER) -> dict[str, PositionAssignment]:
         """What an edge server is told, by position."""
@@ -242,3 +263,25 @@ async def test_a_loop_begun_again_takes_up_what_it_missed() -> None:
             task = tasks.create_task(Reconciler(stores).run())
             await until(lambda: becomes(here, V1))
             task.cancel()
+
+
+@scenario
+async def test_another_edge_server_stands_in_for_one_that_is_silent_for_too_long_until_it_serves_again() -> None:
+    ruled = position()
+    ruled.spec.on_disconnect.replace_after.FromMilliseconds(200)
+    ruled.spec.on_disconnect.fallback_edge_servers.append(SPARE)
+    async with world() as here:
+        await here.put(edge_server(), edge_server(SPARE), version(V1), ruled)
+        await here.observe(TOWER, connected=True)
+        await here.observe(SPARE, connected=True)
+        await until(lambda: becomes(here, V1))
+        await here.observe(TOWER, connected=False)
+        await until(lambda: becomes(here, V1, SPARE))
+        assert await here.version_told(TOWER) == V1, "whoever reaches it there is served"
+        await here.observe(TOWER, connected=True)
+        await asyncio.sleep(0.1)
+        assert await here.version_told(SPARE) == V1, "the original has not said yet that it serves"
+        await here.report(status=PositionStatus(state=POSITION_STATE_IN_SERVICE))
+        await until(lambda: becomes(here, "", SPARE))
+        reasons = [event.reason for event in await here.stores.events.newest(CELL)]
+        assert {"REPLACED", "RETURNED"} <= set(reasons)
