@@ -2,6 +2,7 @@
 
     python -m edge_agent run ...         until SIGTERM; hosts, monitors and the gateway go on without it
     python -m edge_agent stop-all ...    ends all that was started here, with or without an agent
+    python -m edge_agent status | logs | drain | hold | resume ...    asks the agent that runs (box.py)
 
 `run` may be left out. Whatever fails while it starts (a taken port, a lock, a refused join token) ends the process with
 a reason; whatever fails later is said in reports and logs, and tried again.
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
+from edge_agent import box
 from edge_agent.assembly import Agent
 from edge_agent.enrol import Enrolment, enrolled
 from edge_agent.layout import Layout, layout_of
@@ -27,8 +29,11 @@ from waypost.errors import MeshError
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. argv: without the program's name."""
     arguments = list(argv)
-    verb = arguments.pop(0) if arguments and arguments[0] in ("run", "stop-all") else "run"
+    verb = arguments.pop(0) if arguments and arguments[0] in ("run", "stop-all", *box.COMMANDS) else "run"
     try:
+        if verb in box.COMMANDS:
+            box.main(verb, arguments)
+            return 0
         settings = load(AgentSettings, arguments, prog=f"waypost agent {verb}", env_prefix=ENV_PREFIX)
     except MeshError as error:
         sys.stderr.write(serve.render(error))

@@ -13,6 +13,7 @@ import structlog
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.blobs import Blobs, GrpcSource
+from edge_agent.box_service import BoxService
 from edge_agent.commands import Commands
 from edge_agent.drivers import open_driver
 from edge_agent.enrol import Enrolment
@@ -34,6 +35,7 @@ from mesh.clock import RandomIds
 from mesh.identity import Identity
 from mesh.link_grpc import dial_grpc
 from mesh.version import VERSION
+from waypost.api.edge.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
 from waypost.api.link.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from waypost.api.link.v1.monitor_link_pb2_grpc import add_MonitorLinkServiceServicer_to_server
@@ -71,6 +73,17 @@ class Agent:
         self._uplink.open(dial_grpc(link.ConnectAgent), random.Random())
         self._parts = self._make_parts(settings, enrolment, stack)
         self._supervisor = Supervisor(self._parts)
+        self._commands = Commands(self._parts, self._supervisor.assignment, self._supervisor.wake)
+        self._mode_changed = asyncio.Event()
+        self._box = BoxService(
+            self._ledger,
+            self._solitude,
+            self._commands,
+            edge_server=enrolment.edge_server,
+            software_version=self._version,
+            reports=lambda: self._uplink.reports,
+            mode_changed=self._follow_mode,
+        )
         self._connect()
 
     def _make_parts(self, settings: AgentSettings, enrolment: Enrolment, stack: AsyncExitStack) -> Parts:
@@ -107,7 +120,11 @@ class Agent:
         server = serve.grpc_server(quiet=QUIET)
         add_MonitorLinkServiceServicer_to_server(self._monitors, server)
         serve.listen(server, self._layout.agent_address, Identity.local())
+        box = serve.grpc_server()
+        add_AgentServiceServicer_to_server(self._box, box)
+        serve.listen(box, self._layout.box_address, Identity.local())
         await server.start()
+        await box.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 lives = {
@@ -115,7 +132,7 @@ class Agent:
                     "uplink": self._uplink.run(),
                     "solitude": self._solitude.run(),
                     "describe": describe_for_ever(
-                        self._uplink, await self._description(), self._layout.data_dir, self._ledger
+                        self._uplink, await self._description(), self._layout.data_dir, self._ledger, self._mode_changed
                     ),
                 }
                 running = [tasks.create_task(life, name=name) for name, life in lives.items()]
@@ -124,13 +141,14 @@ class Agent:
                 for task in running:
                     task.cancel()
         finally:
+            await box.stop(None)
             await server.stop(None)  # monitors dial again as soon as there is an agent
 
     def _connect(self) -> None:
         """Who hears whom."""
         supervisor, uplink, monitors = self._supervisor, self._uplink, self._monitors
         uplink.serve(
-            Commands(self._parts, supervisor.assignment, supervisor.wake),
+            self._commands,
             desired_changed=supervisor.desired_changed,
             connected=supervisor.source_is_back,
             interest=monitors.set_interest,
@@ -142,6 +160,10 @@ class Agent:
                 event=lambda position, reason, message: uplink.event(position, reason, message, source="monitor"),
             )
         )
+
+    def _follow_mode(self) -> None:
+        self._mode_changed.set()
+        self._supervisor.mode_changed()
 
     async def _start_gateway(self) -> None:
         """A taken port must be heard of at once; a gateway that fails otherwise is started again with its routes."""

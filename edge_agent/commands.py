@@ -39,12 +39,17 @@ class Commands:
                 return _nothing()
         raise Unsupported("UNKNOWN_COMMAND", "this agent does not know that command", "update the agent")
 
-    async def _read_logs(self, asked: pb.ReadLogs) -> AsyncIterator[pb.Result]:
-        lines = min(asked.tail_lines or LINES, LINES_MAX)
-        logs = await self._parts.driver.logs(self._find(asked.position).uid, lines)
+    async def read_logs(self, position: str, tail_lines: int) -> AsyncIterator[tuple[str, str]]:
+        """(monitor or replica, some of its last lines). position: full name. Raises: NotFound."""
+        lines = min(tail_lines or LINES, LINES_MAX)
+        logs = await self._parts.driver.logs(self._find(position).uid, lines)
         for source, text in logs.items():
             for start in range(0, max(1, len(text)), PIECE_CHARS):
-                yield pb.Result(log=pb.LogPiece(source=source, text=text[start : start + PIECE_CHARS]))
+                yield source, text[start : start + PIECE_CHARS]
+
+    async def _read_logs(self, asked: pb.ReadLogs) -> AsyncIterator[pb.Result]:
+        async for source, text in self.read_logs(asked.position, asked.tail_lines):
+            yield pb.Result(log=pb.LogPiece(source=source, text=text))
 
     async def _try_inference(self, asked: pb.TryInference) -> AsyncIterator[pb.Result]:
         assignment = self._find(asked.position)

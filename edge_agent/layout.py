@@ -2,7 +2,7 @@
 
     <data_dir>/    lock  identity/  ledger/  artifacts/sha256/<hex>  versions/<digest16>/  gateway/
                    positions/<uid>/  signing_key.pem  jwks.json  monitor/  hosts/<replica>/
-    <runtime_dir>/ agent.sock  <short>/monitor.sock  <short>/<replica>.sock
+    <runtime_dir>/ agent.sock  box.sock  <short>/monitor.sock  <short>/<replica>.sock
 
 A Unix socket's path may have 107 characters and no more, hence a directory of its own for them and `short`, the first
 hex digits of a position's uid, in the place of the uid.
@@ -112,6 +112,11 @@ class Layout:
     def agent_address(self) -> str:
         """MonitorLinkService."""
         return f"unix:{self.runtime_dir / 'agent.sock'}"
+
+    @property
+    def box_address(self) -> str:
+        """AgentService, for people on the machine."""
+        return f"unix:{self.runtime_dir / 'box.sock'}"
 
     def position(self, uid: str, short: str) -> PositionPaths:
         return PositionPaths(self.positions / uid, self.runtime_dir / short)

@@ -2,6 +2,7 @@
 
     alone       since when the control plane has not been heard; nothing while it is there
     desired     what the control plane wants, as it sent it: bytes, so that nothing a newer one says is lost
+    mode        whether the control plane is followed (mode.py)
     decisions   per position, the highest-numbered decision of its monitor
     positions   per position, what was given out to it and what became of it: sockets, port, replica ids, route
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.diff import Entry, Route, Version
+from edge_agent.mode import FOLLOW, Kind, Mode
 from edge_agent.pages import Page
 from edge_agent.solitude import Since
 from mesh.link import EMPTY, DesiredState, Item, Refusal
@@ -24,6 +26,7 @@ from waypost.api.link.v1.link_pb2 import ItemError
 from waypost.api.link.v1.monitor_link_pb2 import Decision
 
 FORMAT = 1
+PAGES = ("desired", "alone", "mode", "decisions", "positions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,7 @@ class Ledger:
 
     def __init__(self, directory: Path) -> None:
         """Reads what is there. Raises: Precondition(LEDGER_FORMAT)."""
-        self._pages = {
-            name: Page(directory / f"{name}.json", FORMAT) for name in ("desired", "decisions", "positions", "alone")
-        }
+        self._pages = {name: Page(directory / f"{name}.json", FORMAT) for name in PAGES}
         desired = self._pages["desired"].read()
         self._desired = _desired_from(desired) if desired else EMPTY
         self._epoch = int(desired["epoch"]) if desired else 0
@@ -76,6 +77,8 @@ class Ledger:
         self._records = {record["uid"]: _record_from(record) for record in records}
         alone = self._pages["alone"].read()
         self._alone = Since.from_page(alone) if alone else None
+        mode = self._pages["mode"].read()
+        self._mode = _mode_from(mode) if mode else FOLLOW
 
     @property
     def damaged(self) -> list[str]:
@@ -117,6 +120,22 @@ class Ledger:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
         self._pages["alone"].write(since.to_page() if since else None)
         self._alone = since
+
+    # -- what people on the machine want
+
+    @property
+    def mode(self) -> Mode:
+        return self._mode
+
+    @property
+    def followed(self) -> DesiredState:
+        """What is acted upon: the desired state, or in HOLD the one that was followed when it began."""
+        return self._mode.held or self._desired
+
+    def keep_mode(self, mode: Mode) -> None:
+        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        self._pages["mode"].write(_mode_to(mode))
+        self._mode = mode
 
     # -- what the monitors decided
 
@@ -183,6 +202,16 @@ class Ledger:
 
 def _text(data: bytes) -> str:
     return b64encode(data).decode()
+
+
+def _mode_to(mode: Mode) -> dict[str, Any]:
+    held = _desired_to(mode.held, 0) if mode.held else None
+    return {"kind": mode.kind.value, "reason": mode.reason, "since_s": mode.since_s, "held": held}
+
+
+def _mode_from(page: Mapping[str, Any]) -> Mode:
+    held = _desired_from(page["held"]) if page["held"] else None
+    return Mode(Kind(page["kind"]), page["reason"], page["since_s"], held)
 
 
 def _desired_to(state: DesiredState, epoch: int) -> dict[str, Any]:

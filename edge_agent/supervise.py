@@ -59,6 +59,12 @@ class Supervisor:
     def desired_changed(self) -> None:
         self._news.set()
 
+    def mode_changed(self) -> None:
+        """What is to be followed may be another state, and whether anything is to be served."""
+        self._news.set()
+        for worker in self._workers.values():
+            worker.wake()
+
     def source_is_back(self) -> None:
         """Artifacts that could not be fetched are tried again at once."""
         for worker in self._workers.values():
@@ -132,7 +138,7 @@ class Supervisor:
 
     def _assigned(self) -> Mapping[str, Assignment]:
         """By uid, what the control plane wants here."""
-        items = self._parts.ledger.desired.items
+        items = self._parts.ledger.followed.items
         self._read = {name: self._read_again(item) for name, item in items.items()}
         return {a.uid: a for _, a in self._read.values() if a is not None}
 

@@ -17,9 +17,11 @@ from edge_agent.commands import Commands
 from edge_agent.conditions import dated
 from edge_agent.drivers.base import Fingerprint
 from edge_agent.ledger import Ledger
+from edge_agent.mode import Mode
 from edge_agent.solitude import Solitude
 from mesh import clock
 from mesh.link import ChildLink, DesiredState, Dial, Item, Timing
+from mesh.waiting import news_within
 from waypost.api.control.v1 import condition_pb2 as c
 from waypost.api.control.v1.edge_server_pb2 import Capacity
 from waypost.api.link.v1 import command_pb2
@@ -48,6 +50,8 @@ class Uplink:
         self._boot_id = boot_id
         self._software_version = software_version
         self._link: ChildLink | None = None
+        self.reports: dict[str, PositionReport] = {}
+        """What was said last of each position, by full name. To be read only."""
         self._commands: Commands | None = None
         self._desired_changed: Callable[[], None] = lambda: None
         self._connected: Callable[[], None] = lambda: None
@@ -121,10 +125,12 @@ class Uplink:
     # -- what goes up (parts.Reports)
 
     def report(self, position: str, report: PositionReport, generation: int) -> None:
+        self.reports[position] = report
         if self._link is not None:
             self._link.report(position, report.SerializeToString(deterministic=True), observed_generation=generation)
 
     def retract(self, position: str) -> None:
+        self.reports.pop(position, None)
         if self._link is not None:
             self._link.retract(position)
 
@@ -144,18 +150,25 @@ class Uplink:
             self._link.report(self._edge_server, report.SerializeToString(deterministic=True))
 
 
-async def describe_for_ever(uplink: Uplink, report: EdgeServerReport, data_dir: Path, ledger: Ledger) -> None:
-    """Keeps the control plane informed of what changes by itself: the free disk. report: all that does not."""
+async def describe_for_ever(
+    uplink: Uplink, report: EdgeServerReport, data_dir: Path, ledger: Ledger, changed: asyncio.Event
+) -> None:
+    """Keeps the control plane informed of what changes: the free disk, the mode. report: all that does not.
+
+    changed: set where it must be said at once.
+    """
     before: Sequence[c.Condition] = ()
     while True:
         free_bytes = shutil.disk_usage(data_dir).free // DISK_STEP_BYTES * DISK_STEP_BYTES
         current = EdgeServerReport()
         current.CopyFrom(report)
         current.capacity.disk_free_bytes = free_bytes
-        before = dated([_disk_condition(free_bytes), _ledger_condition(ledger)], before, clock.now())
+        changed.clear()
+        found = [_mode_condition(ledger.mode), _disk_condition(free_bytes), _ledger_condition(ledger)]
+        before = dated(found, before, clock.now())
         current.conditions.extend(before)
         uplink.describe(current)
-        await asyncio.sleep(DESCRIBE_EVERY_S)
+        await news_within(changed, DESCRIBE_EVERY_S)
 
 
 def capacity(server: Fingerprint) -> Capacity:
@@ -164,6 +177,19 @@ def capacity(server: Fingerprint) -> Capacity:
         memory_bytes=server.memory_bytes,
         execution_providers=server.execution_providers,
         architecture=server.architecture,
+    )
+
+
+def _mode_condition(mode: Mode) -> c.Condition:
+    why = mode.restriction
+    if why is None:
+        return c.Condition(type="FollowsControlPlane", status=c.CONDITION_STATUS_TRUE)
+    return c.Condition(
+        type="FollowsControlPlane",
+        status=c.CONDITION_STATUS_FALSE,
+        reason=why.reason,
+        message=why.message,
+        hint=why.hint,
     )
 
 

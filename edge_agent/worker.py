@@ -196,13 +196,13 @@ class Worker:
     def _target(self, record: Record) -> Target:
         decision = self._parts.ledger.decision(self.uid)
         target = overlay(self._assignment.wanted, read_decision(decision) if decision else None, record.good)
-        return replace(target, shares=()) if self._abandoned() else target
+        return replace(target, shares=()) if self._stood_down() else target
 
-    def _abandoned(self) -> Failure | None:
-        """Why it is not to serve any more, where the control plane has been away for longer than its spec allows."""
+    def _stood_down(self) -> Failure | None:
+        """Why it is not to serve: drained by hand, or without the control plane for longer than its spec allows."""
         limit_s = self._assignment.stop_after_s
         if self._parts.solitude.seconds < limit_s:
-            return None
+            return self._parts.ledger.mode.drained
         return Failure(
             "STOPPED_ALONE",
             f"the control plane has not been heard for {limit_s:g} s: alone, it is to serve no longer than that",
@@ -285,7 +285,7 @@ class Worker:
             live=route_of(self._parts.router.live(self.uid)),
             acknowledged=self._parts.router.acknowledged(self.uid),
             route_failure=Failure(error.reason, error.message, error.hint) if error else None,
-            refusal=self._refusal or self._shortage or self._abandoned(),
+            refusal=self._refusal or self._shortage or self._stood_down(),
             proof=self._proving.proof,
             monitor=monitor,
             verdicts=tuple(decision.verdicts) if decision else (),

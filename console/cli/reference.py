@@ -31,7 +31,11 @@ EVERYWHERE = frozenset({"context", "output", "help"})
 """Options of every command, said once at the top."""
 
 BESIDES = {
-    "waypost agent": ["`waypost agent stop-all --data-dir DIR` ends everything that an agent has started there."],
+    "waypost agent": [
+        "`waypost agent stop-all --data-dir DIR` ends everything that an agent has started there.",
+        "`waypost agent status`, `logs`, `drain`, `hold` and `resume` ask the agent that runs on this machine, with or "
+        "without a control plane: see [disconnected.md](../disconnected.md#on-the-machine-itself).",
+    ],
     "waypost host": [
         "`waypost host init` writes a package, `run` serves it, `test` sends it its samples and compares the answers, "
         "`bench` measures it under load: see [serving a model](../serving.md).",

@@ -102,6 +102,16 @@ SECTIONS = (
         "WAYPOST_CONTROL_PLANE_",
     ),
     Section("Edge agent", "waypost agent run", "edge_agent.settings:AgentSettings", "WAYPOST_AGENT_"),
+    *(
+        Section(f"Edge agent, {what}", f"waypost agent {verb}", f"edge_agent.box:{kind}", "WAYPOST_AGENT_")
+        for verb, what, kind in (
+            ("status", "its state on the machine", "BoxSettings"),
+            ("logs", "logs on the machine", "LogSettings"),
+            ("drain", "serving nothing", "ModeSettings"),
+            ("hold", "holding changes", "ModeSettings"),
+            ("resume", "following again", "BoxSettings"),
+        )
+    ),
     Section("Position monitor", "waypost monitor", "position_monitor.app:MonitorSettings", "WAYPOST_MONITOR_"),
     Section("Inference host", "waypost host run", "inference_host.settings:HostSettings", "WAYPOST_HOST_"),
     *(

@@ -26,10 +26,11 @@ from waypost.api.control.v1.edge_server_pb2 import (
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 
-VERSION_AVAILABLE, ASSIGNMENT_ACCEPTED, DESIRED_ACCEPTED = (
+VERSION_AVAILABLE, ASSIGNMENT_ACCEPTED, DESIRED_ACCEPTED, FOLLOWS = (
     "VersionAvailable",
     "AssignmentAccepted",
     "DesiredStateAccepted",
+    "FollowsControlPlane",
 )
 
 _SERVING = (pb.POSITION_STATE_IN_SERVICE, pb.POSITION_STATE_UPDATING)
@@ -77,10 +78,11 @@ def position_status(position: pb.Position, around: Surroundings) -> pb.PositionS
     if position.HasField("delete_time"):
         _deleting(status, position, agent)
     elif report is None or status.state == pb.POSITION_STATE_UNSPECIFIED:
-        _pending(status, position, filter(None, (version, agent, accepted)))
+        _pending(status, position, filter(None, (version, agent, accepted, _of_server(around, FOLLOWS))))
     else:
         _as_specified(status, position, agent, version)
         _as_accepted(status, accepted)
+        _as_followed(status, _of_server(around, FOLLOWS))
     status.edge_server = around.stand_in if elsewhere else position.spec.edge_server
     if elsewhere:
         _stood_in_for(status, position)
@@ -128,7 +130,7 @@ def _agent_condition(position: pb.Position, around: Surroundings) -> Condition:
 def _accepted_condition(position: pb.Position, around: Surroundings) -> Condition | None:
     """Whether the edge server took what it was told of the position; None where it was never told anything."""
     server = around.edge_server_status or EdgeServerStatus()
-    whole = next((judged for judged in server.conditions if judged.type == DESIRED_ACCEPTED), None)
+    whole = _of_server(around, DESIRED_ACCEPTED)
     if whole is None:
         return None
     refused = next((each for each in server.refused if each.position == position.name), None)
@@ -143,6 +145,11 @@ def _accepted_condition(position: pb.Position, around: Surroundings) -> Conditio
         hint=why.hint,
         since=whole.since,
     )
+
+
+def _of_server(around: Surroundings, type_: str) -> Condition | None:
+    conditions = around.edge_server_status.conditions if around.edge_server_status else ()
+    return next((judged for judged in conditions if judged.type == type_), None)
 
 
 def _never_connected(edge_server: EdgeServer) -> Condition:
@@ -238,6 +245,12 @@ def _as_accepted(status: pb.PositionStatus, accepted: Condition | None) -> None:
         status.state = pb.POSITION_STATE_DEGRADED
         status.message = f"serves what it had: its edge server refused the newest assignment: {accepted.message}"
         status.hint = accepted.hint
+
+
+def _as_followed(status: pb.PositionStatus, follows: Condition | None) -> None:
+    """What is on its way waits for somebody on the machine."""
+    if status.state == pb.POSITION_STATE_UPDATING and follows and follows.status == CONDITION_STATUS_FALSE:
+        status.message, status.hint = f"{status.message}: {follows.message}", follows.hint
 
 
 def _add(status: pb.PositionStatus, judged: Condition) -> None:

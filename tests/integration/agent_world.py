@@ -220,6 +220,11 @@ class AgentProcess:
 
     # -- what runs
 
+    def ask(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`waypost agent VERB`, on the machine."""
+        command = [sys.executable, "-m", "edge_agent", verb, "--data-dir", str(self.data_dir), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
     def processes(self, kind: str = "*") -> dict[str, Process]:
         """Living hosts and monitors, by replica id or `monitor`."""
         paths = [*self.data_dir.glob("positions/*/hosts/*"), *self.data_dir.glob("positions/*/monitor")]

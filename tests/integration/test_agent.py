@@ -1,6 +1,7 @@
 """A real agent, real Envoy, real monitors and hosts; the control plane is the test's. See agent_world.py."""
 
 import asyncio
+import json
 import random
 import signal
 import struct
@@ -392,4 +393,40 @@ def test_an_agent_does_not_join_a_control_plane_whose_root_is_another(tmp_path: 
             assert not (stranger.data_dir / "identity" / "certificate.pem").exists()
 
     (tmp_path / "good").mkdir()
+    run(scenario())
+
+
+def test_people_on_the_machine_look_hold_drain_and_resume_without_a_control_plane(
+    tmp_path: Path, graphs: list[Path]
+) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (plane, agent):
+            plane.assign(assignment(version(plane, "1", graphs[0])))
+            await until(lambda: plane.state() == "IN_SERVICE", agent)
+            await plane.stop()
+            await until(lambda: "not heard for" in agent.ask("status").stdout, agent)
+            said = agent.ask("status").stdout
+            assert "IN_SERVICE" in said
+            assert "p/a/tower-7" in said
+            assert "host_ready" in agent.ask("logs", "p/a/tower-7").stdout
+
+            drained = agent.ask("drain", "--reason", "new fans")
+            assert drained.stdout == "drains: nothing is served here\n"
+            await until(lambda: not any(agent.pids("r-").values()), agent)
+            await until(lambda: "OUT_OF_SERVICE" in agent.ask("status").stdout, agent)
+            assert "(new fans)" in agent.ask("status").stdout
+            await agent.end()
+            nobody = agent.ask("status")
+            assert (nobody.returncode, nobody.stdout) == (1, "")
+            assert "no agent runs in" in nobody.stderr
+
+            agent.start()
+            await until(lambda: agent.ask("resume").returncode == 0, agent)
+            await until(lambda: "IN_SERVICE" in agent.ask("status").stdout, agent)
+            held = json.loads(agent.ask("hold", "--json").stdout)
+            assert held["mode"] == "AGENT_MODE_HOLD"
+            unknown = agent.ask("logs", "p/a/nowhere")
+            assert unknown.returncode == 1
+            assert "is not on this edge server" in unknown.stderr
+
     run(scenario())

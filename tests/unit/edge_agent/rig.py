@@ -21,6 +21,7 @@ from edge_agent.gateways.fake import FakeGateway
 from edge_agent.health import FakeHealth
 from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
+from edge_agent.mode import Kind, Mode
 from edge_agent.parts import Parts
 from edge_agent.probe import Answer, FakeProbe
 from edge_agent.router import Router
@@ -244,6 +245,12 @@ class Rig:
         items = [Item(a.position, self.version, a.SerializeToString()) for a in assignments]
         self.ledger.keep_desired(DesiredState.of("store-1", self.version, items))
         self.supervisor.desired_changed()
+
+    def set_mode(self, kind: Kind, reason: str = "") -> None:
+        """Somebody on the machine."""
+        held = self.ledger.followed if kind is Kind.HOLD else None
+        self.ledger.keep_mode(Mode(kind, reason, 1.0, held))
+        self.supervisor.mode_changed()
 
     def decide(self, decided: Decision, uid: str = UID) -> None:
         """The position's monitor."""

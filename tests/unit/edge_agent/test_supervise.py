@@ -13,6 +13,7 @@ import pytest
 
 from edge_agent.drivers.base import Failure
 from edge_agent.drivers.fake import FakeDriver
+from edge_agent.mode import Kind
 from tests.unit.edge_agent.rig import (
     OTHER,
     OTHER_UID,
@@ -809,5 +810,65 @@ def test_nothing_stops_by_being_alone_where_nobody_asked_for_it(rig: Rig) -> Non
             rig.hears(connected=False)
             await asyncio.sleep(100_000.0)
             assert rig.state() == "IN_SERVICE"
+
+    run(scenario())
+
+
+def test_a_drained_edge_server_serves_nothing_until_it_is_resumed_also_after_a_restart(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            rig.set_mode(Kind.DRAIN, "new fans")
+            await rig.until(lambda: not rig.running() and not rig.routed())
+            assert rig.state() == "OUT_OF_SERVICE"
+            assert rig.condition("HostsReady") == "DRAINED"
+            assert "new fans" in rig.status().message
+        async with rig.agent():
+            await asyncio.sleep(60.0)
+            assert not rig.running()
+            rig.assign(assignment("2", generation=2))
+            await asyncio.sleep(60.0)
+            assert not rig.running()
+            rig.set_mode(Kind.FOLLOW)
+            await rig.until_state("IN_SERVICE")
+            assert list(rig.running().values()) == ["2"]
+
+    run(scenario())
+
+
+def test_while_changes_are_held_what_serves_stays_and_everything_that_waited_is_done_afterwards(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment(replicas=2))
+            await rig.until_state("IN_SERVICE")
+            rig.set_mode(Kind.HOLD)
+            rig.assign(assignment("2", generation=2), assignment(uid=OTHER_UID, position=OTHER))
+            await asyncio.sleep(60.0)
+            assert list(rig.running().values()) == ["1", "1"]
+            assert not rig.running(OTHER_UID)
+        async with rig.agent():
+            await asyncio.sleep(60.0)
+            assert rig.state() == "IN_SERVICE"
+            assert list(rig.running().values()) == ["1", "1"]
+            rig.assign()  # deleted meanwhile
+            await asyncio.sleep(60.0)
+            assert list(rig.running().values()) == ["1", "1"]
+            rig.set_mode(Kind.FOLLOW)
+            await rig.until(lambda: not rig.running() and not rig.routed())
+
+    run(scenario())
+
+
+def test_a_host_that_dies_while_changes_are_held_is_started_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(assignment())
+            await rig.until_state("IN_SERVICE")
+            rig.set_mode(Kind.HOLD)
+            (replica,) = rig.running()
+            rig.machine.end(UID, replica, Failure("CRASHED", "it fell over"))
+            assert not rig.running()
+            await rig.until_state("IN_SERVICE")
 
     run(scenario())

@@ -213,3 +213,22 @@ def test_what_was_refused_of_another_position_is_no_trouble_of_this_one() -> Non
 def test_a_desired_state_that_was_refused_whole_is_every_positions_trouble() -> None:
     status = shown(report=None, edge_server_status=accepted(reason="PRUNE_REFUSED"))
     assert condition(status, "AssignmentAccepted").reason == "PRUNE_REFUSED"
+
+
+def test_what_waits_for_somebody_on_the_machine_says_so() -> None:
+    held = EdgeServerStatus()
+    held.CopyFrom(CONNECTED)
+    held.conditions.add(
+        type="FollowsControlPlane",
+        status=CONDITION_STATUS_FALSE,
+        reason="HELD",
+        message="changes are held",
+        hint="waypost agent resume",
+    )
+    changed = shown(report=report(generation=1), edge_server_status=held)
+    assert changed.state == pb.POSITION_STATE_UPDATING
+    assert changed.message.endswith("changes are held")
+    assert changed.hint == "waypost agent resume"
+    new = shown(report=None, edge_server_status=held)
+    assert (new.state, new.message) == (pb.POSITION_STATE_PENDING, "changes are held")
+    assert shown(edge_server_status=held).message == "as reported"
