@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from google.protobuf.message import DecodeError
 
@@ -9,6 +10,7 @@ from edge_agent.assignments import Assignment
 from edge_agent.parts import Parts
 from edge_agent.probe import PATIENCE_S
 from edge_agent.records import paths_of
+from mesh import clock
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
 from waypost.api.link.v1 import command_pb2 as pb
 from waypost.api.link.v1.monitor_link_pb2 import Decision
@@ -35,7 +37,8 @@ class Commands:
             case "try_inference":
                 return self._try_inference(command.try_inference)
             case "clear_rejected":
-                self._clear_rejected(command.clear_rejected)
+                clear = partial(self._clear_rejected, command.clear_rejected)
+                self._parts.ledger.journal.once(command.id, clear, clock.now())
                 return _nothing()
         raise Unsupported("UNKNOWN_COMMAND", "this agent does not know that command", "update the agent")
 

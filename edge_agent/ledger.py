@@ -4,6 +4,7 @@
     desired     what the control plane wants, as it sent it: bytes, so that nothing a newer one says is lost
     mode        whether the control plane is followed (mode.py)
     decisions   per position, the highest-numbered decision of its monitor
+    commands    what became of the last commands (journal.py)
     positions   per position, what was given out to it and what became of it: sockets, port, replica ids, route
 
 The rule is write first, then act. Whatever the agent does can therefore be begun again by whoever reads the ledger;
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.diff import Entry, Route, Version
+from edge_agent.journal import Journal, Outcome
 from edge_agent.mode import FOLLOW, Kind, Mode
 from edge_agent.pages import Page
 from edge_agent.solitude import Since
@@ -26,7 +28,7 @@ from waypost.api.link.v1.link_pb2 import ItemError
 from waypost.api.link.v1.monitor_link_pb2 import Decision
 
 FORMAT = 1
-PAGES = ("desired", "alone", "mode", "decisions", "positions")
+PAGES = ("desired", "alone", "mode", "decisions", "commands", "positions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ class Ledger:
         self._epoch = int(desired["epoch"]) if desired else 0
         decisions = self._pages["decisions"].read() or {}
         self._decisions = {uid: Decision.FromString(b64decode(body)) for uid, body in decisions.items()}
+        self.journal = Journal(
+            tuple(map(Outcome.from_page, self._pages["commands"].read() or ())),
+            lambda outcomes: self._pages["commands"].write([outcome.to_page() for outcome in outcomes]),
+        )
+        """What became of commands. Raises what writing raises."""
         records = self._pages["positions"].read() or []
         self._records = {record["uid"]: _record_from(record) for record in records}
         alone = self._pages["alone"].read()

@@ -22,7 +22,7 @@ from mesh.link_core import EMPTY, DesiredState, Item, Refusal
 from mesh.waiting import news_within
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
-from waypost.errors import Exhausted, MeshError, Precondition, Unavailable
+from waypost.errors import DeadlineExceeded, Exhausted, MeshError, Precondition, Unavailable
 from waypost.rpc import from_status, to_status
 
 __all__ = [
@@ -343,7 +343,7 @@ class ParentSession:
         answers: asyncio.Queue[commands.Result] = asyncio.Queue()
         self._answers[command.id] = answers
         try:
-            self._core.command(command)
+            self._core.command(command, _now_s())
             self._news.set()
             while True:
                 piece = await answers.get()
@@ -388,6 +388,8 @@ class ParentSession:
                 self._stale = False
                 state = await self._handler.desired()
                 self._core.desire(state, allow_prune=await self._handler.may_prune(self._core.held))
+            for command in self._core.overdue(_now_s()):
+                self._tell_overdue(command)
             while (message := self._core.next_message(_now_s())) is not None:
                 await _send(wire, message, self._core.lease_s)
             if self._ending.is_set():
@@ -395,6 +397,11 @@ class ParentSession:
             await news_within(self._news, self._core.next_s() - _now_s())
             if self._core.expired(_now_s()):
                 raise WireLost("silent for its lease")
+
+    def _tell_overdue(self, command: commands.Command) -> None:
+        error = DeadlineExceeded("TOO_LATE", "the connection had no room for the command in time", "try again")
+        if (answers := self._answers.get(command.id)) is not None:
+            answers.put_nowait(commands.Result(id=command.id, status=to_status(error)))
 
     async def _read(self, wire: ParentWire) -> None:
         while (message := await wire.receive()) is not None:

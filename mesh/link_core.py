@@ -19,6 +19,7 @@ values. mesh/link.py drives these machines over gRPC; tests/sim drives them over
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -497,7 +498,8 @@ class ParentCore:
     """Hash of a state that the child refused whole: sending it again would change nothing."""
     _interest: pb.Interest | None = None
     _events_taken: int = 0
-    _commands: list[commands.Command] = field(default_factory=list)
+    _commands: list[tuple[commands.Command, float]] = field(default_factory=list)
+    """That wait for the wire, and until when."""
 
     def __post_init__(self) -> None:
         self._pulse = _Pulse(self.heartbeat_s, self.lease_s, self.now_s, self.now_s)
@@ -527,8 +529,16 @@ class ParentCore:
         interest.pace.FromMilliseconds(round(pace_s * 1000))
         self._interest = interest
 
-    def command(self, command: commands.Command) -> None:
-        self._commands.append(command)
+    def command(self, command: commands.Command, now_s: float) -> None:
+        """Sent once, when the wire is free; not after its time to live, see `overdue`."""
+        lives_s = _seconds(command.time_to_live) or math.inf
+        self._commands.append((command, now_s + lives_s))
+
+    def overdue(self, now_s: float) -> list[commands.Command]:
+        """Takes out the commands that the wire had no room for in time: they will not be sent."""
+        late = [command for command, until_s in self._commands if until_s <= now_s]
+        self._commands = [each for each in self._commands if each[1] > now_s]
+        return late
 
     def events_taken(self, sequence: int) -> None:
         if sequence > self._events_taken:
@@ -616,7 +626,7 @@ class ParentCore:
             interest, self._interest = self._interest, None
             return pb.ParentMessage(interest=interest)
         if self._commands:
-            return pb.ParentMessage(command=self._commands.pop(0))
+            return pb.ParentMessage(command=self._commands.pop(0)[0])
         return pb.ParentMessage(heartbeat=pb.Heartbeat()) if self._pulse.must_speak(now_s) else None
 
     def _wants_to_offer(self, now_s: float) -> bool:

@@ -19,11 +19,16 @@ class FakeFleet:
         self.figures = dict(figures or {})
         self.asked: list[tuple[str, Command]] = []
         self.watching: set[str] = set()
+        self.lost = 0
+        """How many of the next commands lose their answer with their session."""
 
     async def command(self, edge_server: str, command: Command) -> AsyncIterator[Result]:
         if edge_server not in self.answers:
             raise Unavailable("AGENT_DISCONNECTED", f"the agent of {edge_server} is not connected now")
         self.asked.append((edge_server, command))
+        if self.lost:
+            self.lost -= 1
+            raise Unavailable("CHILD_LOST", f"the connection to {edge_server} ended", "try again when it is back")
         for result in self.answers[edge_server]:
             yield result
 

@@ -1,6 +1,7 @@
 # ruff: noqa: N802  methods are named by the proto
 """What is asked of a running position: figures, logs, one inference, forgetting a refusal. Asked through the fleet."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,16 +13,19 @@ from control_plane.domain.check import full_name, refuse
 from control_plane.services.fleet_port import Fleet, held
 from control_plane.services.kit import Kit
 from control_plane.services.statuses import with_position_status
+from control_plane.store.observed_rows import read_edge_servers
 from control_plane.store.resources import POSITION
 from waypost import names
 from waypost.api.control.v1 import position_pb2 as pb
 from waypost.api.control.v1 import position_pb2_grpc as rpc
+from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
 from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs, Result, TryInference
-from waypost.errors import Internal, Precondition
+from waypost.errors import Internal, Precondition, Unavailable
 
 TAIL_LINES_MAX = 10_000
 TAIL_LINES_DEFAULT = 100
+AGAIN_AFTER_S = 0.3  # agents come back within moments
 COMMAND_TTL_S = 10.0  # to begin, not to end; a person waits, and would rather ask again than wait longer
 
 
@@ -72,10 +76,7 @@ class LivePositions(rpc.PositionServiceServicer):
         position = await self.position(request.name)
         version = full_name(request.model_version, "versions", "model_version")
         digest = _rejected_digest(position, version)
-        command = Command(clear_rejected=ClearRejected(position=position.name, digest=digest))
-        async with held(self._ask(position, command)) as results:
-            async for _ in results:
-                pass
+        await self._order(position, Command(clear_rejected=ClearRejected(position=position.name, digest=digest)))
         await self._kit.recorder.record(
             position.name, events.REJECTION_CLEARED, f"{names.short(version)} may be tried again"
         )
@@ -89,8 +90,30 @@ class LivePositions(rpc.PositionServiceServicer):
     async def _shown(self, position: pb.Position) -> pb.Position:
         return (await with_position_status(self._kit, [position]))[0]
 
-    async def _ask(self, position: pb.Position, command: Command) -> AsyncIterator[Result]:
+    async def _order(self, position: pb.Position, command: Command) -> None:
+        """Has something changed. Where the link breaks meanwhile it is asked again: by its id it is done once."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + COMMAND_TTL_S
         command.id = self._kit.ids.uuid()
+        while True:
+            try:
+                async with held(self._ask(position, command)) as results:
+                    async for _ in results:
+                        pass
+                return
+            except Unavailable:
+                if loop.time() >= until_s or not await self._is_coming_back(position):
+                    raise
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def _is_coming_back(self, position: pb.Position) -> bool:
+        """Whether its agent was there a moment ago: within its lease."""
+        statuses = await read_edge_servers(self._kit.stores.observed, [position.status.edge_server])
+        status = statuses.get(position.status.edge_server)
+        return status is not None and status.state == EDGE_SERVER_STATE_CONNECTED
+
+    async def _ask(self, position: pb.Position, command: Command) -> AsyncIterator[Result]:
+        command.id = command.id or self._kit.ids.uuid()
         command.time_to_live.CopyFrom(_duration(COMMAND_TTL_S))
         async with held(self._fleet.command(position.status.edge_server, command)) as results:
             async for result in results:

@@ -81,13 +81,15 @@ def test_a_rejection_that_is_cleared_lets_the_version_run_again(rig: Rig) -> Non
             rig.assign(assignment("2", generation=2))
             rig.decide(decision(1, ("1", 1, 100), rejected=("2",)))
             await rig.until_state("DEGRADED")
-            clear = Command(clear_rejected=ClearRejected(position=POSITION, digest=model_version("2").digest))
+            clear = Command(id="1", clear_rejected=ClearRejected(position=POSITION, digest=model_version("2").digest))
             assert await pieces(commands, clear) == []
+            assert await pieces(commands, clear) == [], "the same command once more"
             held = rig.ledger.decision(UID)
             assert held is not None
             assert (held.number, list(held.verdicts), len(held.shares)) == (2, [], 1)
             await rig.until_state("UPDATING")
             assert rig.monitors.orders[POSITION].decision.number == 2
+            clear.id = "2"
             error = await refused(commands, clear)
             assert (type(error), error.reason) == (NotFound, "NOT_REJECTED")
 

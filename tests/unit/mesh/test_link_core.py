@@ -24,6 +24,7 @@ from mesh.link_core import (
     Welcomed,
     hash_of,
 )
+from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
 
 items = st.builds(Item, st.sampled_from("abcdef"), st.integers(1, 5), st.binary(max_size=8))
@@ -364,3 +365,17 @@ def test_a_parent_that_waits_for_a_hello_does_not_look_again_before_its_lease() 
     parent = a_parent()
     assert parent.next_message(10.0) is None
     assert parent.next_s() == 30.0
+
+
+def test_a_command_that_the_wire_had_no_room_for_in_time_is_not_sent() -> None:
+    pair = Pair(a_child(), EMPTY)
+    pair.settle()
+    late, patient = commands.Command(id="late"), commands.Command(id="patient")
+    late.time_to_live.FromMilliseconds(2000)
+    pair.parent.command(late, now_s=0.0)
+    pair.parent.command(patient, now_s=0.0)
+    assert pair.parent.overdue(1.9) == []
+    assert pair.parent.overdue(2.0) == [late]
+    message = pair.parent.next_message(2.0)
+    assert message is not None
+    assert message.command == patient

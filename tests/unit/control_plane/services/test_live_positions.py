@@ -73,3 +73,17 @@ async def test_a_rejection_is_cleared_by_digest(api: Api) -> None:
     await api.position.ClearRejection(pb.ClearRejectionRequest(name=POSITION, model_version=VERSION))
     ((_, command),) = api.fleet.asked
     assert (command.clear_rejected.position, command.clear_rejected.digest) == (POSITION, "sha256:1")
+
+
+@with_api
+async def test_an_order_whose_answer_is_lost_is_given_again_by_the_same_id(api: Api) -> None:
+    await api.make_place()
+    await api.connect_agent()
+    made = await api.make_position()
+    refused_version = pb.RejectedVersion(model_version=VERSION, digest="sha256:1", reason="START_FAILED")
+    await api.report(made, rejected=[refused_version])
+    api.fleet.answers[EDGE_SERVER] = []
+    api.fleet.lost = 2
+    await api.position.ClearRejection(pb.ClearRejectionRequest(name=POSITION, model_version=VERSION))
+    assert len(api.fleet.asked) == 3
+    assert len({command.id for _, command in api.fleet.asked}) == 1
