@@ -11,7 +11,7 @@ FUZZING := $(VENV)/.fuzzing
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo stop test unit contract sim integration conformance test-wire test-clients test-compiled wheels fuzz test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: chaos help demo stop test unit contract sim integration conformance test-wire test-clients test-compiled wheels fuzz test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
 
 bench: $(INSTALLED)  ## The host beside its peers (QUICK=1, PEERS=all, CHECK=1)
 	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) $(if $(CHECK),--check)
+
+chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (half an hour)
+	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only "$(ONLY)")
 
 soak: $(INSTALLED)  ## A million calls of all kinds: does the host's memory settle? (needs g++; ten minutes)
 	@$(BIN)/python -m tests.bench.soak

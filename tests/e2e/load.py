@@ -17,7 +17,7 @@ PACE_S = 0.02  # 50 calls a second each
 
 @dataclass
 class Load:
-    """Four threads calling a position through the SDK until the block ends."""
+    """Threads calling a position through the SDK until the block ends."""
 
     gateway: str
     position: str
@@ -25,13 +25,16 @@ class Load:
     answers: Counter[str] = field(default_factory=Counter)
     """Calls by the model version that answered."""
     failures: list[str] = field(default_factory=list)
+    failed_s: list[float] = field(default_factory=list)
+    """When the calls that failed had begun, on the monotonic clock."""
     wrong: list[str] = field(default_factory=list)
     scales: dict[str, float] = field(default_factory=dict)
     """What each version multiplies its input by: every answer is checked against the version it names."""
+    callers: int = CALLERS
 
     def __enter__(self) -> Self:
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(CALLERS)]
+        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(self.callers)]
         for thread in self._threads:
             thread.start()
         return self
@@ -60,11 +63,13 @@ class Load:
             n = 0
             while not self._stop.wait(PACE_S):
                 n += 1
+                began_s = time.monotonic()
                 x = np.full((1, 4), number * 1000 + n, np.float32)
                 try:
                     answer = position.infer(x, timeout=10.0)
                 except waypost.MeshError as error:
                     self.failures.append(repr(error))
+                    self.failed_s.append(began_s)
                     continue
                 self._check(x, answer)
 

@@ -60,6 +60,14 @@ class Platform:
     def state(self, name: str) -> str:
         return str(self.position(name)["status"]["state"])
 
+    def ready_replicas(self, name: str) -> int:
+        replicas = self.position(name)["status"].get("replicas", ())
+        return sum(replica["state"].endswith("READY") for replica in replicas)
+
+    def agent_is_connected(self) -> bool:
+        done = self.run("-o", "json", "edge-server", "get", "edge-1")
+        return '"EDGE_SERVER_STATE_CONNECTED"' in done.stdout
+
     def token(self, application: str) -> str:
         token_id = f"t{time.monotonic_ns()}"
         return str(self.json("application", "token", "create", f"demo/{application}", token_id)["secret"])

@@ -38,7 +38,7 @@ def test_a_killed_host_costs_no_call(platform: Platform, tower: str, load: Load)
     victim = platform.processes("inference_host", before[0])
     assert victim
     platform.kill("inference_host", before[0])
-    platform.until(lambda: ready_replicas(platform, tower) == 2, "two replicas answer again")
+    platform.until(lambda: platform.ready_replicas(tower) == 2, "two replicas answer again")
 
 
 def test_a_killed_monitor_costs_no_call(platform: Platform, tower: str, load: Load) -> None:
@@ -51,7 +51,7 @@ def test_a_killed_agent_costs_no_call_and_starts_nothing_twice(platform: Platfor
     hosts = {process.pid for process in platform.processes("inference_host")}
     platform.kill("edge_agent", "run")
     platform.until(lambda: platform.processes("edge_agent", "run"), "the agent is started again")
-    platform.until(lambda: agent_is_connected(platform), "the agent is connected again")
+    platform.until(lambda: platform.agent_is_connected(), "the agent is connected again")
     assert {process.pid for process in platform.processes("inference_host")} == hosts
 
 
@@ -59,7 +59,7 @@ def test_a_killed_control_plane_costs_no_call(platform: Platform, tower: str, lo
     platform.kill("control_plane")
     load.wait_for(50)
     platform.until(lambda: platform.run("status").returncode == 0, "the control plane answers again")
-    platform.until(lambda: agent_is_connected(platform), "the agent is connected again")
+    platform.until(lambda: platform.agent_is_connected(), "the agent is connected again")
 
 
 def test_a_killed_gateway_is_back_in_a_second_and_the_sdk_repeats(platform: Platform, tower: str, load: Load) -> None:
@@ -81,7 +81,7 @@ def test_a_different_version_takes_over_without_a_failed_call(platform: Platform
 
 def test_scaling_up_and_down_costs_no_call(platform: Platform, tower: str, load: Load) -> None:
     platform.deploy("lab/affine/1", tower, "--replicas", "3")
-    platform.until(lambda: ready_replicas(platform, tower) == 3, "three replicas")
+    platform.until(lambda: platform.ready_replicas(tower) == 3, "three replicas")
     platform.deploy("lab/affine/1", tower, "--replicas", "2")
     platform.until(lambda: len(replica_ids(platform, tower)) == 2, "two replicas")
 
@@ -90,16 +90,6 @@ def replica_ids(platform: Platform, position: str) -> list[str]:
     return [replica["id"] for replica in platform.position(position)["status"]["replicas"]]
 
 
-def ready_replicas(platform: Platform, position: str) -> int:
-    replicas = platform.position(position)["status"]["replicas"]
-    return sum(replica["state"].endswith("READY") for replica in replicas)
-
-
 def condition(platform: Platform, position: str, kind: str) -> str:
     conditions = platform.position(position)["status"]["conditions"]
     return next((c["status"].removeprefix("CONDITION_STATUS_") for c in conditions if c["type"] == kind), "ABSENT")
-
-
-def agent_is_connected(platform: Platform) -> bool:
-    done = platform.run("-o", "json", "edge-server", "get", "edge-1")
-    return '"EDGE_SERVER_STATE_CONNECTED"' in done.stdout

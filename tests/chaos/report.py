@@ -1,0 +1,58 @@
+"""The page and the raw rows of a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.chaos.cells import BLOWS, BOTH, LINKS, Moment, Victim
+from tests.chaos.run import HELD_S, OUTAGE_S_MAX, RATE_MIN, Verdict
+
+HEAD = f"""\
+# Chaos: what was broken, and what it cost
+
+Written by `make chaos`: real processes as `waypost up` runs them, the edge server behind a proxy that makes its network
+bad, callers with the SDK at {RATE_MIN:.0f} calls a second and more through the gateway. Each cell deploys another
+version, breaks something before, during or after that, and waits until everybody agrees again on what was asked for.
+A cell says how many calls failed of how many, and how long it took from the end of the fault until everything was as
+asked for. What the link suffers lasts until what was struck is back, and for {HELD_S:.0f} s at least.
+
+A box that is switched off can answer nobody until it is up again: its failed calls are counted apart, and may go on
+for {OUTAGE_S_MAX:.0f} s at most. Else no call may fail, no answer may be wrong, no desired state may be lost.
+
+"""
+
+
+def write(verdicts: Sequence[Verdict], page: Path, rows: Path) -> None:
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    rows.write_text("".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts))
+    page.write_text(HEAD + _table(verdicts) + _faults(verdicts))
+
+
+def _table(verdicts: Sequence[Verdict]) -> str:
+    by_cell = {(v.cell.victim, v.cell.blow, v.cell.link, v.cell.moment): v for v in verdicts}
+    lines = [
+        f"| struck | how | link | {' | '.join(f'{moment} the deployment' for moment in Moment)} |",
+        "|---|---|---|---|---|---|",
+    ]
+    for victim in Victim:
+        for blow in BLOWS[victim]:
+            for link in LINKS.get(victim, BOTH):
+                cells = [_shown(by_cell.get((victim, blow, link, moment))) for moment in Moment]
+                lines.append(f"| {victim} | {blow} | {link} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "not run"
+    cost = f"{verdict.failed} of {verdict.calls:,}"
+    if verdict.interrupted:
+        cost += f" ({verdict.interrupted} while it was off)"
+    shown = f"{cost}; {verdict.recovered_s:.1f} s"
+    return f"**{shown}**" if verdict.wrong else shown
+
+
+def _faults(verdicts: Sequence[Verdict]) -> str:
+    wrong = [f"* {verdict.cell}: {verdict.wrong}" for verdict in verdicts if verdict.wrong]
+    return "\n".join(["", "## Not as it must be", "", *wrong, ""]) if wrong else "\nEvery cell is as it must be.\n"

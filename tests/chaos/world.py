@@ -1,0 +1,128 @@
+"""A platform of real processes whose edge server reaches its control plane through a proxy, and somebody who calls.
+
+It is what `waypost up` runs, with one difference: the agent's command line names the proxy instead of the control
+plane's link. The supervisor of `up` starts again what dies, as in production.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.proxy import Proxy
+from tests.e2e.conftest import publish_models
+from tests.e2e.load import Load
+from tests.e2e.platform import Platform
+
+POSITION = "lab/tower"
+VERSIONS = ("lab/affine/1", "lab/affine/2")
+SCALES = {f"projects/demo/applications/lab/models/affine/versions/{n}": scale for n, scale in ((1, 2.0), (2, 3.0))}
+REPLICAS = 2
+CALLERS = 6  # of 50 calls a second each
+
+
+class World:
+    def __init__(self, platform: Platform, proxy: Proxy) -> None:
+        self.platform = platform
+        self.proxy = proxy
+
+    @contextmanager
+    def load(self) -> Iterator[Load]:
+        platform = self.platform
+        with Load(platform.gateway, f"demo/{POSITION}", platform.token("lab"), scales=SCALES, callers=CALLERS) as load:
+            load.wait_for(200)
+            yield load
+
+    # -- what is asked of it
+
+    def ask_for(self, version: str) -> None:
+        """Writes the spec, as often as it takes: the control plane may be away."""
+        arguments = ("position", "update", f"demo/{POSITION}", "--model-version", f"demo/{version}")
+        self.platform.until(lambda: self.platform.run(*arguments).returncode == 0, f"{version} is asked for")
+
+    def has_begun(self, version: str) -> bool:
+        """Whether a host of that version has been started, or runs already."""
+        position = self.platform.position(POSITION)
+        return any(_short(each) == version for each in position["status"].get("replicas", ()))
+
+    def serves(self, version: str) -> bool:
+        """As asked for, whole and nothing else, and everybody agrees."""
+        done = self.platform.run("-o", "json", "position", "get", f"demo/{POSITION}")
+        if done.returncode:
+            return False
+        position = self.platform.position(POSITION)
+        status = position["status"]
+        return (
+            status["state"].endswith("IN_SERVICE")
+            and int(status.get("observed_generation", 0)) == int(position["generation"])
+            and [_short(each) for each in status.get("serving", ())] == [version]
+            and self.platform.ready_replicas(POSITION) == REPLICAS == len(status["replicas"])
+            and self.platform.agent_is_connected()
+        )
+
+    # -- its processes
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        return self.platform.processes(*words)
+
+    def hosts(self) -> dict[str, int]:
+        """Replica to process id, of hosts that run."""
+        found = {}
+        for process in self.processes("inference_host", "settings.toml"):
+            settings = process.cmdline()[-1]
+            found[Path(settings).parent.name] = process.pid
+        return found
+
+
+@contextmanager
+def world(directory: Path) -> Iterator[World]:
+    """In service with two replicas of the first version; afterwards nothing of it is left."""
+    platform = Platform(directory)
+    platform.up()
+    try:
+        publish_models(platform, directory)
+        link = _link_address(platform)
+        with Proxy(link) as proxy:
+            _go_through(platform, link, proxy.address)
+            platform.deploy(VERSIONS[0], POSITION, "--replicas", str(REPLICAS))
+            yield World(platform, proxy)
+    finally:
+        for process in platform.processes():
+            process.send_signal(signal.SIGCONT)
+        platform.down()
+
+
+def _link_address(platform: Platform) -> str:
+    (agent,) = platform.processes("edge_agent", "run")
+    arguments = agent.cmdline()
+    return arguments[arguments.index("--control-plane") + 1]
+
+
+def _go_through(platform: Platform, link: str, proxy: str) -> None:
+    """The agent's command line is kept beside its process: whoever starts it again starts what stands there."""
+    command = platform.data_dir / "processes" / "agent" / "command"
+    command.write_bytes(command.read_bytes().replace(link.encode(), proxy.encode()))
+    platform.kill("edge_agent", "run")
+    platform.until(lambda: _link_address_or_none(platform) == proxy, "the agent dials the proxy")
+    platform.until(platform.agent_is_connected, "the agent is connected through the proxy")
+
+
+def _link_address_or_none(platform: Platform) -> str | None:
+    try:
+        return _link_address(platform)
+    except (ValueError, psutil.NoSuchProcess):
+        return None
+
+
+def _short(replica: dict[str, str]) -> str:
+    """`lab/affine/1`."""
+    parts = replica["model_version"].split("/")
+    return "/".join(parts[3::2])
+
+
+def wait(seconds: float) -> None:
+    """For faults that must last: the one place where chaos looks at a clock instead of at a state."""
+    time.sleep(seconds)
