@@ -6,7 +6,7 @@ in memory, and looked at again as soon as the store has moved on, so that a revo
 `store.open.POLL_S` longer, wherever it was revoked.
 
     control.v1.*, reflection      credentials of kind API
-    link.v1.EnrolmentService      open: its token is inside the request
+    link.v1.EnrolmentService      open: a token or a proof of the old key is inside the request
     everything else               refused
 
 Agents come in on another port and are known by their certificate (`fleet`).
@@ -33,6 +33,7 @@ API = ("/waypost.api.control.v1.", "/grpc.reflection.")
 OPEN = frozenset(
     (
         "/waypost.api.link.v1.EnrolmentService/Enrol",
+        "/waypost.api.link.v1.EnrolmentService/Renew",
         "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch",
     )

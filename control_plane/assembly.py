@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from control_plane.access import Access, Secrets
 from control_plane.admin_token import keep_admin_token
 from control_plane.artifact_service import ArtifactService, ArtifactSourceService
 from control_plane.artifacts import ArtifactStore
-from control_plane.authority import Authority, pin
-from control_plane.enrolment import EnrolmentService
+from control_plane.authority import Authority
+from control_plane.enrolment import EnrolmentService, Place
 from control_plane.fleet.caller import LinkAccess
 from control_plane.fleet.fleet import Fleet
 from control_plane.fleet.service import AgentLinkService
-from control_plane.identities import advertised_address, api_identity, certificate_names, pem, root_of
+from control_plane.identities import advertised_address, root_of
+from control_plane.own_identity import OwnIdentity
 from control_plane.reconcile.loop import Reconciler
 from control_plane.registry.check import PackageCheck
 from control_plane.registry.registry import Registry
@@ -38,6 +40,7 @@ from control_plane.settings import ControlPlaneSettings
 from control_plane.sources.grpc import GrpcSource
 from control_plane.store import Stores
 from mesh import clock, serve
+from mesh.certificates import pem, pin
 from mesh.files import private_directory, write_atomically
 from mesh.link import Timing
 from mesh.version import VERSION
@@ -87,6 +90,7 @@ class ControlPlane:
         self._artifacts = ArtifactStore(data_dir / "artifacts").open()
         self._admin_token = data_dir / "admin.token"
         self._is_store_shared = bool(settings.database_url)
+        self._renewal_grace = timedelta(days=settings.renewal_grace_days)
         self._listen(settings, data_dir)
         timing = Timing(lease=settings.lease_s, heartbeat=settings.heartbeat_s)
         self._fleet = Fleet(stores, timing=timing, software_version=self._version, link_address=self._link_address)
@@ -98,22 +102,27 @@ class ControlPlane:
             "reconcile": Reconciler(stores).run,
             "fleet": self._fleet.run,
             "registry": registry.run,
+            "identity": self._own.run,
         }
 
     def _listen(self, settings: ControlPlaneSettings, data_dir: Path) -> None:
         """Takes both ports, each with its certificate; the link always shows one of our own."""
         self._authority = Authority.open(
-            data_dir / "identity", now=clock.now(), certificate=settings.ca_certificate, key=settings.ca_key
+            data_dir / "identity",
+            now=clock.now(),
+            certificate=settings.ca_certificate,
+            key=settings.ca_key,
+            agent_life=timedelta(days=settings.agent_certificate_days),
         )
-        own = self._authority.identity(certificate_names(settings), now=clock.now())
-        shown = api_identity(settings, own)
-        self._root = root_of(shown.certificate)
+        self._own = OwnIdentity(settings, self._authority, clock.now)
+        self._root = root_of(self._own.api.current.certificate)
         write_atomically(data_dir / "ca.pem", pem(self._root), mode=0o644)
-        self._link = serve.grpc_server(authorise=LinkAccess(self._kit.resources), quiet=QUIET)
-        self._link_bound = serve.listen(self._link, settings.link_listen, own, mutual=True)
+        access = LinkAccess(self._kit.resources, self._authority)
+        self._link = serve.grpc_server(authorise=access, quiet=QUIET)
+        self._link_bound = serve.listen(self._link, settings.link_listen, self._own.link, mutual=True)
         self._link_address = advertised_address(settings, self._link_bound)
         self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, quiet=QUIET)
-        self._api_bound = serve.listen(self._api, settings.listen, shown)
+        self._api_bound = serve.listen(self._api, settings.listen, self._own.api)
 
     async def start(self) -> None:
         """Serves, once everything that calls lean on is there."""
@@ -153,7 +162,12 @@ class ControlPlane:
         subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), api)
         watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(kit), api)
         enrolment = EnrolmentService(
-            self._stores, self._secrets, self._authority, link_address=self._link_address, now=clock.now
+            self._stores,
+            self._secrets,
+            self._authority,
+            Place(self._link_address, pem(self._root)),
+            renewal_grace=self._renewal_grace,
+            now=clock.now,
         )
         enrolment_pb2_grpc.add_EnrolmentServiceServicer_to_server(enrolment, api)
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), api)

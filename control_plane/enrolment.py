@@ -1,52 +1,76 @@
-"""How an edge server's agent gets its certificate: once per join token, by link.v1.EnrolmentService on the API's port.
+"""How an edge server's agent gets its certificate, and the next ones, by link.v1.EnrolmentService on the API's port.
 
-The answer to a first call may be lost, and the agent then asks again with the key that it made: the credential
-remembers which key it enrolled, in the same commit that marks it used, and that key alone may use it again. A second
-machine with a copied token is refused, and the refusal says when the first one enrolled.
+`Enrol` takes a join token. The answer to a first call may be lost, and the agent then asks again with the key that it
+made: the credential remembers which key it enrolled, in the same commit that marks it used, and that key alone may use
+it again. A second machine with a copied token is refused, and the refusal says when the first one enrolled.
+
+`Renew` takes the certificate held until now, and a request for the next one that its key has signed. It asks for no
+client certificate in TLS, so that an edge server which was away for longer than its certificate lived needs nobody to
+come by: within `renewal_grace` an expired certificate still proves who asks. It writes nothing and may be repeated.
 """
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography import x509
 
 from control_plane.access import Secrets
-from control_plane.authority import Authority, requested_key
+from control_plane.authority import AgentCertificate, Authority, requested_key
 from control_plane.conditions import timestamp
 from control_plane.events import Recorder
 from control_plane.store import RevisionConflict, Stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources
+from mesh.certificates import is_signed, key_sha256
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_JOIN, Credential
 from waypost.api.link.v1 import enrolment_pb2_grpc
-from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
-from waypost.errors import Precondition
+from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
+from waypost.errors import Precondition, Unauthenticated
 
 log = structlog.get_logger()
 
 ENROLLED = "ENROLLED"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an agent is told besides its certificate."""
+
+    link_address: str
+    """`host:port` of the link as edge servers reach it."""
+    api_roots: bytes
+    """PEM of what the API's certificate is under."""
+
+
 class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
-    """link_address: `host:port` of the link as edge servers reach it."""
+    """renewal_grace: how long after its end a certificate may still be renewed."""
 
     def __init__(
-        self, stores: Stores, secrets: Secrets, authority: Authority, *, link_address: str, now: Callable[[], float]
+        self,
+        stores: Stores,
+        secrets: Secrets,
+        authority: Authority,
+        place: Place,
+        *,
+        renewal_grace: timedelta,
+        now: Callable[[], float],
     ) -> None:
         self._stores = stores
         self._resources = Resources(stores.records)
         self._secrets = secrets
         self._authority = authority
-        self._link_address = link_address
+        self._place = place
+        self._renewal_grace = renewal_grace
         self._recorder = Recorder(stores.events, now)
         self._now = now
 
     async def Enrol(self, request: EnrolRequest, context: Any) -> EnrolResponse:  # noqa: N802  named by the proto
         """Raises Unauthenticated, Invalid (BAD_CERTIFICATE_REQUEST), Precondition (JOIN_TOKEN_USED)."""
         known = await self._secrets.match(request.join_token, CREDENTIAL_KIND_JOIN)
-        fingerprint = _fingerprint(request.certificate_request)
+        fingerprint = key_sha256(requested_key(request.certificate_request))
         while True:
             try:
                 await self._use(known.name, fingerprint)
@@ -55,13 +79,41 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 continue  # somebody else wrote it in between; perhaps our own first call
         edge_server = names.parent(known.name)
         log.info("enrolled", server=edge_server, credential=known.name)
-        chain = self._authority.issue(request.certificate_request, names.leaf(edge_server), now=self._now())
-        return EnrolResponse(
-            certificate_chain=chain,
-            roots=self._authority.roots.decode(),
-            edge_server=edge_server,
-            link_address=self._link_address,
-        )
+        return EnrolResponse(edge_server=edge_server, **self._issued(request.certificate_request, edge_server))
+
+    async def Renew(self, request: RenewRequest, context: Any) -> RenewResponse:  # noqa: N802  named by the proto
+        """Raises Unauthenticated (BAD_CERTIFICATE, WRONG_SIGNATURE), Denied (NOT_AN_AGENT), Invalid
+        (BAD_CERTIFICATE_REQUEST), Precondition (CERTIFICATE_TOO_OLD), NotFound.
+        """
+        held = self._authority.agent(_certificate(request.certificate))
+        requested_key(request.certificate_request)
+        if not is_signed(request.certificate_request, request.signature, held.key):
+            message = f"the request is not signed with the key of the certificate of {held.edge_server}"
+            raise Unauthenticated("WRONG_SIGNATURE", message, "renew with the key that the certificate was made for")
+        self._refuse_too_old(held)
+        await self._resources.get(EDGE_SERVER, held.edge_server)
+        log.info("renewed", server=held.edge_server, expired=_date(held.life.expires))
+        return RenewResponse(**self._issued(request.certificate_request, held.edge_server))
+
+    def _issued(self, certificate_request: bytes, edge_server: str) -> dict[str, str]:
+        """What both answers say."""
+        chain = self._authority.issue(certificate_request, names.leaf(edge_server), now=self._now())
+        return {
+            "certificate_chain": chain,
+            "roots": self._authority.roots.decode(),
+            "link_address": self._place.link_address,
+            "api_roots": self._place.api_roots.decode(),
+        }
+
+    def _refuse_too_old(self, held: AgentCertificate) -> None:
+        if self._now() > held.life.expires + self._renewal_grace.total_seconds():
+            days = self._renewal_grace / timedelta(days=1)
+            raise Precondition(
+                "CERTIFICATE_TOO_OLD",
+                f"the certificate of {held.edge_server} expired on {_date(held.life.expires)}, more than {days:g} days "
+                "ago",
+                f"let it join again: `waypost edge-server join-token {names.leaf(held.edge_server)}`",
+            )
 
     async def _use(self, name: str, fingerprint: str) -> None:
         """Marks the credential used for this key, or finds that it was. Raises RevisionConflict."""
@@ -86,6 +138,13 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
         await self._recorder.record(edge_server.message.name, ENROLLED, f"an agent enrolled with {names.leaf(name)}")
 
 
-def _fingerprint(certificate_request: bytes) -> str:
-    key = requested_key(certificate_request)
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+def _certificate(der: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        hint = "send the certificate that is held now, DER"
+        raise Unauthenticated("BAD_CERTIFICATE", f"certificate cannot be read: {error}", hint) from error
+
+
+def _date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

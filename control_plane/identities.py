@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from control_plane.settings import ControlPlaneSettings
 from mesh.identity import Identity
@@ -37,19 +37,31 @@ def api_identity(settings: ControlPlaneSettings, own: Identity) -> Identity:
         return own
     if not settings.certificate or not settings.key:
         raise Invalid("BAD_CERTIFICATE", "certificate and key belong together", "give both, or neither")
-    return Identity(_read(settings.certificate), _read(settings.key), own.roots)
+    identity = Identity(_read(settings.certificate), _read(settings.key), own.roots)
+    if _chain(identity.certificate)[0].public_key() != _public_key(identity.key):
+        message = f"{settings.key} is not the key of {settings.certificate}"
+        raise Invalid("BAD_CERTIFICATE", message, "give a certificate and the key that belongs to it")
+    return identity
 
 
 def root_of(chain: bytes) -> x509.Certificate:
     """The last of a chain in PEM: what clients trust, and what join tokens carry the pin of. Raises Invalid."""
+    return _chain(chain)[-1]
+
+
+def _chain(pem: bytes) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(chain)[-1]
+        return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise Invalid("BAD_CERTIFICATE", f"the certificate is not PEM: {error}", "leaf first, root last") from error
 
 
-def pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.PEM)
+def _public_key(pem: bytes) -> object:
+    try:
+        return load_pem_private_key(pem, password=None).public_key()
+    except (ValueError, TypeError) as error:
+        hint = "give it in PEM, without a passphrase"
+        raise Invalid("BAD_CERTIFICATE", f"the certificate's key cannot be read: {error}", hint) from error
 
 
 def _read(path: Path) -> bytes:

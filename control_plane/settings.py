@@ -48,6 +48,14 @@ class ControlPlaneSettings(Settings):
     ca_key: Path | None = None
     """PEM of the key that belongs to `ca_certificate`."""
 
+    agent_certificate_days: Annotated[float, Bounds(at_least=0.1, at_most=397)] = 30.0
+    """Days that an edge server's certificate lives. It is renewed at half of that by itself, so a shorter life costs
+    nothing but calls, and ends sooner what a stolen key is good for."""
+
+    renewal_grace_days: Annotated[float, Bounds(at_least=0, at_most=3650)] = 90.0
+    """Days after its end that an edge server's certificate may still be renewed: for one that was switched off or cut
+    off for longer than its certificate lived. Later it needs a new join token. 0: at once."""
+
     lease_s: Annotated[float, Bounds(above=0, at_most=3600)] = 30.0
     """Seconds of silence after which an edge server counts as disconnected; what it serves it serves on. Three
     heartbeats: one lost packet is no news."""

@@ -16,7 +16,8 @@ from functools import partial
 
 from edge_agent import box
 from edge_agent.assembly import Agent
-from edge_agent.enrol import Enrolment, enrolled
+from edge_agent.enrol import enrolled
+from edge_agent.enrolment import Enrolment
 from edge_agent.layout import Layout, layout_of
 from edge_agent.lock import take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings

@@ -8,15 +8,15 @@ import string
 from contextlib import AsyncExitStack
 from functools import partial
 
-import grpc.aio
 import structlog
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.blobs import Blobs, GrpcSource
 from edge_agent.box_service import BoxService
+from edge_agent.channels import RenewableChannel
 from edge_agent.commands import Commands
 from edge_agent.drivers import open_driver
-from edge_agent.enrol import Enrolment
+from edge_agent.enrolment import Enrolment, EnrolmentFile
 from edge_agent.gate import StartGate
 from edge_agent.gateways.base import Gateway
 from edge_agent.health import HealthChecks, HealthTiming
@@ -25,6 +25,7 @@ from edge_agent.ledger import Ledger
 from edge_agent.monitors import MonitorEars, Monitors
 from edge_agent.parts import Parts
 from edge_agent.probe import GatewayProbe
+from edge_agent.renewal import Renewal
 from edge_agent.router import Router
 from edge_agent.settings import AgentSettings
 from edge_agent.solitude import Moment, Solitude
@@ -33,6 +34,7 @@ from edge_agent.uplink import Uplink, capacity, describe_for_ever
 from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
+from mesh.link import ChildWire
 from mesh.link_grpc import dial_grpc
 from mesh.version import VERSION
 from waypost.api.edge.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
@@ -40,7 +42,6 @@ from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
 from waypost.api.link.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from waypost.api.link.v1.monitor_link_pb2_grpc import add_MonitorLinkServiceServicer_to_server
 from waypost.errors import Unavailable
-from waypost.rpc import open_aio_channel
 
 log = structlog.get_logger()
 
@@ -69,9 +70,17 @@ class Agent:
             boot_id=ids.uuid(),
             software_version=self._version,
         )
-        link = AgentLinkServiceStub(_channel(enrolment, stack))
-        self._uplink.open(dial_grpc(link.ConnectAgent), random.Random())
-        self._parts = self._make_parts(settings, enrolment, stack)
+        # Files must not delay news: two connections.
+        self._link, self._files = (_channel(settings, enrolment, stack) for _ in range(2))
+        self._renewal = Renewal(
+            settings,
+            EnrolmentFile(layout.identity),
+            enrolment,
+            changed=self._use_certificate,
+            tell=lambda reason, message: self._uplink.event(enrolment.edge_server, reason, message),
+        )
+        self._uplink.open(self._dial, random.Random(), refused=self._renewal.refused)
+        self._parts = self._make_parts(settings, stack)
         self._supervisor = Supervisor(self._parts)
         self._commands = Commands(self._parts, self._supervisor.assignment, self._supervisor.wake)
         self._mode_changed = asyncio.Event()
@@ -86,9 +95,9 @@ class Agent:
         )
         self._connect()
 
-    def _make_parts(self, settings: AgentSettings, enrolment: Enrolment, stack: AsyncExitStack) -> Parts:
+    def _make_parts(self, settings: AgentSettings, stack: AsyncExitStack) -> Parts:
         server = self._driver.fingerprint()
-        source = GrpcSource(_channel(enrolment, stack))  # not the link's: files must not delay news
+        source = GrpcSource(lambda: self._files.current)
         blobs = Blobs(self._layout.blobs, source, bytes_max=settings.artifact_bytes_max)
         probe = GatewayProbe(self._gateway.address)
         stack.push_async_callback(probe.close)
@@ -131,8 +140,14 @@ class Agent:
                     "supervise": self._supervisor.run(),
                     "uplink": self._uplink.run(),
                     "solitude": self._solitude.run(),
+                    "renewal": self._renewal.run(),
                     "describe": describe_for_ever(
-                        self._uplink, await self._description(), self._layout.data_dir, self._ledger, self._mode_changed
+                        self._uplink,
+                        await self._description(),
+                        self._layout.data_dir,
+                        self._ledger,
+                        self._mode_changed,
+                        lambda: [self._renewal.condition()],
                     ),
                 }
                 running = [tasks.create_task(life, name=name) for name, life in lives.items()]
@@ -143,6 +158,15 @@ class Agent:
         finally:
             await box.stop(None)
             await server.stop(None)  # monitors dial again as soon as there is an agent
+
+    async def _dial(self) -> ChildWire:
+        return await dial_grpc(AgentLinkServiceStub(self._link.current).ConnectAgent)()
+
+    async def _use_certificate(self, enrolment: Enrolment) -> None:
+        """Everything that is begun from now on comes with it."""
+        await self._link.renew(enrolment)
+        await self._files.renew(enrolment)
+        self._uplink.redial()
 
     def _connect(self) -> None:
         """Who hears whom."""
@@ -185,9 +209,9 @@ class Agent:
         )
 
 
-def _channel(enrolment: Enrolment, stack: AsyncExitStack) -> grpc.aio.Channel:
-    """To the control plane, until the stack unwinds."""
-    channel = open_aio_channel(enrolment.link_address, tls=enrolment.identity.tls())
+def _channel(settings: AgentSettings, enrolment: Enrolment, stack: AsyncExitStack) -> RenewableChannel:
+    """To the control plane's link, until the stack unwinds."""
+    channel = RenewableChannel(enrolment, settings.control_plane)
     stack.push_async_callback(channel.close)
     return channel
 

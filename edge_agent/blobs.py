@@ -12,7 +12,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,13 +39,14 @@ class Source(Protocol):
 
 
 class GrpcSource:
-    """link.v1 ArtifactSourceService, over a channel of `waypost.rpc.open_aio_channel`."""
+    """link.v1 ArtifactSourceService. channel: the one for the next call, of `waypost.rpc.open_aio_channel`."""
 
-    def __init__(self, channel: Any) -> None:
-        self._read: Any = ArtifactSourceServiceStub(channel).ReadArtifact
+    def __init__(self, channel: Callable[[], Any]) -> None:
+        self._channel = channel
 
     async def read(self, digest: str, offset: int) -> AsyncGenerator[bytes, None]:
-        async for piece in self._read(ReadArtifactRequest(digest=digest, offset=offset)):
+        stub: Any = ArtifactSourceServiceStub(self._channel())
+        async for piece in stub.ReadArtifact(ReadArtifactRequest(digest=digest, offset=offset)):
             yield piece.data
 
 

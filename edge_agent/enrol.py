@@ -1,104 +1,134 @@
-"""How this agent gets its identity: once, for a join token, from the control plane's EnrolmentService.
+"""How this agent joins: once, for a join token, by the control plane's EnrolmentService; and how it renews what it got.
 
 A join token `wp1_<random>.<pin>` carries the sha256 of the root's public key. So the first connection need not be
 trusted blindly: the chain that the server shows is searched for a certificate with that very key, and the call is made
 over TLS that trusts this root and nothing else. The key is made here, never leaves, and lies on the disk before the
-token is used: should the answer get lost, the same token and the same key get it again.
+token is used: should the answer get lost, the same token and the same key get it again (enrolment.py).
 
-    <data_dir>/identity/   key.pem   certificate.pem   roots.pem   enrolment.json (who we are, and where the link is)
+A renewal needs neither token nor client certificate: the old key signs the request for the new one.
 """
 
 import asyncio
 import hashlib
-import json
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.backoff import delay_s
+from edge_agent.enrolment import Enrolment, EnrolmentFile
 from edge_agent.settings import AgentSettings
 from edge_agent.storage import storage_errors
-from mesh.files import private_directory, write_atomically
-from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity
+from mesh import certificates
+from mesh.identity import Identity
 from mesh.serve import split_address
-from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
+from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
 from waypost.api.link.v1.enrolment_pb2_grpc import EnrolmentServiceStub
 from waypost.errors import DeadlineExceeded, Denied, Precondition, Unavailable
 from waypost.rpc import Tls, open_aio_channel
 
 log = structlog.get_logger()
 
-FACTS = "enrolment.json"
 PATIENCE_S = 10.0  # for one connection or one answer
 HINT = "create a join token for the edge server, and name its file with --join-token"
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """Who this agent is."""
-
-    identity: Identity
-    edge_server: str
-    """Full name."""
-    link_address: str
-
-
 async def enrolled(settings: AgentSettings, directory: Path) -> Enrolment:
-    """The identity in `directory`; one is got first where there is none, for as long as the control plane is away.
+    """The enrolment in `directory`; where there is none the agent joins first, however long the control plane is away.
 
     Raises: Precondition(NOT_ENROLLED | BAD_JOIN_TOKEN | WRONG_EDGE_SERVER | JOIN_TOKEN_USED), Denied(PIN_MISMATCH),
     Unauthenticated, Unavailable(STORAGE_FAILED).
     """
-    if not (directory / FACTS).exists():
-        await _enrol_for_ever(settings, directory)
-    with storage_errors(directory):
-        facts = json.loads((directory / FACTS).read_text())
-        identity = Identity.load(directory)
+    kept = EnrolmentFile(directory)
     wanted = settings.edge_server and f"edgeServers/{settings.edge_server.removeprefix('edgeServers/')}"
-    if wanted and wanted != facts["edge_server"]:
+    enrolment = kept.read()
+    if enrolment is None:
+        return await _join_for_ever(settings, kept, wanted)
+    if wanted and wanted != enrolment.edge_server:
         raise Precondition(
             "WRONG_EDGE_SERVER",
-            f"this data directory is that of {facts['edge_server']}, not of {wanted}",
+            f"this data directory is that of {enrolment.edge_server}, not of {wanted}",
             "give the edge server a data directory of its own, with --data-dir",
         )
-    return Enrolment(identity, facts["edge_server"], settings.control_plane or facts["link_address"])
+    return enrolment
 
 
-async def _enrol_for_ever(settings: AgentSettings, directory: Path) -> None:
-    token = _token(settings)
+async def _join_for_ever(settings: AgentSettings, kept: EnrolmentFile, wanted: str) -> Enrolment:
+    token = read_token(settings)
     failures = 0
     while True:
         try:
-            await _enrol(settings, directory, token)
-            return
+            return await join(settings, kept, token, expected=wanted)
         except (Unavailable, DeadlineExceeded) as error:
             failures += 1
             log.warning("enrolment_waits", why=error.message, again_s=delay_s(failures))
             await asyncio.sleep(delay_s(failures))
 
 
-async def _enrol(settings: AgentSettings, directory: Path, token: str) -> None:
-    address = _api_address(settings)
+async def join(settings: AgentSettings, kept: EnrolmentFile, token: str, *, expected: str) -> Enrolment:
+    """What the token gives, kept. expected: full name of the edge server; empty: any. Raises: as `enrolled`."""
+    address = api_address(settings)
     roots = await _trusted_roots(settings, address, token)
-    with storage_errors(directory):
-        key_pem = _key(private_directory(directory))
-    request = EnrolRequest(join_token=token, certificate_request=_certificate_request(key_pem))
+    key_pem = kept.joining_key()
+    request = EnrolRequest(
+        join_token=token, certificate_request=certificates.request_for(certificates.read_key(key_pem))
+    )
     async with open_aio_channel(address, tls=Tls(roots=roots)) as channel:
         stub: Any = EnrolmentServiceStub(channel)
         response: EnrolResponse = await stub.Enrol(request, timeout=PATIENCE_S)
-    facts = {"edge_server": response.edge_server, "link_address": response.link_address}
-    with storage_errors(directory):
-        write_atomically(directory / CERTIFICATE, response.certificate_chain.encode())
-        write_atomically(directory / ROOTS, response.roots.encode())
-        write_atomically(directory / FACTS, json.dumps(facts).encode())  # last: it says that all is there
+    if expected not in ("", response.edge_server):
+        raise Precondition(
+            "WRONG_EDGE_SERVER",
+            f"the join token is for {response.edge_server}, this agent is that of {expected}",
+            "create a join token for this edge server",
+        )
+    enrolment = Enrolment(
+        Identity(response.certificate_chain.encode(), key_pem, response.roots.encode()),
+        response.edge_server,
+        response.link_address,
+        address,
+        response.api_roots.encode() or roots,
+        digest(token),
+    )
+    kept.keep(enrolment)
     log.info("enrolled", edge_server=response.edge_server, link=response.link_address)
+    return enrolment
 
 
-def _token(settings: AgentSettings) -> str:
+async def renew(settings: AgentSettings, kept: EnrolmentFile, held: Enrolment) -> Enrolment:
+    """The same with a new key and a new certificate, kept.
+
+    Raises: Denied, Unauthenticated, Precondition(CERTIFICATE_TOO_OLD), NotFound where the control plane does not renew;
+    Unavailable, DeadlineExceeded, Exhausted where trying again may help.
+    """
+    key = certificates.new_key()
+    request = RenewRequest(
+        certificate=held.leaf.public_bytes(Encoding.DER), certificate_request=certificates.request_for(key)
+    )
+    old_key = certificates.read_key(held.identity.key)
+    request.signature = certificates.signature(old_key, request.certificate_request)
+    roots = _operators_roots(settings) or held.api_roots
+    async with open_aio_channel(api_address(settings, held), tls=Tls(roots=roots)) as channel:
+        stub: Any = EnrolmentServiceStub(channel)
+        response: RenewResponse = await stub.Renew(request, timeout=PATIENCE_S)
+    private = certificates.private_pem(key)
+    renewed = replace(
+        held,
+        identity=Identity(response.certificate_chain.encode(), private, response.roots.encode()),
+        link_address=response.link_address,
+        api_roots=response.api_roots.encode() or held.api_roots,
+    )
+    kept.keep(renewed)
+    return renewed
+
+
+def read_token(settings: AgentSettings) -> str:
+    """Raises: Precondition(NOT_ENROLLED | BAD_JOIN_TOKEN)."""
     if settings.join_token is None:
         raise Precondition("NOT_ENROLLED", "this agent has no identity yet, and no join token to get one", HINT)
     try:
@@ -111,12 +141,20 @@ def _token(settings: AgentSettings) -> str:
     return token
 
 
-def _api_address(settings: AgentSettings) -> str:
-    if settings.api:
-        return settings.api
-    if not settings.control_plane:
+def digest(token: str) -> str:
+    """By which a token is known again that was used."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def api_address(settings: AgentSettings, held: Enrolment | None = None) -> str:
+    """Where the EnrolmentService is. Raises: Precondition(NOT_ENROLLED | BAD_ADDRESS)."""
+    known = settings.api or (held.api_address if held else "")
+    if known:
+        return known
+    link = settings.control_plane or (held.link_address if held else "")
+    if not link:
         raise Precondition("NOT_ENROLLED", "nobody says where to enrol", "name the control plane's API with --api")
-    host, port = split_address(settings.control_plane)
+    host, port = split_address(link)
     return f"{f'[{host}]' if ':' in host else host}:{port - 1}"
 
 
@@ -125,20 +163,26 @@ def _api_address(settings: AgentSettings) -> str:
 
 async def _trusted_roots(settings: AgentSettings, address: str, token: str) -> bytes:
     """PEM of the root that the operator named, or that the pin names. Raises: Denied(PIN_MISMATCH), Unavailable."""
-    if settings.ca is not None:
-        with storage_errors(settings.ca):
-            return settings.ca.read_bytes()
+    if (roots := _operators_roots(settings)) is not None:
+        return roots
     _, separator, pin = token.partition(".")
     if not separator:
         raise Precondition("BAD_JOIN_TOKEN", "the join token carries no pin", "name the root's file with --ca")
     for certificate in await asyncio.to_thread(fetch_chain, *split_address(address)):
-        if pin_of(certificate) == pin:
+        if certificates.pin(x509.load_der_x509_certificate(certificate)) == pin:
             return ssl.DER_cert_to_PEM_cert(certificate).encode()
     raise Denied(
         "PIN_MISMATCH",
         f"{address} does not show the root that the join token names: it is another control plane, or somebody else",
         "look at the address; create the join token with the control plane that answers there",
     )
+
+
+def _operators_roots(settings: AgentSettings) -> bytes | None:
+    if settings.ca is None:
+        return None
+    with storage_errors(settings.ca):
+        return settings.ca.read_bytes()
 
 
 def fetch_chain(host: str, port: int) -> list[bytes]:
@@ -165,36 +209,3 @@ def _shown(tls: ssl.SSLSocket) -> list[bytes]:
         return list(tls.get_unverified_chain())
     inner: Any = tls._sslobj  # type: ignore[attr-defined]
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in inner.get_unverified_chain()]
-
-
-def pin_of(certificate: bytes) -> str:
-    """sha256 of the SubjectPublicKeyInfo of a certificate (DER), hex."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = x509.load_der_x509_certificate(certificate).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-# ---- our own key -----------------------------------------------------------------------------------------------------
-
-
-def _key(directory: Path) -> bytes:
-    """PEM; made at the first call and kept."""
-    from mesh.tokens import new_signing_key  # the same kind of key: EC P-256
-
-    if not (directory / KEY).exists():
-        write_atomically(directory / KEY, new_signing_key())
-    return (directory / KEY).read_bytes()
-
-
-def _certificate_request(key_pem: bytes) -> bytes:
-    """PKCS #10, DER. Only its public key is read; the name comes from the token."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-
-    key = load_pem_private_key(key_pem, password=None)
-    assert isinstance(key, EllipticCurvePrivateKey)
-    return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)

@@ -57,8 +57,14 @@ class Uplink:
         self._connected: Callable[[], None] = lambda: None
         self._interest: Callable[[frozenset[str], float], None] = lambda names, pace_s: None
 
-    def open(self, dial: Dial, rng: random.Random, timing: Timing = REMOTE) -> None:
-        """Gives it a control plane; without one everything that is said is dropped."""
+    def open(
+        self,
+        dial: Dial,
+        rng: random.Random,
+        timing: Timing = REMOTE,
+        refused: Callable[[MeshError], None] = lambda error: None,
+    ) -> None:
+        """Gives it a control plane; without one everything that is said is dropped. refused: by the control plane."""
         self._link = ChildLink(
             dial,
             self,
@@ -69,7 +75,13 @@ class Uplink:
             held=self._ledger.desired,
             epoch=self._ledger.epoch,
             timing=timing,
+            refused=refused,
         )
+
+    def redial(self) -> None:
+        """There is a better way to the control plane than the one that is used."""
+        if self._link is not None:
+            self._link.redial()
 
     def serve(
         self,
@@ -151,11 +163,16 @@ class Uplink:
 
 
 async def describe_for_ever(
-    uplink: Uplink, report: EdgeServerReport, data_dir: Path, ledger: Ledger, changed: asyncio.Event
+    uplink: Uplink,
+    report: EdgeServerReport,
+    data_dir: Path,
+    ledger: Ledger,
+    changed: asyncio.Event,
+    besides: Callable[[], Sequence[c.Condition]],
 ) -> None:
-    """Keeps the control plane informed of what changes: the free disk, the mode. report: all that does not.
+    """Keeps the control plane informed of what changes: the free disk, the mode, and what `besides` says.
 
-    changed: set where it must be said at once.
+    report: all that does not. changed: set where it must be said at once.
     """
     before: Sequence[c.Condition] = ()
     while True:
@@ -164,7 +181,7 @@ async def describe_for_ever(
         current.CopyFrom(report)
         current.capacity.disk_free_bytes = free_bytes
         changed.clear()
-        found = [_mode_condition(ledger.mode), _disk_condition(free_bytes), _ledger_condition(ledger)]
+        found = [_mode_condition(ledger.mode), _disk_condition(free_bytes), _ledger_condition(ledger), *besides()]
         before = dated(found, before, clock.now())
         current.conditions.extend(before)
         uplink.describe(current)

@@ -62,6 +62,35 @@ class Identity:
         return Tls(self.roots or None, self.certificate or None, self.key or None)
 
 
+class LiveIdentity:
+    """An identity that may be replaced while servers show it: every connection from then on sees the new one."""
+
+    is_local = False
+
+    def __init__(self, identity: Identity) -> None:
+        self.current = identity
+
+    def server_credentials(self, *, mutual: bool) -> "grpc.ServerCredentials":
+        """As those of an Identity. Connections that stand keep what they have seen."""
+        import grpc
+
+        shown = self.current
+
+        def configuration() -> "grpc.ServerCertificateConfiguration":
+            pair = [(shown.key, shown.certificate)]
+            return grpc.ssl_server_certificate_configuration(pair, shown.roots if mutual else None)
+
+        def changed() -> "grpc.ServerCertificateConfiguration | None":
+            """Called by grpc before each handshake, on a thread of its own; None: as before."""
+            nonlocal shown
+            if shown is self.current:
+                return None
+            shown = self.current
+            return configuration()
+
+        return grpc.dynamic_ssl_server_credentials(configuration(), changed, mutual)  # type: ignore[arg-type]  # None is allowed
+
+
 def server_context(directory: Path, protocols: Sequence[str]) -> ssl.SSLContext:
     """For TLS servers that are not grpc's. protocols: offered to clients (ALPN), the best first.
 

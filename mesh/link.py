@@ -22,7 +22,15 @@ from mesh.link_core import EMPTY, DesiredState, Item, Refusal
 from mesh.waiting import news_within
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
-from waypost.errors import DeadlineExceeded, Exhausted, MeshError, Precondition, Unavailable
+from waypost.errors import (
+    DeadlineExceeded,
+    Denied,
+    Exhausted,
+    MeshError,
+    Precondition,
+    Unauthenticated,
+    Unavailable,
+)
 from waypost.rpc import from_status, to_status
 
 __all__ = [
@@ -83,9 +91,11 @@ class Timing:
     backoff_max: float = 30.0
     healthy: float = 10.0
     """A session that was on for this long resets the back-off."""
+    refused: float = 300.0
+    """Pause after the parent has refused this child itself: a person has to act, and knocking does not help."""
 
 
-LOCAL = Timing(lease=6.0, heartbeat=2.0, patience=5.0, backoff_initial=0.05, backoff_max=1.0, healthy=5.0)
+LOCAL = Timing(lease=6.0, heartbeat=2.0, patience=5.0, backoff_initial=0.05, backoff_max=1.0, healthy=5.0, refused=1.0)
 """On one machine, over a Unix socket: a parent that comes back is found within a second."""
 
 
@@ -124,13 +134,17 @@ class ChildLink:
         held: DesiredState = EMPTY,
         epoch: int = 0,
         timing: Timing = Timing(),
+        refused: Callable[[MeshError], None] = lambda error: None,
     ) -> None:
+        """refused: called where the parent does not let this child in."""
         self._dial = dial
         self._handler = handler
         self._rng = rng
         self._timing = timing
         self._core = core.ChildCore(identity, boot_id, software_version, held, epoch)
+        self._refused = refused
         self._news = asyncio.Event()
+        self._anew = asyncio.Event()
         self._not_before_s = 0.0
         self._welcomed_s = math.inf
         """When the present session, or the last one, was on; infinite where it never was."""
@@ -163,6 +177,10 @@ class ChildLink:
     def connected(self) -> bool:
         return self._core.welcomed
 
+    def redial(self) -> None:
+        """Ends the session, if there is one, and dials at once: there is a better way to the parent."""
+        self._anew.set()
+
     # -- life
 
     async def run(self) -> None:
@@ -170,13 +188,19 @@ class ChildLink:
         backoff_s = self._timing.backoff_initial
         while True:
             self._welcomed_s = math.inf
+            self._anew.clear()
             try:
                 await self._session()
+            except* (Denied, Unauthenticated) as refusals:
+                self._not_before_s = self._rng.uniform(0.5, 1.0) * self._timing.refused
+                for refusal in refusals.exceptions:
+                    if isinstance(refusal, MeshError):  # never a group: sessions have one level of tasks
+                        self._refused(refusal)
             except* (WireLost, MeshError) as lost:
                 log.info("link_lost", identity=self._core.identity, why=str(lost.exceptions[0]))
             if _now_s() - self._welcomed_s >= self._timing.healthy:
                 backoff_s = self._timing.backoff_initial
-            await asyncio.sleep(max(self._rng.uniform(0, backoff_s), self._not_before_s))
+            await news_within(self._anew, max(self._rng.uniform(0, backoff_s), self._not_before_s))
             self._not_before_s = 0.0
             backoff_s = min(backoff_s * 2, self._timing.backoff_max)
 
@@ -190,6 +214,7 @@ class ChildLink:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(wire), name="link-writer")
+                tasks.create_task(self._end_to_redial(), name="link-redial")
                 await self._read(wire, tasks)
                 raise WireLost("the parent ended the session")
         finally:
@@ -198,6 +223,10 @@ class ChildLink:
             if was_on:
                 self._handler.link_changed(False)
             await wire.close()
+
+    async def _end_to_redial(self) -> None:
+        await self._anew.wait()
+        raise WireLost("there is a better way to the parent")
 
     async def _write(self, wire: ChildWire) -> None:
         while True:

@@ -9,6 +9,7 @@ import grpc.aio
 
 from mesh.link import ChildWire, Dial, WireLost
 from waypost.api.link.v1 import link_pb2 as pb
+from waypost.errors import Denied, MeshError, Unauthenticated
 from waypost.rpc import from_rpc_error
 
 
@@ -35,17 +36,24 @@ class _GrpcChildWire:
         try:
             message = await self._call.read()
         except grpc.RpcError as error:
-            raise WireLost(str(from_rpc_error(error))) from error
+            raise _lost(from_rpc_error(error)) from error
         return None if message is grpc.aio.EOF else message
 
     async def close(self) -> None:
         self._call.cancel()  # an abandoned grpc.aio call is never collected by itself (grpc issue 43462)
 
-    async def _why(self) -> WireLost:
+    async def _why(self) -> Exception:
+        call = self._call
         with contextlib.suppress(asyncio.CancelledError):
-            details = await self._call.details()
-            return WireLost(details or "the connection ended")
+            if (code := await call.code()) is not grpc.StatusCode.OK:
+                trailers, details = await call.trailing_metadata(), await call.details()
+                return _lost(from_rpc_error(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details)))
         return WireLost("the connection ended")
+
+
+def _lost(error: MeshError) -> Exception:
+    """The parent's refusal is passed on; everything else is a connection that broke."""
+    return error if isinstance(error, Denied | Unauthenticated) else WireLost(str(error))
 
 
 class ServerWire:

@@ -19,7 +19,7 @@ import structlog
 
 from mesh import logs
 from mesh.files import SOCKET_PATH_BYTES_MAX
-from mesh.identity import Identity
+from mesh.identity import Identity, LiveIdentity
 from waypost.errors import MeshError, Precondition
 from waypost.rpc import MESSAGE_BYTES_MAX
 
@@ -56,7 +56,7 @@ def grpc_server(*, authorise: "Authorise | None" = None, quiet: frozenset[str] =
 def listen(
     server: "grpc.aio.Server",
     address: str,
-    identity: Identity,
+    identity: Identity | LiveIdentity,
     *,
     mutual: bool = False,
     insecure_flag: str = "",

@@ -137,6 +137,7 @@ def events_made() -> set[str]:
     found |= {reason.value for reason in HeldReason}  # reconcile/loop.py
     found |= upper_case_in("control_plane/registry/importer.py", "_tell")
     found |= upper_case_in("edge_agent/crew.py", "_note_end")  # told through worker.py
+    found |= literals("edge_agent/renewal.py", "_tell", 0)
     for path, function in (
         ("control_plane/registry/follower.py", "Note"),
         ("control_plane/registry/translate.py", "Note"),

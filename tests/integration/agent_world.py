@@ -16,13 +16,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from control_plane.authority import Authority
+from cryptography import x509
+
+from control_plane.authority import AGENT_LIFE, Authority
 from edge_agent.assignments import version_digest
 from edge_agent.blobs import FakeSource
+from edge_agent.enrolment import Enrolment, EnrolmentFile
 from mesh import clock, serve
+from mesh.certificates import is_signed
 from mesh.link import DesiredState, Item, ParentSession, Refusal, Timing
 from mesh.link_grpc import ServerWire
 from mesh.processes import Process
@@ -32,7 +37,8 @@ from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, e
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionAssignment, PositionReport
 from waypost.api.link.v1.artifact_source_pb2 import ReadArtifactResponse
 from waypost.api.link.v1.command_pb2 import Command, Result
-from waypost.api.link.v1.enrolment_pb2 import EnrolResponse
+from waypost.api.link.v1.enrolment_pb2 import EnrolResponse, RenewResponse
+from waypost.errors import MeshError
 
 EDGE_SERVER = "edgeServers/edge-1"
 UID = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001"
@@ -49,8 +55,8 @@ class ControlPlane(
 ):
     """Says what the test wants, and remembers what it is told."""
 
-    def __init__(self, directory: Path) -> None:
-        self.authority = Authority.open(directory / "authority", now=clock.now())
+    def __init__(self, directory: Path, agent_life: timedelta = AGENT_LIFE) -> None:
+        self.authority = Authority.open(directory / "authority", now=clock.now(), agent_life=agent_life)
         self.source = FakeSource()
         self.api = self.link = "127.0.0.1:0"
         self.assignments: dict[str, PositionAssignment] = {}
@@ -63,6 +69,11 @@ class ControlPlane(
         self.version = 0
         self.epoch = 0
         self.sessions = 0
+        self.renewals = 0
+        self.refusal: MeshError | None = None
+        """Of links and renewals, until somebody enrols."""
+        self.knocks = 0
+        """How often the refusal was given to a link."""
         self._session: ParentSession | None = None
         self._servers: list[Any] = []
 
@@ -89,15 +100,29 @@ class ControlPlane(
     # -- services
 
     async def Enrol(self, request: Any, context: Any) -> EnrolResponse:  # noqa: N802
+        self.refusal = None
         chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now())
         roots = self.authority.roots.decode()
         return EnrolResponse(certificate_chain=chain, roots=roots, edge_server=EDGE_SERVER, link_address=self.link)
+
+    async def Renew(self, request: Any, context: Any) -> RenewResponse:  # noqa: N802
+        held = self.authority.agent(x509.load_der_x509_certificate(request.certificate))
+        assert is_signed(request.certificate_request, request.signature, held.key)
+        if self.refusal is not None:
+            raise self.refusal
+        self.renewals += 1
+        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now())
+        roots = self.authority.roots.decode()
+        return RenewResponse(certificate_chain=chain, roots=roots, link_address=self.link, api_roots=roots)
 
     async def ReadArtifact(self, request: Any, context: Any) -> AsyncIterator[ReadArtifactResponse]:  # type: ignore[override]  # noqa: N802
         async for data in self.source.read(request.digest, request.offset):
             yield ReadArtifactResponse(data=data)
 
     async def ConnectAgent(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        if self.refusal is not None:
+            self.knocks += 1
+            raise self.refusal
         handler = _AgentSession(self)
         handler.session = self._session = ParentSession(handler, timing=QUICK)
         await handler.session.serve(ServerWire(context))
@@ -192,13 +217,13 @@ class AgentProcess:
         self.gateway = f"127.0.0.1:{free_port()}"
         self._process = Process(directory / "agent")
         (directory / "join.token").write_text(plane.join_token())
-        self._join_token = directory / "join.token"
+        self.join_token = directory / "join.token"
 
     @property
     def arguments(self) -> list[str]:
         return [
             *("--data-dir", str(self.data_dir), "--gateway-listen", self.gateway),
-            *("--api", self.plane.api, "--join-token", str(self._join_token)),
+            *("--api", self.plane.api, "--join-token", str(self.join_token)),
             *("--port-range", f"{free_port()}-65535", "--drain-grace-s", "5", *self.options),
         ]
 
@@ -237,6 +262,15 @@ class AgentProcess:
     def key(self) -> bytes:
         return next(self.data_dir.glob("positions/*/signing_key.pem")).read_bytes()
 
+    def enrolment(self) -> Enrolment:
+        found = EnrolmentFile(self.data_dir / "identity").read()
+        assert found is not None
+        return found
+
+    def log(self) -> str:
+        """Its own, the newest lines."""
+        return self._process.tail(60)
+
     def logs(self) -> str:
         tails = [f"--- agent\n{self._process.tail(60)}"]
         for path in sorted(self.data_dir.rglob("log")):
@@ -245,9 +279,11 @@ class AgentProcess:
 
 
 @asynccontextmanager
-async def world(directory: Path, *options: str) -> AsyncIterator[tuple[ControlPlane, AgentProcess]]:
+async def world(
+    directory: Path, *options: str, agent_life: timedelta = AGENT_LIFE
+) -> AsyncIterator[tuple[ControlPlane, AgentProcess]]:
     """A control plane and a running agent that has joined it; afterwards nothing of them is left."""
-    plane = ControlPlane(directory)
+    plane = ControlPlane(directory, agent_life)
     await plane.start()
     agent = AgentProcess(directory, plane, *options)
     try:

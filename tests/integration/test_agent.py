@@ -386,11 +386,11 @@ def test_an_agent_does_not_join_a_control_plane_whose_root_is_another(tmp_path: 
             stranger = AgentProcess(tmp_path / "good", plane)
             stranger.data_dir = tmp_path / "stranger"
             stranger._process.directory = tmp_path / "stranger-process"
-            stranger._join_token.write_text(plane.join_token(pin="0" * 64))
+            stranger.join_token.write_text(plane.join_token(pin="0" * 64))
             stranger.start()
             await until(lambda: not stranger.alive, stranger)
             assert "does not show the root that the join token names" in stranger._process.tail(5)
-            assert not (stranger.data_dir / "identity" / "certificate.pem").exists()
+            assert not (stranger.data_dir / "identity" / "enrolment.json").exists()
 
     (tmp_path / "good").mkdir()
     run(scenario())

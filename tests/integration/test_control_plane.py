@@ -17,12 +17,15 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from control_plane.authority import Authority
-from mesh import clock
+from mesh import certificates, clock
 from mesh.link import DesiredState
 from tests import models, postgres
 from tests.integration.control_plane_process import (
@@ -58,8 +61,9 @@ from waypost.api.control.v1 import (
     subscription_pb2,
     subscription_pb2_grpc,
 )
-from waypost.api.link.v1 import artifact_source_pb2, artifact_source_pb2_grpc
+from waypost.api.link.v1 import artifact_source_pb2, artifact_source_pb2_grpc, enrolment_pb2_grpc
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
+from waypost.api.link.v1.enrolment_pb2 import RenewRequest
 from waypost.errors import AlreadyExists, Denied, Precondition
 from waypost.rpc import open_aio_channel
 
@@ -222,6 +226,32 @@ async def test_the_link_port_takes_nobody_but_the_edge_server_itself(
         await asyncio.sleep(0.3)
         assert edge.epochs == []
     assert not is_connected(await shown(plane))
+
+
+@scenario
+async def test_an_expired_certificate_opens_no_link_and_is_renewed_by_its_key(plane: ControlPlaneProcess) -> None:
+    certificate = await enrolled(plane)
+    root = Authority.open(plane.data_dir / "identity", now=clock.now())
+    chain = root.issue(certificate_request(key := new_key()), "tower", now=clock.now() - 40 * 86400)
+    expired = Certificate(chain.encode(), private_pem(key), certificate.roots)
+    async with agent(plane, expired, EDGE_SERVER) as edge:
+        await asyncio.sleep(0.3)
+        assert edge.epochs == []
+    renewed = await renew(plane, expired, key)
+    async with agent(plane, renewed, EDGE_SERVER) as edge:
+        await until(lambda: _epochs(edge), lambda epochs: epochs == [1])
+
+
+async def renew(plane: ControlPlaneProcess, held: Certificate, key: ec.EllipticCurvePrivateKey) -> Certificate:
+    fresh = new_key()
+    request = RenewRequest(
+        certificate=x509.load_pem_x509_certificate(held.chain).public_bytes(Encoding.DER),
+        certificate_request=certificate_request(fresh),
+    )
+    request.signature = certificates.signature(key, request.certificate_request)
+    async with plane.channel(token=None) as channel:
+        answer = await enrolment_pb2_grpc.EnrolmentServiceStub(channel).Renew(request)
+    return Certificate(answer.certificate_chain.encode(), private_pem(fresh), answer.roots.encode())
 
 
 @scenario

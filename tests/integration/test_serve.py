@@ -1,4 +1,4 @@
-"""A server that cannot listen says what is in its way."""
+"""A server that cannot listen says what is in its way; one that listens may change its certificate."""
 
 import asyncio
 import os
@@ -7,10 +7,14 @@ import stat
 from pathlib import Path
 
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh import serve
-from mesh.identity import Identity
+from control_plane.authority import Authority
+from edge_agent.enrol import fetch_chain
+from mesh import clock, serve
+from mesh.identity import Identity, LiveIdentity
 from waypost.errors import Precondition
+from waypost.rpc import Tls, open_aio_channel
 
 
 def listen_at(path: Path) -> None:
@@ -72,3 +76,27 @@ def test_a_path_that_can_be_no_socket_is_refused_with_the_reason(tmp_path: Path,
         listen_at(tmp_path / name)
     assert (refused.value.reason, bool(refused.value.hint)) == ("BAD_ADDRESS", True)
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_certificate_is_changed_while_the_server_runs_and_calls_go_on(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path, now=clock.now())
+    live = LiveIdentity(authority.identity(["127.0.0.1"], now=clock.now()))
+
+    async def scenario() -> None:
+        server = serve.grpc_server()
+        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+        address = serve.listen(server, "127.0.0.1:0", live)
+        await server.start()
+        async with open_aio_channel(address, tls=Tls(roots=authority.roots)) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            await stub.Check(health_pb2.HealthCheckRequest())
+            before = await asyncio.to_thread(fetch_chain, *serve.split_address(address))
+            live.current = authority.identity(["127.0.0.1", "another"], now=clock.now())
+            after = await asyncio.to_thread(fetch_chain, *serve.split_address(address))
+            again = await asyncio.to_thread(fetch_chain, *serve.split_address(address))
+            await stub.Check(health_pb2.HealthCheckRequest())
+        await server.stop(None)
+        assert before[0] != after[0] == again[0]
+        assert before[1] == after[1]  # the root
+
+    asyncio.run(scenario())

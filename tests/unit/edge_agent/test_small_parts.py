@@ -13,7 +13,7 @@ from edge_agent.app import main
 from edge_agent.backoff import LONGEST_S, Restarts, delay_s
 from edge_agent.drivers import cgroups
 from edge_agent.drivers.base import Limits
-from edge_agent.enrol import _api_address, _token, pin_of
+from edge_agent.enrol import api_address, read_token
 from edge_agent.keys import ensure_keys
 from edge_agent.layout import Layout, layout_of
 from edge_agent.lock import holder, take_lock
@@ -127,33 +127,24 @@ def test_ports_are_a_range() -> None:
 
 
 def test_the_api_is_one_port_below_the_link_unless_it_is_named() -> None:
-    assert _api_address(settings("--control-plane", "10.0.0.1:7601")) == "10.0.0.1:7600"
-    assert _api_address(settings("--control-plane", "[::1]:7601")) == "[::1]:7600"
-    assert _api_address(settings("--control-plane", "10.0.0.1:7601", "--api", "cp:1")) == "cp:1"
+    assert api_address(settings("--control-plane", "10.0.0.1:7601")) == "10.0.0.1:7600"
+    assert api_address(settings("--control-plane", "[::1]:7601")) == "[::1]:7600"
+    assert api_address(settings("--control-plane", "10.0.0.1:7601", "--api", "cp:1")) == "cp:1"
     with pytest.raises(Precondition, match="nobody says where to enrol"):
-        _api_address(settings())
+        api_address(settings())
 
 
 def test_a_join_token_is_asked_for_where_it_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Precondition, match="no identity yet"):
-        _token(settings())
+        read_token(settings())
     with pytest.raises(Precondition, match="cannot be read"):
-        _token(settings("--join-token", str(tmp_path / "none")))
+        read_token(settings("--join-token", str(tmp_path / "none")))
     path = tmp_path / "token"
     path.write_text("hello\n")
     with pytest.raises(Precondition, match="holds no join token"):
-        _token(settings("--join-token", str(path)))
+        read_token(settings("--join-token", str(path)))
     path.write_text("wp1_random.pin\n")
-    assert _token(settings("--join-token", str(path))) == "wp1_random.pin"
-
-
-def test_the_pin_is_that_of_the_control_plane(tmp_path: Path) -> None:
-    import ssl
-
-    from control_plane.authority import Authority
-
-    authority = Authority.open(tmp_path, now=1.7e9)
-    assert pin_of(ssl.PEM_cert_to_DER_cert(authority.roots.decode())) == authority.pin
+    assert read_token(settings("--join-token", str(path))) == "wp1_random.pin"
 
 
 def test_wrong_settings_end_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:

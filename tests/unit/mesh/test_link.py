@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
-from mesh.link import ChildLink, DesiredState, Item, Timing, WireLost
+from mesh.link import ChildLink, DesiredState, Dial, Item, Timing, WireLost
 from tests.sim.virtual import run
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
-from waypost.errors import MeshError
+from waypost.errors import Denied, MeshError
 
 LIFE_S = 1000.0
 TIMING = Timing()
@@ -68,9 +69,7 @@ def dials(parent: Parent) -> int:
     """How often a child dials this parent within LIFE_S."""
 
     async def scenario() -> None:
-        link = ChildLink(
-            parent.dial, Owner(), identity="edgeServers/e", boot_id="b", software_version="1", rng=random.Random(1)
-        )
+        link = _link(parent.dial)
         async with asyncio.TaskGroup() as tasks:
             life = tasks.create_task(link.run())
             await asyncio.sleep(LIFE_S)
@@ -91,3 +90,56 @@ def test_a_parent_that_drops_every_session_at_once_is_left_alone_more_and_more()
 def test_a_parent_that_takes_connections_and_says_nothing_is_left_alone_more_and_more() -> None:
     once_s = TIMING.patience + TIMING.backoff_max / 2
     assert dials(Parent(welcomes=False, lives_s=100.0)) <= 1.5 * LIFE_S / once_s
+
+
+def test_a_parent_that_refuses_the_child_is_asked_seldom_and_the_refusal_is_told() -> None:
+    told: list[str] = []
+    dialled: list[float] = []
+
+    async def refuse() -> _Wire:
+        dialled.append(asyncio.get_running_loop().time())
+        raise Denied("EDGE_SERVER_REVOKED", "it was revoked")
+
+    async def scenario() -> None:
+        link = _link(refuse, refused=lambda error: told.append(error.reason))
+        async with asyncio.TaskGroup() as tasks:
+            life = tasks.create_task(link.run())
+            await asyncio.sleep(LIFE_S)
+            life.cancel()
+
+    run(scenario())
+    pauses = [after - before for before, after in pairwise(dialled)]
+    assert pauses
+    assert all(TIMING.refused / 2 <= pause <= TIMING.refused for pause in pauses)
+    assert told == ["EDGE_SERVER_REVOKED"] * len(dialled)
+
+
+def test_a_better_way_to_the_parent_is_taken_at_once_from_a_session_and_from_a_pause() -> None:
+    worse, better = Parent(welcomes=True, lives_s=1000.0), Parent(welcomes=True, lives_s=1000.0)
+    ways = [worse]
+
+    async def scenario() -> None:
+        link = _link(lambda: ways[-1].dial())
+        async with asyncio.TaskGroup() as tasks:
+            life = tasks.create_task(link.run())
+            await asyncio.sleep(20.0)
+            ways.append(better)
+            link.redial()
+            await asyncio.sleep(TIMING.backoff_initial + 0.1)
+            assert link.connected
+            life.cancel()
+
+    run(scenario())
+    assert (worse.dials, better.dials) == (1, 1)
+
+
+def _link(dial: Dial, refused: Callable[[MeshError], None] = lambda error: None) -> ChildLink:
+    return ChildLink(
+        dial,
+        Owner(),
+        identity="edgeServers/e",
+        boot_id="b",
+        software_version="1",
+        rng=random.Random(1),
+        refused=refused,
+    )

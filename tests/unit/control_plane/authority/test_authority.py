@@ -1,6 +1,7 @@
 """The root, the control plane's own certificate, and those of agents."""
 
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from control_plane.authority import Authority, agent_name, edge_server_of, pin
-from waypost.errors import Invalid, Precondition
+from control_plane.authority import SERVER_LIFE, Authority
+from mesh.certificates import Life, pin
+from mesh.spiffe import agent_name, edge_server_of
+from waypost.errors import Denied, Invalid, Precondition
 
 NOW = 1_800_000_000.0
-YEAR_S = 365 * 86400
+LIFE_S = SERVER_LIFE.total_seconds()
 
 
 def leaf_of(chain: bytes) -> x509.Certificate:
@@ -85,8 +88,8 @@ def test_the_server_certificate_carries_its_names_and_shows_the_root(tmp_path: P
 def test_the_server_certificate_is_kept_while_it_is_good(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path, now=NOW)
     first = authority.identity(["localhost"], now=NOW)
-    assert authority.identity(["localhost"], now=NOW + 0.4 * YEAR_S) == first
-    assert authority.identity(["localhost"], now=NOW + 0.6 * YEAR_S) != first
+    assert authority.identity(["localhost"], now=NOW + 0.4 * LIFE_S) == first
+    assert authority.identity(["localhost"], now=NOW + 0.6 * LIFE_S) != first
 
 
 def test_the_server_certificate_is_made_anew_for_a_new_name_or_a_lost_key(tmp_path: Path) -> None:
@@ -110,6 +113,28 @@ def test_an_agent_gets_the_name_of_its_edge_server_whatever_it_asked_for(tmp_pat
     assert alternative_names(leaf) == {"spiffe://tower-7.waypost/agent"}
     assert leaf.subject.rfc4514_string() == "CN=tower-7"
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_an_agents_certificate_lives_as_long_as_was_asked_for(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path, now=NOW, agent_life=timedelta(days=3))
+    chain = authority.issue(request(ec.generate_private_key(ec.SECP256R1())), "tower-7", now=NOW)
+    assert Life.of(leaf_of(chain.encode())) == Life(NOW, NOW + 3 * 86400)
+
+
+def test_an_agent_is_known_by_what_the_root_itself_has_signed(tmp_path: Path) -> None:
+    authority, other = (Authority.open(tmp_path / name, now=NOW) for name in ("ours", "theirs"))
+    key = ec.generate_private_key(ec.SECP256R1())
+    known = authority.agent(leaf_of(authority.issue(request(key), "tower-7", now=NOW).encode()))
+    assert known.edge_server == "edgeServers/tower-7"
+    assert known.key == key.public_key()
+    for stranger in (
+        leaf_of(other.issue(request(key), "tower-7", now=NOW).encode()),
+        leaf_of(authority.identity(["localhost"], now=NOW).certificate),
+        leaf_of(authority.roots),
+    ):
+        with pytest.raises(Denied) as refused:
+            authority.agent(stranger)
+        assert refused.value.reason == "NOT_AN_AGENT"
 
 
 @pytest.mark.parametrize("sent", [b"", b"nonsense", b"\x30" * 20_000])

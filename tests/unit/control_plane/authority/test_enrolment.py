@@ -1,25 +1,28 @@
-"""One join token, one key."""
+"""One join token, one key; and a certificate for the next one, to whoever holds the key of the last."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane.access import Secrets, sha256
-from control_plane.authority import Authority
-from control_plane.enrolment import EnrolmentService
+from control_plane.authority import AGENT_LIFE, Authority
+from control_plane.enrolment import EnrolmentService, Place
 from control_plane.store import Delete, Stores, open_stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources
+from mesh import certificates
 from tests.unit.control_plane.scenario import scenario
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_JOIN, Credential
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
-from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse
+from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
 from waypost.errors import Denied, Invalid, NotFound, Precondition, Unauthenticated
 
 NOW = 1_800_000_000.0
@@ -28,22 +31,40 @@ JOIN = f"{TOWER}/credentials/join"
 TOKEN = "wp1_join.pin"
 
 
-def request(key: ec.EllipticCurvePrivateKey) -> bytes:
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+GRACE = timedelta(days=90)
+
+Key: TypeAlias = ec.EllipticCurvePrivateKey
+request, new_key = certificates.request_for, certificates.new_key
 
 
 class World:
     def __init__(self, stores: Stores, directory: Path) -> None:
         self.stores = stores
+        self.now = NOW
         self.authority = Authority.open(directory, now=NOW)
-        secrets = Secrets(stores, lambda: NOW)
         self.service = EnrolmentService(
-            stores, secrets, self.authority, link_address="cp.example:7601", now=lambda: NOW
+            stores,
+            Secrets(stores, lambda: self.now),
+            self.authority,
+            Place("cp.example:7601", b"the API's root"),
+            renewal_grace=GRACE,
+            now=lambda: self.now,
         )
 
-    async def enrol(self, key: ec.EllipticCurvePrivateKey, token: str = TOKEN) -> EnrolResponse:
+    async def enrol(self, key: Key, token: str = TOKEN) -> EnrolResponse:
         return await self.service.Enrol(EnrolRequest(join_token=token, certificate_request=request(key)), None)
+
+    async def renew(self, held: EnrolResponse | RenewResponse, key: Key, new_key: Key) -> RenewResponse:
+        """With the key of `held`."""
+        certificate = leaf(held).public_bytes(Encoding.DER)
+        wanted = request(new_key)
+        proof = certificates.signature(key, wanted)
+        asked = RenewRequest(certificate=certificate, certificate_request=wanted, signature=proof)
+        return await self.service.Renew(asked, None)
+
+
+def leaf(answer: EnrolResponse | RenewResponse) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(answer.certificate_chain.encode())
 
 
 @asynccontextmanager
@@ -63,7 +84,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
 
 @scenario
 async def test_an_agent_gets_its_certificate_and_where_to_dial(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = new_key()
     async with world(tmp_path) as here:
         answer = await here.enrol(key)
         used = (await Resources(here.stores.records).get(CREDENTIAL, JOIN)).message
@@ -72,26 +93,27 @@ async def test_an_agent_gets_its_certificate_and_where_to_dial(tmp_path: Path) -
     assert leaf.public_key() == key.public_key()
     assert answer.roots.encode() == here.authority.roots
     assert (answer.edge_server, answer.link_address) == (TOWER, "cp.example:7601")
+    assert answer.api_roots == "the API's root"
     assert used.use_time.seconds == NOW
     assert len(used.used_by_key_sha256) == 64
 
 
 @scenario
 async def test_the_same_key_may_ask_again_and_another_may_not(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = new_key()
     async with world(tmp_path) as here:
         first, again = await here.enrol(key), await here.enrol(key)
         keys = [x509.load_pem_x509_certificate(a.certificate_chain.encode()).public_key() for a in (first, again)]
         assert keys[0] == keys[1]
         with pytest.raises(Precondition) as refused:
-            await here.enrol(ec.generate_private_key(ec.SECP256R1()))
+            await here.enrol(new_key())
     assert refused.value.reason == "JOIN_TOKEN_USED"
     assert "create a new credential" in refused.value.hint
 
 
 @scenario
 async def test_of_two_keys_at_once_one_wins(tmp_path: Path) -> None:
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(8)]
+    keys = [new_key() for _ in range(8)]
     async with world(tmp_path) as here:
         answers = await asyncio.gather(*(here.enrol(key) for key in keys), return_exceptions=True)
     assert sum(isinstance(answer, EnrolResponse) for answer in answers) == 1
@@ -100,7 +122,7 @@ async def test_of_two_keys_at_once_one_wins(tmp_path: Path) -> None:
 
 @scenario
 async def test_no_token_a_wrong_one_and_one_of_another_kind_are_refused(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = new_key()
     async with world(tmp_path) as here:
         for token, error in (("", Unauthenticated), ("wp1_guess", Unauthenticated), ("wp1_api", Denied)):
             with pytest.raises(error):
@@ -112,7 +134,7 @@ async def test_a_bad_request_does_not_use_the_token_up(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         with pytest.raises(Invalid):
             await here.service.Enrol(EnrolRequest(join_token=TOKEN, certificate_request=b"nonsense"), None)
-        await here.enrol(ec.generate_private_key(ec.SECP256R1()))
+        await here.enrol(new_key())
 
 
 @scenario
@@ -120,4 +142,76 @@ async def test_the_token_of_a_deleted_edge_server_enrols_nobody(tmp_path: Path) 
     async with world(tmp_path) as here:
         await here.stores.records.commit([Delete(TOWER)])
         with pytest.raises(NotFound):
-            await here.enrol(ec.generate_private_key(ec.SECP256R1()))
+            await here.enrol(new_key())
+
+
+# ---- renewal ---------------------------------------------------------------------------------------------------------
+
+
+@scenario
+async def test_the_holder_of_the_old_key_gets_a_certificate_for_a_new_one_again_and_again(tmp_path: Path) -> None:
+    keys = [new_key() for _ in range(3)]
+    async with world(tmp_path) as here:
+        held: EnrolResponse | RenewResponse = await here.enrol(keys[0])
+        for old, new in pairwise(keys):
+            here.now += AGENT_LIFE.total_seconds() / 2
+            before, held = held, await here.renew(held, old, new)
+            assert leaf(held).public_key() == new.public_key()
+            assert here.authority.agent(leaf(held)).edge_server == TOWER
+            assert leaf(held).not_valid_after_utc - leaf(before).not_valid_after_utc == AGENT_LIFE / 2
+        assert (held.link_address, held.api_roots) == ("cp.example:7601", "the API's root")
+
+
+@scenario
+async def test_a_renewal_whose_answer_was_lost_may_be_asked_for_again(tmp_path: Path) -> None:
+    old, new = new_key(), new_key()
+    async with world(tmp_path) as here:
+        held = await here.enrol(old)
+        lost, got = await here.renew(held, old, new), await here.renew(held, old, new)
+        assert leaf(lost).public_key() == leaf(got).public_key()
+
+
+@scenario
+async def test_an_expired_certificate_is_renewed_within_the_grace_and_not_after(tmp_path: Path) -> None:
+    key = new_key()
+    async with world(tmp_path) as here:
+        held = await here.enrol(key)
+        here.now = NOW + (AGENT_LIFE + GRACE).total_seconds()
+        await here.renew(held, key, new_key())
+        here.now += 1
+        with pytest.raises(Precondition, match="more than 90 days ago") as refused:
+            await here.renew(held, key, new_key())
+    assert refused.value.reason == "CERTIFICATE_TOO_OLD"
+    assert "waypost edge-server join-token tower" in refused.value.hint
+
+
+@scenario
+async def test_who_has_the_certificate_and_not_its_key_gets_nothing(tmp_path: Path) -> None:
+    key, thief = new_key(), new_key()
+    async with world(tmp_path) as here:
+        held = await here.enrol(key)
+        with pytest.raises(Unauthenticated) as refused:
+            await here.renew(held, thief, thief)
+    assert refused.value.reason == "WRONG_SIGNATURE"
+
+
+@scenario
+async def test_only_certificates_of_agents_that_this_root_signed_are_renewed(tmp_path: Path) -> None:
+    key = new_key()
+    async with world(tmp_path / "ours") as here, world(tmp_path / "theirs") as there:
+        with pytest.raises(Denied) as refused:
+            await here.renew(await there.enrol(key), key, new_key())
+        assert refused.value.reason == "NOT_AN_AGENT"
+        with pytest.raises(Unauthenticated) as malformed:
+            await here.service.Renew(RenewRequest(certificate=b"nonsense", certificate_request=request(key)), None)
+        assert malformed.value.reason == "BAD_CERTIFICATE"
+
+
+@scenario
+async def test_the_certificate_of_a_deleted_edge_server_is_not_renewed(tmp_path: Path) -> None:
+    key = new_key()
+    async with world(tmp_path) as here:
+        held = await here.enrol(key)
+        await here.stores.records.commit([Delete(TOWER)])
+        with pytest.raises(NotFound):
+            await here.renew(held, key, new_key())

@@ -37,6 +37,7 @@ class EnrolResponse(google.protobuf.message.Message):
     ROOTS_FIELD_NUMBER: builtins.int
     EDGE_SERVER_FIELD_NUMBER: builtins.int
     LINK_ADDRESS_FIELD_NUMBER: builtins.int
+    API_ROOTS_FIELD_NUMBER: builtins.int
     certificate_chain: builtins.str
     """PEM, leaf first."""
     roots: builtins.str
@@ -45,6 +46,8 @@ class EnrolResponse(google.protobuf.message.Message):
     """`edgeServers/{edge_server}`."""
     link_address: builtins.str
     """`host:port` to dial for the link."""
+    api_roots: builtins.str
+    """PEM of the roots to check this service's port by from now on."""
     def __init__(
         self,
         *,
@@ -52,7 +55,57 @@ class EnrolResponse(google.protobuf.message.Message):
         roots: builtins.str = ...,
         edge_server: builtins.str = ...,
         link_address: builtins.str = ...,
+        api_roots: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["certificate_chain", b"certificate_chain", "edge_server", b"edge_server", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["api_roots", b"api_roots", "certificate_chain", b"certificate_chain", "edge_server", b"edge_server", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
 
 global___EnrolResponse = EnrolResponse
+
+@typing.final
+class RenewRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    CERTIFICATE_REQUEST_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
+    certificate: builtins.bytes
+    """The certificate held now, DER. It says whose the new one is."""
+    certificate_request: builtins.bytes
+    """PKCS #10, DER, of a new key. Only its public key is read."""
+    signature: builtins.bytes
+    """Of `certificate_request`, with the key of `certificate`: ECDSA with SHA-256, DER."""
+    def __init__(
+        self,
+        *,
+        certificate: builtins.bytes = ...,
+        certificate_request: builtins.bytes = ...,
+        signature: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["certificate", b"certificate", "certificate_request", b"certificate_request", "signature", b"signature"]) -> None: ...
+
+global___RenewRequest = RenewRequest
+
+@typing.final
+class RenewResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CERTIFICATE_CHAIN_FIELD_NUMBER: builtins.int
+    ROOTS_FIELD_NUMBER: builtins.int
+    LINK_ADDRESS_FIELD_NUMBER: builtins.int
+    API_ROOTS_FIELD_NUMBER: builtins.int
+    certificate_chain: builtins.str
+    """As in EnrolResponse."""
+    roots: builtins.str
+    link_address: builtins.str
+    api_roots: builtins.str
+    def __init__(
+        self,
+        *,
+        certificate_chain: builtins.str = ...,
+        roots: builtins.str = ...,
+        link_address: builtins.str = ...,
+        api_roots: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["api_roots", b"api_roots", "certificate_chain", b"certificate_chain", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
+
+global___RenewResponse = RenewResponse

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class EnrolmentServiceStub(object):
-    """How an edge server gets its identity: over TLS whose root it knows by the pin inside its join token.
+    """How an edge server gets its identity and keeps it: over TLS whose root it knows, first by the pin inside its join
+    token. Both calls prove the caller themselves, so neither needs a certificate or any other credential.
     """
 
     def __init__(self, channel):
@@ -40,14 +41,28 @@ class EnrolmentServiceStub(object):
                 request_serializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/waypost.api.link.v1.EnrolmentService/Renew',
+                request_serializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.RenewRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.RenewResponse.FromString,
+                _registered_method=True)
 
 
 class EnrolmentServiceServicer(object):
-    """How an edge server gets its identity: over TLS whose root it knows by the pin inside its join token.
+    """How an edge server gets its identity and keeps it: over TLS whose root it knows, first by the pin inside its join
+    token. Both calls prove the caller themselves, so neither needs a certificate or any other credential.
     """
 
     def Enrol(self, request, context):
         """The same token with the same key gives the same answer again, so that a lost answer does no harm.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """A new certificate for a new key, for whoever holds the old one; also after it has expired, for as long as the
+        control plane allows. It changes nothing that is stored and may be repeated at will.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +76,11 @@ def add_EnrolmentServiceServicer_to_server(servicer, server):
                     request_deserializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.EnrolRequest.FromString,
                     response_serializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.EnrolResponse.SerializeToString,
             ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.RenewRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.RenewResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'waypost.api.link.v1.EnrolmentService', rpc_method_handlers)
@@ -70,7 +90,8 @@ def add_EnrolmentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EnrolmentService(object):
-    """How an edge server gets its identity: over TLS whose root it knows by the pin inside its join token.
+    """How an edge server gets its identity and keeps it: over TLS whose root it knows, first by the pin inside its join
+    token. Both calls prove the caller themselves, so neither needs a certificate or any other credential.
     """
 
     @staticmethod
@@ -90,6 +111,33 @@ class EnrolmentService(object):
             '/waypost.api.link.v1.EnrolmentService/Enrol',
             waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.EnrolRequest.SerializeToString,
             waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.EnrolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.link.v1.EnrolmentService/Renew',
+            waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.RenewRequest.SerializeToString,
+            waypost_dot_api_dot_link_dot_v1_dot_enrolment__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,7 +18,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class EnrolmentServiceStub:
-    """How an edge server gets its identity: over TLS whose root it knows by the pin inside its join token."""
+    """How an edge server gets its identity and keeps it: over TLS whose root it knows, first by the pin inside its join
+    token. Both calls prove the caller themselves, so neither needs a certificate or any other credential.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Enrol: grpc.UnaryUnaryMultiCallable[
@@ -27,8 +29,18 @@ class EnrolmentServiceStub:
     ]
     """The same token with the same key gives the same answer again, so that a lost answer does no harm."""
 
+    Renew: grpc.UnaryUnaryMultiCallable[
+        waypost.api.link.v1.enrolment_pb2.RenewRequest,
+        waypost.api.link.v1.enrolment_pb2.RenewResponse,
+    ]
+    """A new certificate for a new key, for whoever holds the old one; also after it has expired, for as long as the
+    control plane allows. It changes nothing that is stored and may be repeated at will.
+    """
+
 class EnrolmentServiceAsyncStub:
-    """How an edge server gets its identity: over TLS whose root it knows by the pin inside its join token."""
+    """How an edge server gets its identity and keeps it: over TLS whose root it knows, first by the pin inside its join
+    token. Both calls prove the caller themselves, so neither needs a certificate or any other credential.
+    """
 
     Enrol: grpc.aio.UnaryUnaryMultiCallable[
         waypost.api.link.v1.enrolment_pb2.EnrolRequest,
@@ -36,8 +48,18 @@ class EnrolmentServiceAsyncStub:
     ]
     """The same token with the same key gives the same answer again, so that a lost answer does no harm."""
 
+    Renew: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.link.v1.enrolment_pb2.RenewRequest,
+        waypost.api.link.v1.enrolment_pb2.RenewResponse,
+    ]
+    """A new certificate for a new key, for whoever holds the old one; also after it has expired, for as long as the
+    control plane allows. It changes nothing that is stored and may be repeated at will.
+    """
+
 class EnrolmentServiceServicer(metaclass=abc.ABCMeta):
-    """How an edge server gets its identity: over TLS whose root it knows by the pin inside its join token."""
+    """How an edge server gets its identity and keeps it: over TLS whose root it knows, first by the pin inside its join
+    token. Both calls prove the caller themselves, so neither needs a certificate or any other credential.
+    """
 
     @abc.abstractmethod
     def Enrol(
@@ -46,5 +68,15 @@ class EnrolmentServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[waypost.api.link.v1.enrolment_pb2.EnrolResponse, collections.abc.Awaitable[waypost.api.link.v1.enrolment_pb2.EnrolResponse]]:
         """The same token with the same key gives the same answer again, so that a lost answer does no harm."""
+
+    @abc.abstractmethod
+    def Renew(
+        self,
+        request: waypost.api.link.v1.enrolment_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.link.v1.enrolment_pb2.RenewResponse, collections.abc.Awaitable[waypost.api.link.v1.enrolment_pb2.RenewResponse]]:
+        """A new certificate for a new key, for whoever holds the old one; also after it has expired, for as long as the
+        control plane allows. It changes nothing that is stored and may be repeated at will.
+        """
 
 def add_EnrolmentServiceServicer_to_server(servicer: EnrolmentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

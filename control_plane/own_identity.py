@@ -1,0 +1,49 @@
+"""The certificates that our two ports show, kept young while we run.
+
+The link always shows one of our own, signed anew at half of its life. The API shows the operator's where there is one:
+its files are read again now and then, so that whatever renews them need not restart us. A connection that stands keeps
+the certificate that it has seen; the next one sees the new one.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from control_plane.authority import Authority
+from control_plane.identities import api_identity, certificate_names
+from control_plane.settings import ControlPlaneSettings
+from mesh.identity import Identity, LiveIdentity
+
+log = structlog.get_logger()
+
+LOOK_S = 600.0  # certificates live for weeks, and whoever renews one does so days before its end
+
+
+class OwnIdentity:
+    """now: seconds since the epoch. Raises what Authority.identity and api_identity raise."""
+
+    def __init__(self, settings: ControlPlaneSettings, authority: Authority, now: Callable[[], float]) -> None:
+        self._settings = settings
+        self._authority = authority
+        self._now = now
+        own = self._own()
+        self.link = LiveIdentity(own)
+        self.api = LiveIdentity(api_identity(settings, own))
+
+    def refresh(self) -> None:
+        """Looks again. Raises as at first; what is shown stays then."""
+        own = self._own()
+        for port, live, fresh in (("link", self.link, own), ("api", self.api, api_identity(self._settings, own))):
+            if fresh != live.current:
+                live.current = fresh
+                log.info("certificate_renewed", port=port)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.refresh()
+
+    def _own(self) -> Identity:
+        return self._authority.identity(certificate_names(self._settings), now=self._now())

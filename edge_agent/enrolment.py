@@ -1,0 +1,111 @@
+"""Who this agent is: all that it was given when it joined, in one file that is replaced as a whole.
+
+    <data_dir>/identity/   enrolment.json   key, certificate and roots, the edge server, and where to call
+                           joining.pem      the key of a join under way
+
+One file, because a certificate is worth nothing without its key: a kill at any moment leaves the old pair or the new
+one. A join is different, because its token takes only the key that it has seen first: that key is on the disk before
+the token is used. Agents before this one kept key, certificate and roots in files of their own; these are read, and
+removed when the file is first written anew.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+
+from edge_agent.storage import storage_errors
+from mesh import certificates
+from mesh.certificates import Life, luck_of
+from mesh.files import private_directory, write_atomically
+from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity
+
+FACTS, JOINING = "enrolment.json", "joining.pem"
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """Who this agent is."""
+
+    identity: Identity
+    edge_server: str
+    """Full name."""
+    link_address: str
+    """`host:port`, as the control plane told it."""
+    api_address: str
+    """`host:port` where it was enrolled; empty: nobody wrote it down."""
+    api_roots: bytes
+    """PEM of what to check that address by."""
+    joined_with: str
+    """sha256 of the join token, hex; empty: nobody wrote it down."""
+
+    @cached_property
+    def leaf(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.identity.certificate)
+
+    @property
+    def life(self) -> Life:
+        return Life.of(self.leaf)
+
+    @property
+    def renew_at(self) -> float:
+        """Seconds since the epoch."""
+        return self.life.renew_at(luck_of(self.leaf))
+
+
+class EnrolmentFile:
+    """In the identity's directory. Methods raise Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self) -> Enrolment | None:
+        """None where this agent has never joined."""
+        path = self._directory / FACTS
+        with storage_errors(path):
+            if not path.exists():
+                return None
+            facts = json.loads(path.read_text())
+            identity = _identity(facts) if "certificate" in facts else Identity.load(self._directory)
+        return Enrolment(
+            identity,
+            facts["edge_server"],
+            facts["link_address"],
+            facts.get("api_address", ""),
+            facts.get("api_roots", "").encode() or identity.roots,
+            facts.get("joined_with", ""),
+        )
+
+    def keep(self, enrolment: Enrolment) -> None:
+        """Durable when it returns."""
+        identity = enrolment.identity
+        facts = {
+            "edge_server": enrolment.edge_server,
+            "link_address": enrolment.link_address,
+            "api_address": enrolment.api_address,
+            "api_roots": enrolment.api_roots.decode(),
+            "joined_with": enrolment.joined_with,
+            "certificate": identity.certificate.decode(),
+            "key": identity.key.decode(),
+            "roots": identity.roots.decode(),
+        }
+        path = self._directory / FACTS
+        with storage_errors(path):
+            write_atomically(path, json.dumps(facts, indent=1).encode())
+            for name in (JOINING, KEY, CERTIFICATE, ROOTS):
+                (self._directory / name).unlink(missing_ok=True)
+
+    def joining_key(self) -> bytes:
+        """PEM of the key to join with; made at the first call, and kept until the join has succeeded."""
+        path = self._directory / JOINING
+        with storage_errors(path):
+            private_directory(self._directory)
+            if not path.exists():
+                write_atomically(path, certificates.private_pem(certificates.new_key()))
+            return path.read_bytes()
+
+
+def _identity(facts: dict[str, str]) -> Identity:
+    return Identity(facts["certificate"].encode(), facts["key"].encode(), facts["roots"].encode())

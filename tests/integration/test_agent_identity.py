@@ -1,0 +1,98 @@
+"""A real agent's certificate: renewed, expired, refused, replaced; nothing that serves notices. See agent_world.py."""
+
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mesh import clock
+from tests import models
+from tests.integration.agent_world import EDGE_SERVER, ControlPlane, assignment, until, version, world
+from tests.integration.test_agent import in_service, run, traffic
+from waypost.errors import Denied
+
+SHORT = timedelta(seconds=6)  # renewed after three
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return models.affine(tmp_path / "affine.onnx", scale=2.0)
+
+
+def certificate_condition(plane: ControlPlane) -> str:
+    """The reason, or TRUE."""
+    return next((c.reason or "TRUE" for c in plane.server.conditions if c.type == "CertificateValid"), "")
+
+
+def test_a_certificate_is_renewed_in_time_and_the_link_dials_with_it_while_calls_go_on(
+    tmp_path: Path, graph: Path
+) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path, agent_life=SHORT) as (plane, agent):
+            plane.assign(assignment(version(plane, "1", graph)))
+            await in_service(plane, agent)
+            before, pids = agent.enrolment(), agent.pids()
+            async with traffic(agent) as seen:
+                renewals, sessions = plane.renewals, plane.sessions
+                await until(lambda: plane.renewals >= renewals + 2, agent)
+                await until(lambda: plane.sessions >= sessions + 2, agent)
+            after = agent.enrolment()
+            assert seen.errors == []
+            assert agent.pids() == pids
+            assert after.identity.key != before.identity.key
+            assert after.life.expires > before.life.expires
+            assert certificate_condition(plane) == "TRUE"
+
+    run(scenario())
+
+
+def test_an_agent_that_was_off_for_longer_than_its_certificate_lived_serves_and_renews_when_it_can(
+    tmp_path: Path, graph: Path
+) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path, agent_life=SHORT) as (plane, agent):
+            plane.assign(assignment(version(plane, "1", graph)))
+            await in_service(plane, agent)
+            await plane.stop()
+            await agent.end(signal.SIGTERM)
+            await until(lambda: clock.now() > agent.enrolment().life.expires, agent)
+            agent.start()
+            async with traffic(agent) as seen:
+                await until(lambda: "certificate_expired" in agent.log() and seen.total > 20, agent)
+                plane.reports.clear()
+                await plane.start()
+                await in_service(plane, agent)
+            assert seen.errors == []
+            await until(lambda: any(event.reason == "CERTIFICATE_RENEWED" for event in plane.events), agent)
+            told = next(event for event in plane.events if event.reason == "CERTIFICATE_RENEWED")
+            assert told.resource == EDGE_SERVER
+            assert "without a valid certificate" in told.message
+
+    run(scenario())
+
+
+def test_an_agent_that_is_refused_serves_on_knocks_seldom_and_joins_again_with_a_new_token(
+    tmp_path: Path, graph: Path
+) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (plane, agent):
+            plane.assign(assignment(version(plane, "1", graph)))
+            await in_service(plane, agent)
+            plane.refusal = Denied("EDGE_SERVER_REVOKED", "its certificates are worth nothing any more", "join again")
+            await plane.stop()
+            await plane.start()
+            async with traffic(agent) as seen:
+                await until(lambda: "renewal_failed" in agent.log() and seen.total > 100, agent)
+                assert "EDGE_SERVER_REVOKED" in agent.log()
+                assert plane.knocks == 1
+                before, sessions = agent.enrolment(), plane.sessions
+                agent.join_token.write_text(plane.join_token().replace("secret", "another"))
+                await agent.end(signal.SIGTERM)
+                agent.start()
+                await until(lambda: plane.sessions > sessions, agent)
+            assert seen.errors == []
+            assert agent.enrolment().identity != before.identity
+            assert agent.enrolment().joined_with != before.joined_with
+
+    run(scenario())
