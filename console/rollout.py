@@ -20,6 +20,7 @@ SPEC_CONDITION = "VersionAvailable"
 
 NEEDS_A_PERSON = frozenset(
     {
+        "AGENT_REVOKED",
         "ARTIFACT_MISSING",
         "BAD_PATH",
         "BAD_SAMPLES",

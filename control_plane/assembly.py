@@ -117,8 +117,8 @@ class ControlPlane:
         self._own = OwnIdentity(settings, self._authority, clock.now)
         self._root = root_of(self._own.api.current.certificate)
         write_atomically(data_dir / "ca.pem", pem(self._root), mode=0o644)
-        access = LinkAccess(self._kit.resources, self._authority)
-        self._link = serve.grpc_server(authorise=access, quiet=QUIET)
+        self._link_access = LinkAccess(self._kit.resources, self._authority)
+        self._link = serve.grpc_server(authorise=self._link_access, quiet=QUIET)
         self._link_bound = serve.listen(self._link, settings.link_listen, self._own.link, mutual=True)
         self._link_address = advertised_address(settings, self._link_bound)
         self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, quiet=QUIET)
@@ -142,7 +142,9 @@ class ControlPlane:
         await self._fleet.close()
 
     def _add_link_services(self) -> None:
-        agent_link_pb2_grpc.add_AgentLinkServiceServicer_to_server(AgentLinkService(self._fleet), self._link)
+        agent_link_pb2_grpc.add_AgentLinkServiceServicer_to_server(
+            AgentLinkService(self._fleet, self._link_access), self._link
+        )
         artifact_source_pb2_grpc.add_ArtifactSourceServiceServicer_to_server(
             ArtifactSourceService(self._artifacts), self._link
         )

@@ -21,11 +21,13 @@ from control_plane.access import Secrets
 from control_plane.authority import AgentCertificate, Authority, requested_key
 from control_plane.conditions import timestamp
 from control_plane.events import Recorder
+from control_plane.revocation import issue_time, refuse_revoked
 from control_plane.store import RevisionConflict, Stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources
 from mesh.certificates import is_signed, key_sha256
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_JOIN, Credential
+from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.link.v1 import enrolment_pb2_grpc
 from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
 from waypost.errors import Precondition, Unauthenticated
@@ -73,13 +75,12 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
         fingerprint = key_sha256(requested_key(request.certificate_request))
         while True:
             try:
-                await self._use(known.name, fingerprint)
+                edge_server = await self._use(known.name, fingerprint)
                 break
             except RevisionConflict:
                 continue  # somebody else wrote it in between; perhaps our own first call
-        edge_server = names.parent(known.name)
-        log.info("enrolled", server=edge_server, credential=known.name)
-        return EnrolResponse(edge_server=edge_server, **self._issued(request.certificate_request, edge_server))
+        log.info("enrolled", server=edge_server.name, credential=known.name)
+        return EnrolResponse(edge_server=edge_server.name, **self._issued(request.certificate_request, edge_server))
 
     async def Renew(self, request: RenewRequest, context: Any) -> RenewResponse:  # noqa: N802  named by the proto
         """Raises Unauthenticated (BAD_CERTIFICATE, WRONG_SIGNATURE), Denied (NOT_AN_AGENT), Invalid
@@ -91,13 +92,15 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
             message = f"the request is not signed with the key of the certificate of {held.edge_server}"
             raise Unauthenticated("WRONG_SIGNATURE", message, "renew with the key that the certificate was made for")
         self._refuse_too_old(held)
-        await self._resources.get(EDGE_SERVER, held.edge_server)
-        log.info("renewed", server=held.edge_server, expired=_date(held.life.expires))
-        return RenewResponse(**self._issued(request.certificate_request, held.edge_server))
+        edge_server = (await self._resources.get(EDGE_SERVER, held.edge_server)).message
+        refuse_revoked(edge_server, held.life.issued)
+        log.info("renewed", server=edge_server.name, expired=_date(held.life.expires))
+        return RenewResponse(**self._issued(request.certificate_request, edge_server))
 
-    def _issued(self, certificate_request: bytes, edge_server: str) -> dict[str, str]:
+    def _issued(self, certificate_request: bytes, edge_server: EdgeServer) -> dict[str, str]:
         """What both answers say."""
-        chain = self._authority.issue(certificate_request, names.leaf(edge_server), now=self._now())
+        dated = issue_time(edge_server, self._now())
+        chain = self._authority.issue(certificate_request, names.leaf(edge_server.name), now=dated)
         return {
             "certificate_chain": chain,
             "roots": self._authority.roots.decode(),
@@ -115,13 +118,17 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 f"let it join again: `waypost edge-server join-token {names.leaf(held.edge_server)}`",
             )
 
-    async def _use(self, name: str, fingerprint: str) -> None:
-        """Marks the credential used for this key, or finds that it was. Raises RevisionConflict."""
+    async def _use(self, name: str, fingerprint: str) -> EdgeServer:
+        """Marks the credential used for this key, or finds that it was; returns whom it lets in.
+
+        Raises RevisionConflict.
+        """
         credential = await self._resources.get(CREDENTIAL, name)
         edge_server = await self._resources.get(EDGE_SERVER, names.parent(name))
         before = credential.message
+        refuse_revoked(edge_server.message, before.create_time.ToMilliseconds() / 1000, "the join token")
         if before.used_by_key_sha256 == fingerprint:
-            return
+            return edge_server.message
         if before.used_by_key_sha256:
             raise Precondition(
                 "JOIN_TOKEN_USED",
@@ -136,6 +143,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
         expect = {name: credential.revision, edge_server.message.name: edge_server.revision}
         await self._stores.records.commit([CREDENTIAL.encode(name, after)], expect=expect)
         await self._recorder.record(edge_server.message.name, ENROLLED, f"an agent enrolled with {names.leaf(name)}")
+        return edge_server.message
 
 
 def _certificate(der: bytes) -> x509.Certificate:

@@ -91,8 +91,8 @@ class Timing:
     backoff_max: float = 30.0
     healthy: float = 10.0
     """A session that was on for this long resets the back-off."""
-    refused: float = 300.0
-    """Pause after the parent has refused this child itself: a person has to act, and knocking does not help."""
+    refused: float = 60.0
+    """Longest pause after the parent has refused this child itself: a person has to act first."""
 
 
 LOCAL = Timing(lease=6.0, heartbeat=2.0, patience=5.0, backoff_initial=0.05, backoff_max=1.0, healthy=5.0, refused=1.0)

@@ -10,7 +10,8 @@ from console.cli.verbs import DescriptionOption, LabelOption, RemoveLabelOption
 from console.join import new_join_token
 from console.kinds import EDGE_SERVER
 from mesh import clock
-from waypost.api.control.v1.edge_server_pb2 import ConfirmDesiredStateRequest
+from waypost import names
+from waypost.api.control.v1.edge_server_pb2 import ConfirmDesiredStateRequest, RevokeEdgeServerRequest
 from waypost.api.control.v1.platform_pb2 import GetPlatformRequest
 
 app = group("Edge servers: machines near the radio network.")
@@ -60,6 +61,18 @@ def confirm(session: Session, name: Name) -> None:
     request = ConfirmDesiredStateRequest(name=EDGE_SERVER.parse(name))
     confirmed = session.client.call(session.client.edge_servers.ConfirmDesiredState, request).edge_server
     verbs.done(session, EDGE_SERVER, confirmed, "confirmed")
+
+
+@command(app, "revoke")
+def revoke(session: Session, name: Name) -> None:
+    """Shut an edge server's agent out, whatever certificates and join tokens it has. What it serves it serves on."""
+    request = RevokeEdgeServerRequest(name=EDGE_SERVER.parse(name))
+    revoked = session.client.call(session.client.edge_servers.RevokeEdgeServer, request).edge_server
+    if session.json:
+        session.show(revoked)
+        return
+    short = names.leaf(revoked.name)
+    session.say(f"edge server {short} revoked; `waypost edge-server join-token {short}` lets it in again")
 
 
 @command(app, "join-token")

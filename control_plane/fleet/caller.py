@@ -1,20 +1,13 @@
-"""Who calls on the link port: the edge server that its certificate names, if that still exists."""
+"""Who calls on the link port: the edge server that its certificate names, if that still exists and may."""
 
 from typing import Any
 
 from cryptography import x509
 
 from control_plane.authority import AgentCertificate, Authority
+from control_plane.revocation import refuse_revoked
 from control_plane.store.resources import EDGE_SERVER, Resources
-from mesh.identity import peer_uris
-from mesh.spiffe import edge_server_of
 from waypost.errors import Denied
-
-
-def calling_edge_server(context: Any) -> str:
-    """`edgeServers/{edge_server}` of a caller whom LinkAccess has let in."""
-    found = next(filter(None, map(edge_server_of, peer_uris(context.auth_context()))))
-    return f"edgeServers/{found}"
 
 
 class LinkAccess:
@@ -26,15 +19,23 @@ class LinkAccess:
 
     async def __call__(self, method: str, context: Any) -> None:
         """Raises: Denied."""
-        shown = self._shown(context)
-        if await self._resources.find(EDGE_SERVER, shown.edge_server) is None:
-            raise Denied(
-                "EDGE_SERVER_DELETED",
-                f"{shown.edge_server} does not exist (any more)",
-                "create it, and enrol its agent with a new join token",
-            )
+        await self.refuse_shut_out(self.certificate(context))
 
-    def _shown(self, context: Any) -> AgentCertificate:
-        """TLS has proved by then that the certificate is under our root and the caller holds its key."""
+    def certificate(self, context: Any) -> AgentCertificate:
+        """The caller's. TLS has proved by then that it is under our root and the caller holds its key.
+
+        Raises: Denied(NOT_AN_AGENT).
+        """
         (pem,) = context.auth_context()["x509_pem_cert"]
         return self._authority.agent(x509.load_pem_x509_certificate(pem))
+
+    async def refuse_shut_out(self, certificate: AgentCertificate) -> None:
+        """Raises: Denied(EDGE_SERVER_DELETED | EDGE_SERVER_REVOKED)."""
+        edge_server = await self._resources.find(EDGE_SERVER, certificate.edge_server)
+        if edge_server is None:
+            raise Denied(
+                "EDGE_SERVER_DELETED",
+                f"{certificate.edge_server} does not exist (any more)",
+                "create it, and enrol its agent with a new join token",
+            )
+        refuse_revoked(edge_server.message, certificate.life.issued)

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 BOOTS_KEPT = 8  # of each edge server: clones are few
-SETTLED_S = 120.0  # without a refusal: the refused one dials every 30 s at the latest
+SETTLED_S = 120.0  # without a refusal: the refused one dials every minute at the latest
 
 
 @dataclass(slots=True)

@@ -12,12 +12,13 @@ from control_plane.fleet.figures import PACE_S, Figures
 from control_plane.fleet.rows import Observation, Rows
 from control_plane.fleet.session import AgentSession
 from control_plane.mirror import Mirror
+from control_plane.revocation import refuse_revoked, revoked_at
 from control_plane.store import Stores
 from control_plane.store import observed_rows as rows
 from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name
 from mesh import clock
 from mesh.link import ParentSession, ParentWire, Sessions, Timing
-from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EdgeServerStatus
+from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EdgeServer, EdgeServerStatus
 from waypost.api.control.v1.position_pb2 import PositionMetrics
 from waypost.api.link.v1.command_pb2 import Command, Result
 from waypost.errors import Denied, Unavailable
@@ -40,6 +41,8 @@ class Fleet:
         self._sessions = Sessions()
         self._duplicates = Duplicates()
         self._epochs: dict[str, int] = {}
+        self._issued: dict[str, float] = {}  # when the certificate of the present session was signed
+        self._revoked: dict[str, EdgeServer] = {}
         self._status: dict[str, EdgeServerStatus] = {}
         self._leases_s: dict[str, float] = {}  # of agents that are lost: when it is over, on the loop's clock
         self._lease_began = asyncio.Event()
@@ -89,12 +92,13 @@ class Fleet:
 
     # -- for the link service
 
-    async def serve(self, edge_server: str, wire: ParentWire, peer: str = "") -> None:
+    async def serve(self, edge_server: str, wire: ParentWire, *, issued: float, peer: str = "") -> None:
         """One stream of the agent of `edge_server`, to its end. Raises MeshError to tell the agent.
 
-        peer: where it comes from, for people.
+        issued: when the certificate that it came with was signed, in seconds since the epoch. peer: where it comes
+        from, for people.
         """
-        session = AgentSession(self, edge_server, peer)
+        session = AgentSession(self, edge_server, issued, peer)
         session.link = ParentSession(session, software_version=self._software_version, timing=self._timing)
         await session.link.serve(wire)
 
@@ -104,13 +108,16 @@ class Fleet:
         """From now on `session` speaks for its edge server; returns its epoch.
 
         epoch_seen: the highest that the agent knows; after a restore from backup our counter may lie below it.
-        Raises: Denied(DUPLICATE_IDENTITY).
+        Raises: Denied(DUPLICATE_IDENTITY | EDGE_SERVER_REVOKED).
         """
         await self._refuse_second(session, boot_id)
         taken = await self.stores.counters.take(f"epoch/{session.edge_server}")
+        if (revoked := self._revoked.get(session.edge_server)) is not None:
+            refuse_revoked(revoked, session.issued)  # what is revoked after this line, `_shut_out` ends
         epoch = max(taken, epoch_seen + 1, self._epochs.get(session.edge_server, 0) + 1)
         self._epochs[session.edge_server] = epoch
         self._duplicates.entered(session.edge_server, boot_id, session.peer)
+        self._issued[session.edge_server] = session.issued
         self._sessions.enter(session.edge_server, session.link)
         self._leases_s.pop(session.edge_server, None)
         return epoch
@@ -161,8 +168,26 @@ class Fleet:
             for link in self._sessions.all():
                 if not changed.isdisjoint((link.identity, desired_name(link.identity))):
                     link.poke()
-            for edge_server in self._status.keys() - mirror.of(EDGE_SERVER).keys():
+            servers = mirror.of(EDGE_SERVER)
+            for name in changed & servers.keys():
+                if servers[name].message.HasField("revoke_time"):
+                    await self._shut_out(servers[name].message)
+            for edge_server in self._status.keys() - servers.keys():
                 await self._forget(edge_server)
+
+    async def _shut_out(self, edge_server: EdgeServer) -> None:
+        """It was revoked: a session of before ends now."""
+        name = edge_server.name
+        self._revoked[name] = edge_server
+        if (link := self._sessions.get(name)) is not None:
+            if self._issued[name] > revoked_at(edge_server):
+                return
+            self._sessions.leave(name, link)
+            link.end("EDGE_SERVER_REVOKED", self._timing.lease)
+        status = self.status(name)
+        if name in self._status and status.connected_since_time.ToMilliseconds() <= revoked_at(edge_server) * 1000:
+            self._leases_s.pop(name, None)
+            await self.judge(name, status_of.revoked(status, edge_server, now=clock.now()))
 
     async def _forget(self, edge_server: str) -> None:
         """The edge server was deleted: its session ends, and so do the rows that speak of it."""
@@ -171,6 +196,7 @@ class Fleet:
         if (link := self._sessions.get(edge_server)) is not None:
             self._sessions.leave(edge_server, link)
             link.end("EDGE_SERVER_DELETED", self._timing.lease)
+        self._revoked.pop(edge_server, None)
         self._status.pop(edge_server, None)
         self._leases_s.pop(edge_server, None)
         self._duplicates.forget(edge_server)

@@ -32,14 +32,18 @@ M = TypeVar("M", bound=Message)
 
 
 class AgentSession:
-    """edge_server: `edgeServers/{edge_server}`, as the certificate has it. peer: where it comes from."""
+    """edge_server: `edgeServers/{edge_server}`, as the certificate has it. issued: when that was signed.
+
+    peer: where it comes from.
+    """
 
     link: ParentSession
     """Set by whoever makes the session, before it is served."""
 
-    def __init__(self, fleet: "Fleet", edge_server: str, peer: str) -> None:
+    def __init__(self, fleet: "Fleet", edge_server: str, issued: float, peer: str) -> None:
         self._fleet = fleet
         self.edge_server = edge_server
+        self.issued = issued
         self.peer = peer
         self._told: DesiredState | None = None
 

@@ -15,6 +15,7 @@ from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServer,
     EdgeServerStatus,
     RefusedAssignment,
 )
@@ -165,6 +166,25 @@ def lease_over(before: EdgeServerStatus, link_address: str, *, now: float) -> Ed
         before.conditions,
         now=now,
         reason="AGENT_LOST",
+        message=after.message,
+        hint=after.hint,
+    )
+    return _with(after, lost)
+
+
+def revoked(before: EdgeServerStatus, edge_server: EdgeServer, *, now: float) -> EdgeServerStatus:
+    """It was shut out, and has not been let in since."""
+    after = _copy(before)
+    after.state = EDGE_SERVER_STATE_DISCONNECTED
+    when = datetime.fromtimestamp(edge_server.revoke_time.ToMilliseconds() / 1000, UTC)
+    after.message = f"revoked at {when:%Y-%m-%d %H:%M:%S} UTC: its agent is not let in; what it serves it serves on"
+    after.hint = f"`waypost edge-server join-token {names.leaf(edge_server.name)}` makes a token that lets it in again"
+    lost = condition(
+        AGENT_CONNECTED,
+        False,
+        before.conditions,
+        now=now,
+        reason="AGENT_REVOKED",
         message=after.message,
         hint=after.hint,
     )

@@ -4,7 +4,9 @@
 from functools import partial
 from typing import Any
 
+from control_plane.access import caller
 from control_plane.domain.check import check_id, full_name
+from control_plane.events import REVOKED
 from control_plane.services.families import EDGE_SERVERS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page
@@ -62,6 +64,13 @@ class EdgeServerService(rpc.EdgeServerServiceServicer):
 
         confirmed = await amend(self._kit, EDGE_SERVERS, name, confirm)
         return pb.ConfirmDesiredStateResponse(edge_server=await self._shown(confirmed))
+
+    async def RevokeEdgeServer(self, request: pb.RevokeEdgeServerRequest, context: Any) -> pb.RevokeEdgeServerResponse:
+        name = full_name(request.name, "edgeServers", "name")
+        now = self._kit.timestamp()
+        revoked = await amend(self._kit, EDGE_SERVERS, name, lambda edge_server: edge_server.revoke_time.CopyFrom(now))
+        await self._kit.recorder.record(name, REVOKED, f"{caller()} revoked it: its agent is let in no more")
+        return pb.RevokeEdgeServerResponse(edge_server=await self._shown(revoked))
 
     async def _shown(self, edge_server: pb.EdgeServer) -> pb.EdgeServer:
         return (await with_edge_server_status(self._kit, [edge_server]))[0]

@@ -110,6 +110,7 @@ RECORDERS = {"record": 3, "event": 3, "_event": 3, "Note": 3, "EventRow": 4}
 """Functions that make events, with the number of arguments that tells them from others of that name."""
 
 ORIGINS = {
+    "control_plane/services/edge_server.py",
     "control_plane/services/position.py",
     "control_plane/services/position_live.py",
     "control_plane/enrolment.py",

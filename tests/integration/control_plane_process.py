@@ -147,8 +147,12 @@ async def make_edge_server(channel: Any, edge_server: str) -> str:
     await edge_server_pb2_grpc.EdgeServerServiceStub(channel).CreateEdgeServer(
         edge_server_pb2.CreateEdgeServerRequest(edge_server_id=edge_server)
     )
+    return await make_join_token(channel, edge_server, "join")
+
+
+async def make_join_token(channel: Any, edge_server: str, credential_id: str) -> str:
     answer = await credential_pb2_grpc.CredentialServiceStub(channel).CreateCredential(
-        credential_pb2.CreateCredentialRequest(parent=f"edgeServers/{edge_server}", credential_id="join")
+        credential_pb2.CreateCredentialRequest(parent=f"edgeServers/{edge_server}", credential_id=credential_id)
     )
     return str(answer.secret)
 
@@ -182,8 +186,10 @@ def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-async def enrol(plane: ControlPlaneProcess, join_token: str) -> Certificate:
-    key = new_key()
+async def enrol(
+    plane: ControlPlaneProcess, join_token: str, key: ec.EllipticCurvePrivateKey | None = None
+) -> Certificate:
+    key = key or new_key()
     async with plane.channel(token=None) as channel:
         request = EnrolRequest(join_token=join_token, certificate_request=certificate_request(key))
         answer = await enrolment_pb2_grpc.EnrolmentServiceStub(channel).Enrol(request)

@@ -38,6 +38,7 @@ from tests.integration.control_plane_process import (
     enrol,
     make_application,
     make_edge_server,
+    make_join_token,
     new_key,
     private_pem,
     until,
@@ -252,6 +253,40 @@ async def renew(plane: ControlPlaneProcess, held: Certificate, key: ec.EllipticC
     async with plane.channel(token=None) as channel:
         answer = await enrolment_pb2_grpc.EnrolmentServiceStub(channel).Renew(request)
     return Certificate(answer.certificate_chain.encode(), private_pem(fresh), answer.roots.encode())
+
+
+@scenario
+async def test_a_revoked_edge_server_is_cut_off_at_once_and_comes_back_with_a_new_join_token(
+    plane: ControlPlaneProcess,
+) -> None:
+    key = new_key()
+    async with plane.channel() as channel:
+        certificate = await enrol(plane, await make_edge_server(channel, "tower"), key)
+        async with agent(plane, certificate, EDGE_SERVER) as edge:
+            await until(lambda: shown(plane), is_connected)
+            stub = edge_server_pb2_grpc.EdgeServerServiceStub(channel)
+            await stub.RevokeEdgeServer(edge_server_pb2.RevokeEdgeServerRequest(name=EDGE_SERVER))
+            await until(_is_on(edge), lambda on: not on)
+            async with open_aio_channel(plane.link, tls=certificate.tls) as link:
+                artifacts: Any = artifact_source_pb2_grpc.ArtifactSourceServiceStub(link)
+                with pytest.raises(Denied, match="was revoked at"):
+                    async for _ in artifacts.ReadArtifact(artifact_source_pb2.ReadArtifactRequest()):
+                        pass
+            with pytest.raises(Denied, match="was revoked at"):
+                await renew(plane, certificate, key)
+            assert edge.epochs == [1]
+        server = await shown(plane)
+        assert server.status.message.startswith("revoked at ")
+        token = await make_join_token(channel, "tower", "again")
+    async with agent(plane, await enrol(plane, token), EDGE_SERVER) as edge:
+        await until(_is_on(edge), bool)
+
+
+def _is_on(edge: Agent) -> Callable[[], Awaitable[bool]]:
+    async def read() -> bool:
+        return edge.link.connected
+
+    return read
 
 
 @scenario

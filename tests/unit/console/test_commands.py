@@ -12,6 +12,7 @@ from console.kinds import APPLICATION, EDGE_SERVER, MODEL, POSITION, PROJECT, VE
 from tests.unit.console.conftest import Run
 from tests.unit.console.fake_platform import FakePlatform
 from waypost.api.control.v1.credential_pb2 import CreateCredentialResponse, Credential
+from waypost.api.control.v1.edge_server_pb2 import EdgeServer, RevokeEdgeServerResponse
 from waypost.api.control.v1.event_pb2 import Event, ListEventsResponse
 from waypost.api.control.v1.position_pb2 import ReadPositionLogsResponse
 
@@ -90,6 +91,15 @@ def test_a_token_is_shown_once_and_alone_on_stdout(platform: FakePlatform, waypo
         "projects/uav/applications/path",
         "xapp-1",
     )
+
+
+def test_an_edge_server_is_revoked_and_it_is_said_how_to_let_it_in_again(platform: FakePlatform, waypost: Run) -> None:
+    platform.answers["RevokeEdgeServer"] = lambda request: RevokeEdgeServerResponse(
+        edge_server=EdgeServer(name=request.name)
+    )
+    code, out, err = waypost("edge-server", "revoke", "edge-1")
+    assert (code, err) == (0, "")
+    assert "`waypost edge-server join-token edge-1` lets it in again" in out
 
 
 def test_a_join_token_is_for_one_server_and_expires(platform: FakePlatform, waypost: Run) -> None:

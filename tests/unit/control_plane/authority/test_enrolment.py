@@ -215,3 +215,52 @@ async def test_the_certificate_of_a_deleted_edge_server_is_not_renewed(tmp_path:
         await here.stores.records.commit([Delete(TOWER)])
         with pytest.raises(NotFound):
             await here.renew(held, key, new_key())
+
+
+# ---- revocation ------------------------------------------------------------------------------------------------------
+
+
+async def revoke(here: World) -> None:
+    """Now."""
+    revoked = EdgeServer(name=TOWER)
+    revoked.revoke_time.FromMilliseconds(round(here.now * 1000))
+    await here.stores.records.commit([EDGE_SERVER.encode(TOWER, revoked)])
+
+
+async def make_token(here: World, secret: str) -> None:
+    name = f"{TOWER}/credentials/{secret.removeprefix('wp1_').partition('.')[0]}"
+    token = Credential(name=name, uid=secret, kind=CREDENTIAL_KIND_JOIN, secret_sha256=sha256(secret))
+    token.create_time.FromMilliseconds(round(here.now * 1000))
+    await here.stores.records.commit([CREDENTIAL.encode(name, token)])
+
+
+@scenario
+async def test_neither_certificates_nor_join_tokens_of_before_a_revocation_are_good_for_anything(
+    tmp_path: Path,
+) -> None:
+    key = new_key()
+    async with world(tmp_path) as here:
+        await make_token(here, "wp1_unused.pin")
+        held = await here.enrol(key)
+        here.now += 0.7
+        await revoke(here)
+        here.now += 60
+        for attempt in (here.renew(held, key, new_key()), here.enrol(key), here.enrol(key, "wp1_unused.pin")):
+            with pytest.raises(Denied) as refused:
+                await attempt
+            assert refused.value.reason == "EDGE_SERVER_REVOKED"
+            assert "waypost edge-server join-token tower" in refused.value.hint
+
+
+@scenario
+async def test_a_token_of_after_a_revocation_lets_in_and_its_certificate_counts_though_made_in_the_same_second(
+    tmp_path: Path,
+) -> None:
+    key = new_key()
+    async with world(tmp_path) as here:
+        here.now += 0.2
+        await revoke(here)
+        here.now += 0.1
+        await make_token(here, "wp1_new.pin")
+        held = await here.enrol(key, "wp1_new.pin")
+        await here.renew(held, key, new_key())

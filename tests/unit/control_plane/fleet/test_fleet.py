@@ -13,6 +13,7 @@ from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServer,
     EdgeServerStatus,
 )
 from waypost.api.control.v1.position_pb2 import POSITION_STATE_IN_SERVICE, PositionMetrics, PositionStatus
@@ -351,3 +352,39 @@ async def test_what_an_agent_holds_of_another_store_goes_only_when_somebody_says
                 return not [judged.reason for judged in (await here.status()).conditions if judged.reason]
 
             await until(is_content)
+
+
+# ---- revocation ------------------------------------------------------------------------------------------------------
+
+
+async def revoke(here: World, at: float) -> None:
+    revoked = EdgeServer(name=TOWER)
+    revoked.revoke_time.FromMilliseconds(round(at * 1000))
+    await here.stores.records.commit([EDGE_SERVER.encode(TOWER, revoked)])
+
+
+@scenario
+async def test_a_revoked_agent_is_cut_off_and_let_in_with_a_later_certificate_only() -> None:
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            await until(lambda: agent.link.connected)
+            await revoke(here, here.issued + 0.5)
+            await until(lambda: not agent.link.connected)
+
+            async def is_shown() -> bool:
+                return (await here.status()).message.startswith("revoked at ")
+
+            await until(is_shown)
+            status = await here.status()
+            assert status.state == EDGE_SERVER_STATE_DISCONNECTED
+            assert {each.type: each.reason for each in status.conditions}["AgentConnected"] == "AGENT_REVOKED"
+            assert "waypost edge-server join-token tower" in status.hint
+            epoch = agent.epoch
+            await asyncio.sleep(3 * QUICK.lease)
+            assert (agent.link.connected, agent.epoch) == (False, epoch)
+            assert (await here.status()).message == status.message  # its lease does not run out besides
+            here.issued += 1
+            await until(lambda: agent.link.connected)
+            await here.edge_server("edgeServers/another")
+            await until(lambda: agent.link.connected)

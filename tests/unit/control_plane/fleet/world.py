@@ -77,6 +77,8 @@ class World:
     stores: Stores
     fleet: Fleet
     tasks: asyncio.TaskGroup
+    issued: float = 1_800_000_000.0
+    """When the certificates of agents that dial from now on were signed."""
 
     async def edge_server(self, name: str = TOWER) -> None:
         await self.stores.records.commit([EDGE_SERVER.encode(name, EdgeServer(name=name))])
@@ -129,7 +131,7 @@ class World:
 
     async def _serve(self, edge_server: str, wire: QueueWire, down: "asyncio.Queue[Any]") -> None:
         try:
-            await self.fleet.serve(edge_server, wire)
+            await self.fleet.serve(edge_server, wire, issued=self.issued)
         except MeshError as error:
             down.put_nowait(WireLost(str(error)))
         else:

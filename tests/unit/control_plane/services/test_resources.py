@@ -178,6 +178,27 @@ async def test_a_credential_goes_with_its_edge_server(api: Api) -> None:
 
 
 @with_api
+async def test_a_revocation_is_dated_and_told(api: Api) -> None:
+    await api.make_edge_server()
+    answer = await api.edge_server.RevokeEdgeServer(edge_server_pb2.RevokeEdgeServerRequest(name=EDGE_SERVER))
+    assert answer.edge_server.revoke_time.ToMilliseconds() == api.clock() * 1000
+    shown = await api.edge_server.GetEdgeServer(edge_server_pb2.GetEdgeServerRequest(name=EDGE_SERVER))
+    assert shown.edge_server == answer.edge_server
+    (event,) = await api.stores.events.newest(EDGE_SERVER)
+    assert (event.reason, event.message.split()[0]) == ("REVOKED", "credentials/tester")
+
+
+@with_api
+async def test_nobody_takes_a_revocation_back_by_an_update(api: Api) -> None:
+    await api.make_edge_server()
+    revoked = await api.edge_server.RevokeEdgeServer(edge_server_pb2.RevokeEdgeServerRequest(name=EDGE_SERVER))
+    request = edge_server_pb2.UpdateEdgeServerRequest(edge_server=edge_server_pb2.EdgeServer(name=EDGE_SERVER))
+    request.edge_server.description = "changed"
+    updated = await api.edge_server.UpdateEdgeServer(request)
+    assert updated.edge_server.revoke_time == revoked.edge_server.revoke_time
+
+
+@with_api
 async def test_an_edge_server_that_is_lost_may_go_though_a_position_is_still_leaving_it(api: Api) -> None:
     await api.make_place()
     await api.make_position()

@@ -76,6 +76,7 @@ class EdgeServer(google.protobuf.message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     CONFIRMED_INCARNATION_FIELD_NUMBER: builtins.int
+    REVOKE_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`edgeServers/{edge_server}`. Never changes."""
     uid: builtins.str
@@ -95,6 +96,10 @@ class EdgeServer(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def revoke_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it was last revoked: certificates and join tokens made until then are worth nothing. Output only."""
+
     def __init__(
         self,
         *,
@@ -107,9 +112,10 @@ class EdgeServer(google.protobuf.message.Message):
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         confirmed_incarnation: builtins.str = ...,
+        revoke_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "revoke_time", b"revoke_time", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___EdgeServer = EdgeServer
 
@@ -456,3 +462,36 @@ class ConfirmDesiredStateResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server"]) -> None: ...
 
 global___ConfirmDesiredStateResponse = ConfirmDesiredStateResponse
+
+@typing.final
+class RevokeEdgeServerRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`edgeServers/{edge_server}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___RevokeEdgeServerRequest = RevokeEdgeServerRequest
+
+@typing.final
+class RevokeEdgeServerResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EDGE_SERVER_FIELD_NUMBER: builtins.int
+    @property
+    def edge_server(self) -> global___EdgeServer: ...
+    def __init__(
+        self,
+        *,
+        edge_server: global___EdgeServer | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["edge_server", b"edge_server"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server"]) -> None: ...
+
+global___RevokeEdgeServerResponse = RevokeEdgeServerResponse

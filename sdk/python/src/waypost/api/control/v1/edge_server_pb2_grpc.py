@@ -64,6 +64,11 @@ class EdgeServerServiceStub(object):
                 request_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateResponse.FromString,
                 _registered_method=True)
+        self.RevokeEdgeServer = channel.unary_unary(
+                '/waypost.api.control.v1.EdgeServerService/RevokeEdgeServer',
+                request_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.RevokeEdgeServerRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.RevokeEdgeServerResponse.FromString,
+                _registered_method=True)
 
 
 class EdgeServerServiceServicer(object):
@@ -108,6 +113,14 @@ class EdgeServerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeEdgeServer(self, request, context):
+        """Shuts its agent out at once, whatever certificates and join tokens were given to it until now. What it serves it
+        serves on. A join token that is made afterwards lets it in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EdgeServerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +153,11 @@ def add_EdgeServerServiceServicer_to_server(servicer, server):
                     servicer.ConfirmDesiredState,
                     request_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateRequest.FromString,
                     response_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateResponse.SerializeToString,
+            ),
+            'RevokeEdgeServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeEdgeServer,
+                    request_deserializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.RevokeEdgeServerRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.RevokeEdgeServerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -304,6 +322,33 @@ class EdgeServerService(object):
             '/waypost.api.control.v1.EdgeServerService/ConfirmDesiredState',
             waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateRequest.SerializeToString,
             waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.ConfirmDesiredStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeEdgeServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.control.v1.EdgeServerService/RevokeEdgeServer',
+            waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.RevokeEdgeServerRequest.SerializeToString,
+            waypost_dot_api_dot_control_dot_v1_dot_edge__server__pb2.RevokeEdgeServerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,14 @@ class EdgeServerServiceStub:
     (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
     """
 
+    RevokeEdgeServer: grpc.UnaryUnaryMultiCallable[
+        waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerRequest,
+        waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerResponse,
+    ]
+    """Shuts its agent out at once, whatever certificates and join tokens were given to it until now. What it serves it
+    serves on. A join token that is made afterwards lets it in again.
+    """
+
 class EdgeServerServiceAsyncStub:
     GetEdgeServer: grpc.aio.UnaryUnaryMultiCallable[
         waypost.api.control.v1.edge_server_pb2.GetEdgeServerRequest,
@@ -86,6 +94,14 @@ class EdgeServerServiceAsyncStub:
     ]
     """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
     (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+    """
+
+    RevokeEdgeServer: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerRequest,
+        waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerResponse,
+    ]
+    """Shuts its agent out at once, whatever certificates and join tokens were given to it until now. What it serves it
+    serves on. A join token that is made afterwards lets it in again.
     """
 
 class EdgeServerServiceServicer(metaclass=abc.ABCMeta):
@@ -133,6 +149,16 @@ class EdgeServerServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse, collections.abc.Awaitable[waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse]]:
         """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
         (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+        """
+
+    @abc.abstractmethod
+    def RevokeEdgeServer(
+        self,
+        request: waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerResponse, collections.abc.Awaitable[waypost.api.control.v1.edge_server_pb2.RevokeEdgeServerResponse]]:
+        """Shuts its agent out at once, whatever certificates and join tokens were given to it until now. What it serves it
+        serves on. A join token that is made afterwards lets it in again.
         """
 
 def add_EdgeServerServiceServicer_to_server(servicer: EdgeServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
