@@ -1,8 +1,6 @@
 """How an edge server's agent gets its certificate, and the next ones, by link.v1.EnrolmentService on the API's port.
 
-`Enrol` takes a join token. The answer to a first call may be lost, and the agent then asks again with the key that it
-made: the credential remembers which key it enrolled, in the same commit that marks it used, and that key alone may use
-it again. A second machine with a copied token is refused, and the refusal says when the first one enrolled.
+`Enrol` takes a join token (joining.py says what one is worth).
 
 `Renew` takes the certificate held until now, and a request for the next one that its key has signed. It asks for no
 client certificate in TLS, so that an edge server which was away for longer than its certificate lived needs nobody to
@@ -19,22 +17,20 @@ from cryptography import x509
 
 from control_plane.access import Secrets
 from control_plane.authority import AgentCertificate, Authority, requested_key
-from control_plane.conditions import timestamp
-from control_plane.events import Recorder
+from control_plane.joining import JoinTokens
 from control_plane.revocation import issue_time, refuse_revoked
 from control_plane.store import RevisionConflict, Stores
-from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources
+from control_plane.store.resources import EDGE_SERVER, Resources
 from mesh.certificates import is_signed, key_sha256
+from mesh.clock import RandomIds
 from waypost import names
-from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_JOIN, Credential
+from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_JOIN
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.link.v1 import enrolment_pb2_grpc
 from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
 from waypost.errors import Precondition, Unauthenticated
 
 log = structlog.get_logger()
-
-ENROLLED = "ENROLLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +56,21 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
         renewal_grace: timedelta,
         now: Callable[[], float],
     ) -> None:
-        self._stores = stores
         self._resources = Resources(stores.records)
         self._secrets = secrets
         self._authority = authority
         self._place = place
         self._renewal_grace = renewal_grace
-        self._recorder = Recorder(stores.events, now)
+        self._tokens = JoinTokens(stores, RandomIds(), now)
         self._now = now
 
     async def Enrol(self, request: EnrolRequest, context: Any) -> EnrolResponse:  # noqa: N802  named by the proto
-        """Raises Unauthenticated, Invalid (BAD_CERTIFICATE_REQUEST), Precondition (JOIN_TOKEN_USED)."""
+        """Raises Unauthenticated, Invalid (BAD_CERTIFICATE_REQUEST), and what JoinTokens.use does."""
         known = await self._secrets.match(request.join_token, CREDENTIAL_KIND_JOIN)
         fingerprint = key_sha256(requested_key(request.certificate_request))
         while True:
             try:
-                edge_server = await self._use(known.name, fingerprint)
+                edge_server = await self._tokens.use(known.name, request.edge_server, fingerprint)
                 break
             except RevisionConflict:
                 continue  # somebody else wrote it in between; perhaps our own first call
@@ -117,33 +112,6 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 "ago",
                 f"let it join again: `waypost edge-server join-token {names.leaf(held.edge_server)}`",
             )
-
-    async def _use(self, name: str, fingerprint: str) -> EdgeServer:
-        """Marks the credential used for this key, or finds that it was; returns whom it lets in.
-
-        Raises RevisionConflict.
-        """
-        credential = await self._resources.get(CREDENTIAL, name)
-        edge_server = await self._resources.get(EDGE_SERVER, names.parent(name))
-        before = credential.message
-        refuse_revoked(edge_server.message, before.create_time.ToMilliseconds() / 1000, "the join token")
-        if before.used_by_key_sha256 == fingerprint:
-            return edge_server.message
-        if before.used_by_key_sha256:
-            raise Precondition(
-                "JOIN_TOKEN_USED",
-                f"credential {name} enrolled another key at {before.use_time.ToJsonString()}",
-                "create a new credential for the edge server; delete this one if that was not you",
-                credential=name,
-            )
-        after = Credential()
-        after.CopyFrom(before)
-        after.used_by_key_sha256 = fingerprint
-        after.use_time.CopyFrom(timestamp(self._now()))
-        expect = {name: credential.revision, edge_server.message.name: edge_server.revision}
-        await self._stores.records.commit([CREDENTIAL.encode(name, after)], expect=expect)
-        await self._recorder.record(edge_server.message.name, ENROLLED, f"an agent enrolled with {names.leaf(name)}")
-        return edge_server.message
 
 
 def _certificate(der: bytes) -> x509.Certificate:

@@ -1,11 +1,13 @@
 """The agent as a process, from the lock on its data directory to SIGTERM.
 
+    python -m edge_agent join ...        enrols with a join token, then as `run`
     python -m edge_agent run ...         until SIGTERM; hosts, monitors and the gateway go on without it
     python -m edge_agent stop-all ...    ends all that was started here, with or without an agent
     python -m edge_agent status | logs | drain | hold | resume ...    asks the agent that runs (box.py)
 
-`run` may be left out. Whatever fails while it starts (a taken port, a lock, a refused join token) ends the process with
-a reason; whatever fails later is said in reports and logs, and tried again.
+`join` is `run` with the words of somebody who sets a machine up. It may be repeated: a join that has succeeded needs
+its token no more. `run` may be left out. Whatever fails while it starts (a taken port, a lock, a refused join token)
+ends the process with a reason; whatever fails later is said in reports and logs, and tried again.
 """
 
 import asyncio
@@ -26,21 +28,44 @@ from mesh import serve
 from mesh.settings import load
 from waypost.errors import MeshError
 
+VERBS = ("join", "run", "stop-all")
+JOIN_FLAGS = {"--token-file": "--join-token", "--name": "--edge-server"}
+"""How `join` calls two of the settings."""
+
+JOIN = """Enrols this machine as an edge server and runs its agent. It dials out only: no port of it need be reachable.
+
+    waypost agent join --control-plane HOST:PORT --token-file FILE [--name NAME] [settings of the agent]
+
+HOST:PORT is the control plane's link, as `waypost edge-server join-token` shows it; FILE holds the token that it made.
+--name is needed where that token is for a pattern of names: the edge server is created then.
+The same line starts the agent again later, with or without the token."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. argv: without the program's name."""
     arguments = list(argv)
-    verb = arguments.pop(0) if arguments and arguments[0] in ("run", "stop-all", *box.COMMANDS) else "run"
+    verb = arguments.pop(0) if arguments and arguments[0] in (*VERBS, *box.COMMANDS) else "run"
+    about = ""
+    if verb == "join":
+        arguments, about = _in_settings_words(arguments), JOIN
     try:
         if verb in box.COMMANDS:
             box.main(verb, arguments)
             return 0
-        settings = load(AgentSettings, arguments, prog=f"waypost agent {verb}", env_prefix=ENV_PREFIX)
+        settings = load(
+            AgentSettings, arguments, prog=f"waypost agent {verb}", env_prefix=ENV_PREFIX, description=about
+        )
     except MeshError as error:
         sys.stderr.write(serve.render(error))
         return 1
     life = stop_all if verb == "stop-all" else run
     return serve.run("agent", partial(life, settings), log_level=settings.log_level)
+
+
+def _in_settings_words(arguments: Sequence[str]) -> list[str]:
+    """`--token-file=FILE` as `--join-token=FILE`."""
+    words = (argument.partition("=") for argument in arguments)
+    return ["".join((JOIN_FLAGS.get(flag, flag), equals, value)) for flag, equals, value in words]
 
 
 async def run(settings: AgentSettings, stop: asyncio.Event) -> None:

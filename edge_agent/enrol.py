@@ -76,17 +76,13 @@ async def join(settings: AgentSettings, kept: EnrolmentFile, token: str, *, expe
     roots = await _trusted_roots(settings, address, token)
     key_pem = kept.joining_key()
     request = EnrolRequest(
-        join_token=token, certificate_request=certificates.request_for(certificates.read_key(key_pem))
+        join_token=token,
+        certificate_request=certificates.request_for(certificates.read_key(key_pem)),
+        edge_server=expected.removeprefix("edgeServers/"),
     )
     async with open_aio_channel(address, tls=Tls(roots=roots)) as channel:
         stub: Any = EnrolmentServiceStub(channel)
         response: EnrolResponse = await stub.Enrol(request, timeout=PATIENCE_S)
-    if expected not in ("", response.edge_server):
-        raise Precondition(
-            "WRONG_EDGE_SERVER",
-            f"the join token is for {response.edge_server}, this agent is that of {expected}",
-            "create a join token for this edge server",
-        )
     enrolment = Enrolment(
         Identity(response.certificate_chain.encode(), key_pem, response.roots.encode()),
         response.edge_server,

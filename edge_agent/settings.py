@@ -28,7 +28,8 @@ class AgentSettings(Settings):
     $XDG_RUNTIME_DIR or /tmp."""
 
     edge_server: str = ""
-    """Id of this edge server. Empty: as its join token says; otherwise the two must agree."""
+    """Id of this edge server. Empty: as its join token says; otherwise the two must agree. A token for a pattern of
+    names needs it: the edge server is created when its agent joins."""
 
     control_plane: str = ""
     """Address of the control plane's link, host:port. Empty: as it says at enrolment."""

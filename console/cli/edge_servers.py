@@ -4,17 +4,22 @@ from typing import Annotated
 
 import typer
 
+from console import messages
 from console.cli import verbs
 from console.cli.session import Session, command, group
 from console.cli.verbs import DescriptionOption, LabelOption, RemoveLabelOption
-from console.join import new_join_token
+from console.client import PAGE_SIZE
+from console.join import EXPIRES_S, new_join_token, tokens_of
 from console.kinds import EDGE_SERVER
 from mesh import clock
 from waypost import names
+from waypost.api.control.v1.credential_pb2 import Credential, DeleteCredentialRequest, ListCredentialsRequest
 from waypost.api.control.v1.edge_server_pb2 import ConfirmDesiredStateRequest, RevokeEdgeServerRequest
 from waypost.api.control.v1.platform_pb2 import GetPlatformRequest
 
 app = group("Edge servers: machines near the radio network.")
+token = group("Tokens with which agents of edge servers join.")
+app.add_typer(token, name="token")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For example edge-1.")]
 
@@ -76,12 +81,70 @@ def revoke(session: Session, name: Name) -> None:
 
 
 @command(app, "join-token")
-def join_token(session: Session, name: Name) -> None:
-    """Make a token that lets the server's agent join, once. It is shown this once."""
-    made = new_join_token(session.client, EDGE_SERVER.parse(name), clock.now())
+def join_token(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For example edge-1; or 'tower-*' to make edge servers.")],
+    uses: Annotated[int, typer.Option("--uses", metavar="N", help="How many agents may join with it.", min=1)] = 1,
+    expires_in_hours: Annotated[
+        float, typer.Option("--expires-in-hours", metavar="HOURS", help="How long it is good.", min=0)
+    ] = EXPIRES_S / 3600,
+) -> None:
+    """Make a token that lets the server's agent join. It is shown this once.
+
+    With a pattern, 'tower-*', it lets new edge servers in whose names fit: each is created when its agent joins.
+    """
+    made = new_join_token(session.client, name, clock.now(), uses=uses, expires_s=expires_in_hours * 3600)
     if session.json:
         session.show(made)
         return
     print(made.secret)
     link = session.client.call(session.client.platform.GetPlatform, GetPlatformRequest()).link_address
-    session.note(f"\nits agent joins {link} with this; write it to a file and see `waypost agent --help`")
+    named = " --name NAME" if "*" in name else ""
+    session.note(
+        "\nwrite it to a file there, and start the agent, which dials out and listens for nobody from outside:\n"
+        f"  waypost agent join --control-plane {link} --token-file FILE{named}"
+    )
+
+
+@command(token, "list")
+def list_tokens(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only those of this edge server, or pattern.")] = "*",
+) -> None:
+    """List join tokens, without their secrets."""
+    request = ListCredentialsRequest(parent=tokens_of(name), page_size=PAGE_SIZE)
+    found = session.client.pages(session.client.credentials.ListCredentials, request, "credentials")
+    credentials = [credential for credential in found if name in ("*", _joins(credential))]
+    if session.json:
+        session.show_json(credentials)
+        return
+    now = clock.now()
+    rows = [
+        (_joins(c), names.leaf(c.name), _used(c), messages.age(c.create_time, now), messages.until(c.expire_time, now))
+        for c in credentials
+    ]
+    session.table(("JOINS AS", "TOKEN", "USED", "CREATED", "EXPIRES"), rows, nothing="no join tokens")
+
+
+@command(token, "revoke")
+def revoke_token(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whom it lets in: edge-1, or 'tower-*'.")],
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN", help="As `token list` shows it.")],
+) -> None:
+    """Revoke a join token. Whom it has let in stays in: see `waypost edge-server revoke`."""
+    request = DeleteCredentialRequest(name=f"{tokens_of(name)}/credentials/{token_id}")
+    session.client.call(session.client.credentials.DeleteCredential, request)
+    session.say(f"join token {token_id} revoked")
+
+
+def _joins(credential: Credential) -> str:
+    """Name or pattern."""
+    return credential.edge_server_pattern or names.leaf(names.parent(credential.name))
+
+
+def _used(credential: Credential) -> str:
+    """`1/5`, and as whom it was used last."""
+    uses = credential.join_uses
+    last = f" ({names.leaf(uses[-1].edge_server)})" if uses else ""
+    return f"{len(uses)}/{max(1, credential.max_uses)}{last}"

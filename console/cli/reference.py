@@ -32,6 +32,8 @@ EVERYWHERE = frozenset({"context", "output", "help"})
 
 BESIDES = {
     "waypost agent": [
+        "`waypost agent join --control-plane HOST:PORT --token-file FILE --name NAME` enrols a machine and runs its "
+        "agent: see [who is who](../identity.md).",
         "`waypost agent stop-all --data-dir DIR` ends everything that an agent has started there.",
         "`waypost agent status`, `logs`, `drain`, `hold` and `resume` ask the agent that runs on this machine, with or "
         "without a control plane: see [disconnected.md](../disconnected.md#on-the-machine-itself).",

@@ -33,6 +33,7 @@ REPLACE_AFTER_MS_MIN = 60_000  # twice the lease of an agent's link, and twice i
 FALLBACKS_MAX = 16
 METRICS_MAX = 256
 TENSORS_MAX = 1024
+JOIN_USES_MAX = 1000  # of one token: each use is remembered in its record, some hundred bytes
 SUBSCRIPTION_TEXT_MAX = 64 << 10  # a token or a bundle of roots
 
 _INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -108,6 +109,19 @@ def check_edge_server(edge_server: edge_server_pb2.EdgeServer) -> None:
 def check_credential(credential: credential_pb2.Credential) -> None:
     check_known(credential, "credential")
     _check_about("", credential.description, {}, "credential")
+    joins = credential.kind == credential_pb2.CREDENTIAL_KIND_JOIN
+    if not 0 <= credential.max_uses <= (JOIN_USES_MAX if joins else 0):
+        allowed = f"must be 0..{JOIN_USES_MAX}" if joins else "is for credentials to join only"
+        refuse("credential.max_uses", f"{allowed}, got {credential.max_uses}")
+    _check_pattern(credential.edge_server_pattern, makes_servers=credential.name.startswith("edgeServers/-/"))
+
+
+def _check_pattern(pattern: str, *, makes_servers: bool) -> None:
+    field = "credential.edge_server_pattern"
+    if makes_servers != bool(pattern):
+        refuse(field, "belongs to credentials of edgeServers/-, and only to these", "write it as tower-*")
+    if pattern:
+        check_id(pattern.replace("*", "a"), "edgeServers", field)
 
 
 def check_position(position: position_pb2.Position) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from control_plane.access import sha256
+from control_plane.conditions import timestamp
 from control_plane.domain.check import check_id, full_name, refuse
 from control_plane.services.families import CREDENTIALS
 from control_plane.services.kit import Kit
@@ -21,6 +22,8 @@ from waypost.api.control.v1 import credential_pb2_grpc as rpc
 from waypost.errors import Invalid
 
 SECRET_BYTES = 32
+JOIN_LIFE_S = 24 * 3600  # long enough to carry it to a site, short enough to be worthless when found later
+NEW_EDGE_SERVERS = "edgeServers/-"  # parent of tokens that make edge servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class CredentialService(rpc.CredentialServiceServicer):
         def made(credential: pb.Credential) -> None:
             credential.kind = owner.kind
             credential.secret_sha256 = sha256(secret)
+            if owner.kind == pb.CREDENTIAL_KIND_JOIN and not credential.HasField("expire_time"):
+                credential.expire_time.CopyFrom(timestamp(self._kit.now() + JOIN_LIFE_S))
 
         family = replace(CREDENTIALS, owner=owner.owner)
         created = await create(self._kit, family, asked, f"{owner.prefix}/{credential_id}", made=made)
@@ -68,7 +73,7 @@ class CredentialService(rpc.CredentialServiceServicer):
 
     async def ListCredentials(self, request: pb.ListCredentialsRequest, context: Any) -> pb.ListCredentialsResponse:
         owner = _parent(request.parent)
-        wanted = Listing(owner.name, "credentials")
+        wanted = Listing(owner.name, "credentials")  # for NEW_EDGE_SERVERS that of every edge server too
         found, token = await list_page(self._kit, CREDENTIAL, wanted, request, parent_kind=owner.owner)
         return pb.ListCredentialsResponse(credentials=found, next_page_token=token)
 
@@ -90,6 +95,8 @@ def _parent(name: str) -> _Parent:
     """Raises: Invalid(INVALID_FIELD)."""
     if not name:
         return _Parent("", None, pb.CREDENTIAL_KIND_API)
+    if name == NEW_EDGE_SERVERS:
+        return _Parent(name, None, pb.CREDENTIAL_KIND_JOIN)
     if name.startswith("edgeServers/"):
         return _Parent(full_name(name, "edgeServers", "parent"), EDGE_SERVER, pb.CREDENTIAL_KIND_JOIN)
     try:

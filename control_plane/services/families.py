@@ -38,4 +38,9 @@ MODEL_VERSIONS = Family(
 POSITIONS = Family(POSITION, check.check_position, ("spec", "description", "labels"), owner=APPLICATION)
 EDGE_SERVERS = Family(EDGE_SERVER, check.check_edge_server, ("description", "labels"))
 SUBSCRIPTIONS = Family(SUBSCRIPTION, check.check_subscription, (), given=("spec",))
-CREDENTIALS = Family(CREDENTIAL, check.check_credential, (), given=("description", "expire_time"))
+CREDENTIALS = Family(
+    CREDENTIAL,
+    check.check_credential,
+    (),
+    given=("description", "expire_time", "max_uses", "edge_server_pattern"),
+)

@@ -15,6 +15,7 @@ from typer.main import get_command
 from console.cli import COMPONENTS
 from console.cli.root import app
 from console.cli.settings_page import SECTIONS
+from edge_agent.app import JOIN_FLAGS
 from mesh.fields import declared
 from mesh.settings import flag
 from tests.docs.pages import anchors, blocks, prose
@@ -30,7 +31,7 @@ PAGES = sorted(
         *(ROOT / "examples").rglob("README.md"),
     )
 )
-VERBS_WITHOUT_SETTINGS = ("agent stop-all", "host check")
+VERBS_WITHOUT_SETTINGS = ("agent join", "agent stop-all", "host check")
 THEIRS = {
     "identity/",
     ".waypost/",
@@ -89,6 +90,7 @@ def _component_complaint(words: list[str]) -> str:
     if len(words) > 1 and verbs and not words[1].startswith("-") and words[1] not in verbs:
         return f"no verb {words[1]} of {words[0]}"
     known = {flag(name) for section in sections for name in declared(section.kind())} | COMPONENT_FLAGS
+    known |= JOIN_FLAGS.keys() if words[:2] == ["agent", "join"] else set()
     unknown = [word for word in words if word.startswith("--") and word.replace("--no-", "--") not in known]
     return f"no flag {unknown[0]} of {words[0]}" if unknown else ""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from console.rollout import NEEDS_A_PERSON
-from control_plane import enrolment, events
+from control_plane import events, joining
 from control_plane.domain.types import HeldReason
 from tests.docs import reasons
 from tests.docs.pages import REFERENCE, Row, rows
@@ -113,7 +113,7 @@ ORIGINS = {
     "control_plane/services/edge_server.py",
     "control_plane/services/position.py",
     "control_plane/services/position_live.py",
-    "control_plane/enrolment.py",
+    "control_plane/joining.py",
     "control_plane/reconcile/loop.py",
     "control_plane/registry/follower.py",
     "control_plane/registry/translate.py",
@@ -134,7 +134,7 @@ ON_THE_WAY = {
 
 
 def events_made() -> set[str]:
-    found = {value for module in (events, enrolment) for name, value in vars(module).items() if name == value}
+    found = {value for module in (events, joining) for name, value in vars(module).items() if name == value}
     found |= {reason.value for reason in HeldReason}  # reconcile/loop.py
     found |= upper_case_in("control_plane/registry/importer.py", "_tell")
     found |= upper_case_in("edge_agent/crew.py", "_note_end")  # told through worker.py

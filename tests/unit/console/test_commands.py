@@ -11,7 +11,12 @@ from console.contexts import Context
 from console.kinds import APPLICATION, EDGE_SERVER, MODEL, POSITION, PROJECT, VERSION
 from tests.unit.console.conftest import Run
 from tests.unit.console.fake_platform import FakePlatform
-from waypost.api.control.v1.credential_pb2 import CreateCredentialResponse, Credential
+from waypost.api.control.v1.credential_pb2 import (
+    CreateCredentialResponse,
+    Credential,
+    DeleteCredentialResponse,
+    ListCredentialsResponse,
+)
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer, RevokeEdgeServerResponse
 from waypost.api.control.v1.event_pb2 import Event, ListEventsResponse
 from waypost.api.control.v1.position_pb2 import ReadPositionLogsResponse
@@ -108,10 +113,37 @@ def test_a_join_token_is_for_one_server_and_expires(platform: FakePlatform, wayp
     )
     code, out, err = waypost("edge-server", "join-token", "edge-1")
     assert (code, out) == (0, "wp1_join\n")
-    assert "127.0.0.1:7601" in err
+    assert "waypost agent join --control-plane 127.0.0.1:7601 --token-file FILE\n" in err
     request = next(request for method, request in platform.calls if method == "CreateCredential")
     assert request.parent == "edgeServers/edge-1"
     assert request.credential.expire_time.seconds > 0
+
+
+def test_a_join_token_for_a_pattern_makes_edge_servers(platform: FakePlatform, waypost: Run) -> None:
+    platform.answers["CreateCredential"] = lambda request: CreateCredentialResponse(secret="wp1_join")
+    code, _, err = waypost("edge-server", "join-token", "tower-*", "--uses", "50", "--expires-in-hours", "2")
+    assert code == 0
+    assert "--name NAME" in err
+    request = next(request for method, request in platform.calls if method == "CreateCredential")
+    assert (request.parent, request.credential.edge_server_pattern) == ("edgeServers/-", "tower-*")
+    assert request.credential.max_uses == 50
+
+
+def test_join_tokens_are_listed_and_revoked(platform: FakePlatform, waypost: Run) -> None:
+    fleet = Credential(name="edgeServers/-/credentials/f", edge_server_pattern="tower-*", max_uses=50)
+    fleet.join_uses.add(edge_server="edgeServers/tower-7")
+    bound = Credential(name="edgeServers/edge-1/credentials/b")
+    platform.answers["ListCredentials"] = lambda request: ListCredentialsResponse(credentials=[fleet, bound])
+    platform.answers["DeleteCredential"] = lambda request: DeleteCredentialResponse()
+    code, out, _ = waypost("edge-server", "token", "list")
+    assert code == 0
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [["tower-*", "f", "1/50"], ["edge-1", "b", "0/1"]]
+    assert "tower-7" in out
+    assert "edge-1" not in waypost("edge-server", "token", "list", "tower-*")[1]
+    assert waypost("edge-server", "token", "revoke", "tower-*", "f")[0] == 0
+    assert waypost("edge-server", "token", "revoke", "edge-1", "b")[0] == 0
+    deleted = [request.name for method, request in platform.calls if method == "DeleteCredential"]
+    assert deleted == [fleet.name, bound.name]
 
 
 def test_a_model_brought_by_hand_is_uploaded_and_then_named(

@@ -23,7 +23,7 @@ from tests.unit.control_plane.scenario import scenario
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_JOIN, Credential
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
-from waypost.errors import Denied, Invalid, NotFound, Precondition, Unauthenticated
+from waypost.errors import AlreadyExists, Denied, Invalid, MeshError, NotFound, Precondition, Unauthenticated
 
 NOW = 1_800_000_000.0
 TOWER = "edgeServers/tower"
@@ -51,8 +51,9 @@ class World:
             now=lambda: self.now,
         )
 
-    async def enrol(self, key: Key, token: str = TOKEN) -> EnrolResponse:
-        return await self.service.Enrol(EnrolRequest(join_token=token, certificate_request=request(key)), None)
+    async def enrol(self, key: Key, token: str = TOKEN, name: str = "") -> EnrolResponse:
+        asked = EnrolRequest(join_token=token, certificate_request=request(key), edge_server=name)
+        return await self.service.Enrol(asked, None)
 
     async def renew(self, held: EnrolResponse | RenewResponse, key: Key, new_key: Key) -> RenewResponse:
         """With the key of `held`."""
@@ -108,7 +109,7 @@ async def test_the_same_key_may_ask_again_and_another_may_not(tmp_path: Path) ->
         with pytest.raises(Precondition) as refused:
             await here.enrol(new_key())
     assert refused.value.reason == "JOIN_TOKEN_USED"
-    assert "create a new credential" in refused.value.hint
+    assert "waypost edge-server join-token tower" in refused.value.hint
 
 
 @scenario
@@ -143,6 +144,116 @@ async def test_the_token_of_a_deleted_edge_server_enrols_nobody(tmp_path: Path) 
         await here.stores.records.commit([Delete(TOWER)])
         with pytest.raises(NotFound):
             await here.enrol(new_key())
+
+
+@scenario
+async def test_a_token_for_several_agents_takes_as_many_keys_and_each_of_them_again(tmp_path: Path) -> None:
+    keys = [new_key() for _ in range(3)]
+    async with world(tmp_path) as here:
+        await make_token(here, "wp1_thrice.pin", max_uses=3)
+        for key in [*keys, *keys]:
+            assert (await here.enrol(key, "wp1_thrice.pin")).edge_server == TOWER
+        with pytest.raises(Precondition, match="is good 3 times and was used") as refused:
+            await here.enrol(new_key(), "wp1_thrice.pin")
+    assert refused.value.reason == "JOIN_TOKEN_USED"
+
+
+@scenario
+async def test_a_token_that_a_control_plane_before_this_one_marked_used_is_used(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        used = Credential(name=JOIN, kind=CREDENTIAL_KIND_JOIN, secret_sha256=sha256(TOKEN), used_by_key_sha256="5e")
+        await here.stores.records.commit([CREDENTIAL.encode(JOIN, used)])
+        with pytest.raises(Precondition):
+            await here.enrol(new_key())
+
+
+@scenario
+async def test_a_token_for_one_edge_server_is_for_no_other(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        with pytest.raises(Denied) as refused:
+            await here.enrol(new_key(), TOKEN, "mast")
+        assert refused.value.reason == "WRONG_NAME"
+        assert (await here.enrol(new_key(), TOKEN, "tower")).edge_server == TOWER
+
+
+# ---- tokens that make edge servers -----------------------------------------------------------------------------------
+
+FLEET = "wp1_fleet.pin"
+
+
+async def make_fleet_token(here: World, max_uses: int = 100) -> None:
+    await make_token(here, FLEET, "edgeServers/-", "mast-*", max_uses)
+
+
+@scenario
+async def test_an_edge_server_is_created_by_joining_in_the_commit_that_marks_the_token(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await make_fleet_token(here)
+        before = await here.stores.records.revision()
+        answer = await here.enrol(new_key(), FLEET, "mast-7")
+        assert answer.edge_server == "edgeServers/mast-7"
+        assert here.authority.agent(leaf(answer)).edge_server == "edgeServers/mast-7"
+        assert await here.stores.records.revision() == before + 1
+        made = (await Resources(here.stores.records).get(EDGE_SERVER, "edgeServers/mast-7")).message
+        assert made.uid
+        assert made.create_time.seconds == NOW
+
+
+@scenario
+async def test_the_answer_to_a_join_that_made_an_edge_server_may_be_lost(tmp_path: Path) -> None:
+    key = new_key()
+    async with world(tmp_path) as here:
+        await make_fleet_token(here, max_uses=1)
+        first, again = [await here.enrol(key, FLEET, "mast-7") for _ in range(2)]
+        assert first.edge_server == again.edge_server
+        with pytest.raises(Precondition):
+            await here.enrol(key, FLEET, "mast-8")  # nor does it make a second one of it
+
+
+@scenario
+async def test_a_token_that_makes_edge_servers_takes_over_none_that_is_there(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await make_fleet_token(here)
+        await here.enrol(new_key(), FLEET, "mast-7")
+        with pytest.raises(AlreadyExists) as refused:
+            await here.enrol(new_key(), FLEET, "mast-7")
+        assert refused.value.reason == "EDGE_SERVER_EXISTS"
+        assert "waypost edge-server join-token mast-7" in refused.value.hint
+
+
+@scenario
+async def test_of_two_machines_of_one_name_one_makes_the_edge_server(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await make_fleet_token(here)
+        joins = [here.enrol(new_key(), FLEET, "mast-7") for _ in range(5)]
+        answers = await asyncio.gather(*joins, return_exceptions=True)
+    assert sum(isinstance(answer, EnrolResponse) for answer in answers) == 1
+    assert sum(isinstance(answer, AlreadyExists) for answer in answers) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "reason"),
+    [
+        ("", Invalid, "NAME_MISSING"),
+        ("tower-8", Denied, "WRONG_NAME"),
+        ("a-mast-8", Denied, "WRONG_NAME"),
+        ("mast-8/x", Invalid, "BAD_ID"),
+        ("mast-\n", Invalid, "BAD_ID"),
+        ("mast-" + "x" * 80, Invalid, "BAD_ID"),
+    ],
+)
+def test_a_name_that_the_pattern_does_not_cover_is_refused(
+    tmp_path: Path, name: str, error: type[MeshError], reason: str
+) -> None:
+    @scenario
+    async def refused() -> None:
+        async with world(tmp_path) as here:
+            await make_fleet_token(here)
+            with pytest.raises(error) as caught:
+                await here.enrol(new_key(), FLEET, name)
+            assert caught.value.reason == reason
+
+    refused()
 
 
 # ---- renewal ---------------------------------------------------------------------------------------------------------
@@ -227,9 +338,10 @@ async def revoke(here: World) -> None:
     await here.stores.records.commit([EDGE_SERVER.encode(TOWER, revoked)])
 
 
-async def make_token(here: World, secret: str) -> None:
-    name = f"{TOWER}/credentials/{secret.removeprefix('wp1_').partition('.')[0]}"
+async def make_token(here: World, secret: str, parent: str = TOWER, pattern: str = "", max_uses: int = 0) -> None:
+    name = f"{parent}/credentials/{secret.removeprefix('wp1_').partition('.')[0]}"
     token = Credential(name=name, uid=secret, kind=CREDENTIAL_KIND_JOIN, secret_sha256=sha256(secret))
+    token.edge_server_pattern, token.max_uses = pattern, max_uses
     token.create_time.FromMilliseconds(round(here.now * 1000))
     await here.stores.records.commit([CREDENTIAL.encode(name, token)])
 

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from control_plane.access import Access, Secrets, bearer_token, sha256
 from control_plane.store import Changes, Delete
 from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, PIN, Api, with_api
+from waypost import names
 from waypost.api.control.v1 import credential_pb2 as pb
 from waypost.api.control.v1 import platform_pb2, platform_pb2_grpc
 from waypost.errors import AlreadyExists, Denied, Invalid, MeshError, NotFound, Unauthenticated
@@ -185,3 +186,49 @@ def test_what_is_not_one_bearer_token_is_refused(metadata: Any) -> None:
 
 def test_the_scheme_may_be_written_in_any_case() -> None:
     assert bearer_token([("authorization", "bearer wp1_a")]) == "wp1_a"
+
+
+# ---- join tokens -----------------------------------------------------------------------------------------------------
+
+
+@with_api
+async def test_a_join_token_is_good_for_a_day_unless_it_is_said_for_how_long(api: Api) -> None:
+    await api.make_edge_server()
+    made, _ = await api.credentials.issue(EDGE_SERVER, "c", pb.Credential())
+    assert made.expire_time.seconds == int(api.clock()) + 24 * 3600
+    expire = Timestamp(seconds=int(api.clock()) + 60)
+    asked, _ = await api.credentials.issue(EDGE_SERVER, "d", pb.Credential(expire_time=expire))
+    assert asked.expire_time == expire
+
+
+@with_api
+async def test_a_token_that_makes_edge_servers_belongs_to_none_and_is_listed_and_revoked(api: Api) -> None:
+    await api.make_edge_server()
+    await api.credentials.issue(EDGE_SERVER, "bound", pb.Credential())
+    asked = pb.Credential(edge_server_pattern="tower-*", max_uses=50)
+    made, secret = await api.credentials.issue("edgeServers/-", "fleet", asked)
+    assert (made.name, made.kind) == ("edgeServers/-/credentials/fleet", pb.CREDENTIAL_KIND_JOIN)
+    assert (made.edge_server_pattern, made.max_uses) == ("tower-*", 50)
+    assert secret.endswith(f".{PIN}")
+    listed = await api.credential.ListCredentials(pb.ListCredentialsRequest(parent="edgeServers/-"))
+    assert [names.leaf(credential.name) for credential in listed.credentials] == ["fleet", "bound"]
+    await api.credential.DeleteCredential(pb.DeleteCredentialRequest(name=made.name))
+    listed = await api.credential.ListCredentials(pb.ListCredentialsRequest(parent="edgeServers/-"))
+    assert [names.leaf(credential.name) for credential in listed.credentials] == ["bound"]
+
+
+@with_api
+async def test_what_a_credential_may_not_say_is_refused_by_field(api: Api) -> None:
+    await api.make_edge_server()
+    for parent, asked, field in (
+        ("edgeServers/-", pb.Credential(), "edge_server_pattern"),
+        ("edgeServers/-", pb.Credential(edge_server_pattern="Tower *"), "edge_server_pattern"),
+        ("edgeServers/-", pb.Credential(edge_server_pattern="a/*"), "edge_server_pattern"),
+        (EDGE_SERVER, pb.Credential(edge_server_pattern="tower-*"), "edge_server_pattern"),
+        (EDGE_SERVER, pb.Credential(max_uses=-1), "max_uses"),
+        (EDGE_SERVER, pb.Credential(max_uses=1001), "max_uses"),
+        ("", pb.Credential(max_uses=2), "max_uses"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await api.credentials.issue(parent, "c", asked)
+        assert refused.value.metadata["field"] == f"credential.{field}"

@@ -32,7 +32,7 @@ class _CredentialKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     CREDENTIAL_KIND_API: _CredentialKind.ValueType  # 2
     """Operators and programs call this API with it."""
     CREDENTIAL_KIND_JOIN: _CredentialKind.ValueType  # 3
-    """Enrols the agent of one edge server, once."""
+    """Enrols the agent of an edge server: once, or as often as `max_uses` says."""
 
 class CredentialKind(_CredentialKind, metaclass=_CredentialKindEnumTypeWrapper): ...
 
@@ -42,7 +42,7 @@ CREDENTIAL_KIND_APPLICATION: CredentialKind.ValueType  # 1
 CREDENTIAL_KIND_API: CredentialKind.ValueType  # 2
 """Operators and programs call this API with it."""
 CREDENTIAL_KIND_JOIN: CredentialKind.ValueType  # 3
-"""Enrols the agent of one edge server, once."""
+"""Enrols the agent of an edge server: once, or as often as `max_uses` says."""
 global___CredentialKind = CredentialKind
 
 @typing.final
@@ -61,9 +61,13 @@ class Credential(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     USE_TIME_FIELD_NUMBER: builtins.int
     USED_BY_KEY_SHA256_FIELD_NUMBER: builtins.int
+    MAX_USES_FIELD_NUMBER: builtins.int
+    EDGE_SERVER_PATTERN_FIELD_NUMBER: builtins.int
+    JOIN_USES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/applications/{application}/credentials/{credential}` for an application's token,
-    `credentials/{credential}` for an operator's, `edgeServers/{edge_server}/credentials/{credential}` to join.
+    `credentials/{credential}` for an operator's, `edgeServers/{edge_server}/credentials/{credential}` to join as that
+    edge server, `edgeServers/-/credentials/{credential}` to join as a new one.
     """
     uid: builtins.str
     kind: global___CredentialKind.ValueType
@@ -75,15 +79,25 @@ class Credential(google.protobuf.message.Message):
     """sha256 of the public key (SubjectPublicKeyInfo, DER) that it enrolled, 64 hex digits: no other key may use it
     again. Output only.
     """
+    max_uses: builtins.int
+    """How many keys it may enrol, 1..1000; 0 means 1. Only for credentials to join."""
+    edge_server_pattern: builtins.str
+    """Names of the edge servers that it makes, for example `tower-*`: a `*` stands for any characters. Only, and always,
+    for credentials of `edgeServers/-`.
+    """
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Empty means that it never expires."""
+        """Empty means that it never expires; a credential to join gets a day then."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def use_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it first enrolled its edge server's agent; only for credentials to join. Output only."""
+
+    @property
+    def join_uses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JoinUse]:
+        """Whom it enrolled, in order; only for credentials to join. Output only."""
 
     def __init__(
         self,
@@ -98,11 +112,40 @@ class Credential(google.protobuf.message.Message):
         etag: builtins.str = ...,
         use_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         used_by_key_sha256: builtins.str = ...,
+        max_uses: builtins.int = ...,
+        edge_server_pattern: builtins.str = ...,
+        join_uses: collections.abc.Iterable[global___JoinUse] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "use_time", b"use_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "etag", b"etag", "expire_time", b"expire_time", "kind", b"kind", "name", b"name", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
 
 global___Credential = Credential
+
+@typing.final
+class JoinUse(google.protobuf.message.Message):
+    """One key that a credential has enrolled: that key may use it again, where an answer got lost."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EDGE_SERVER_FIELD_NUMBER: builtins.int
+    KEY_SHA256_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    edge_server: builtins.str
+    key_sha256: builtins.str
+    """As `Credential.used_by_key_sha256`."""
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        edge_server: builtins.str = ...,
+        key_sha256: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server", "key_sha256", b"key_sha256", "time", b"time"]) -> None: ...
+
+global___JoinUse = JoinUse
 
 @typing.final
 class CreateCredentialRequest(google.protobuf.message.Message):
@@ -112,11 +155,13 @@ class CreateCredentialRequest(google.protobuf.message.Message):
     CREDENTIAL_ID_FIELD_NUMBER: builtins.int
     CREDENTIAL_FIELD_NUMBER: builtins.int
     parent: builtins.str
-    """`projects/{project}/applications/{application}`, `edgeServers/{edge_server}`, or empty for an operator's."""
+    """`projects/{project}/applications/{application}`, `edgeServers/{edge_server}`, `edgeServers/-` for a token that makes
+    edge servers, or empty for an operator's.
+    """
     credential_id: builtins.str
     @property
     def credential(self) -> global___Credential:
-        """`description` and `expire_time` are read; the kind follows from the parent."""
+        """`description`, `expire_time`, `max_uses` and `edge_server_pattern` are read; the kind follows from the parent."""
 
     def __init__(
         self,
@@ -159,6 +204,7 @@ class ListCredentialsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     parent: builtins.str
+    """As in CreateCredentialRequest; `edgeServers/-` means those of all edge servers, and those that make new ones."""
     page_size: builtins.int
     page_token: builtins.str
     def __init__(

@@ -16,16 +16,20 @@ class EnrolRequest(google.protobuf.message.Message):
 
     JOIN_TOKEN_FIELD_NUMBER: builtins.int
     CERTIFICATE_REQUEST_FIELD_NUMBER: builtins.int
+    EDGE_SERVER_FIELD_NUMBER: builtins.int
     join_token: builtins.str
     certificate_request: builtins.bytes
     """PKCS #10, DER. Only its public key is read; the name comes from the token."""
+    edge_server: builtins.str
+    """Id of the edge server to join as. Needed where the token makes new ones; else empty, or the one of the token."""
     def __init__(
         self,
         *,
         join_token: builtins.str = ...,
         certificate_request: builtins.bytes = ...,
+        edge_server: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["certificate_request", b"certificate_request", "join_token", b"join_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["certificate_request", b"certificate_request", "edge_server", b"edge_server", "join_token", b"join_token"]) -> None: ...
 
 global___EnrolRequest = EnrolRequest
 
