@@ -31,6 +31,7 @@ from edge_agent.settings import AgentSettings
 from edge_agent.solitude import Moment, Solitude
 from edge_agent.supervise import Supervisor
 from edge_agent.uplink import Uplink, capacity, describe_for_ever
+from edge_agent.wall_clock import WallClock
 from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
@@ -70,6 +71,8 @@ class Agent:
             boot_id=ids.uuid(),
             software_version=self._version,
         )
+        self._wall_clock = WallClock(self._ledger.newest_time, self._ledger.keep_newest_time, clock.now)
+        self._wall_clock.not_before(enrolment.life.issued)
         # Files must not delay news: two connections.
         self._link, self._files = (_channel(settings, enrolment, stack) for _ in range(2))
         self._renewal = Renewal(
@@ -141,13 +144,14 @@ class Agent:
                     "uplink": self._uplink.run(),
                     "solitude": self._solitude.run(),
                     "renewal": self._renewal.run(),
+                    "wall-clock": self._wall_clock.run(),
                     "describe": describe_for_ever(
                         self._uplink,
                         await self._description(),
                         self._layout.data_dir,
                         self._ledger,
                         self._mode_changed,
-                        lambda: [self._renewal.condition()],
+                        lambda: [self._renewal.condition(), self._wall_clock.condition()],
                     ),
                 }
                 running = [tasks.create_task(life, name=name) for name, life in lives.items()]
@@ -164,6 +168,7 @@ class Agent:
 
     async def _use_certificate(self, enrolment: Enrolment) -> None:
         """Everything that is begun from now on comes with it."""
+        self._wall_clock.dated(enrolment.life.issued)
         await self._link.renew(enrolment)
         await self._files.renew(enrolment)
         self._uplink.redial()

@@ -1,6 +1,7 @@
 """What must survive a kill at any moment: one agent's memory, on disk.
 
     alone       since when the control plane has not been heard; nothing while it is there
+    clock       the newest time that the wall clock has shown
     desired     what the control plane wants, as it sent it: bytes, so that nothing a newer one says is lost
     mode        whether the control plane is followed (mode.py)
     decisions   per position, the highest-numbered decision of its monitor
@@ -28,7 +29,7 @@ from waypost.api.link.v1.link_pb2 import ItemError
 from waypost.api.link.v1.monitor_link_pb2 import Decision
 
 FORMAT = 1
-PAGES = ("desired", "alone", "mode", "decisions", "commands", "positions")
+PAGES = ("desired", "alone", "clock", "mode", "decisions", "commands", "positions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Ledger:
         self._alone = Since.from_page(alone) if alone else None
         mode = self._pages["mode"].read()
         self._mode = _mode_from(mode) if mode else FOLLOW
+        self._newest_time = float(self._pages["clock"].read() or 0.0)
 
     @property
     def damaged(self) -> list[str]:
@@ -143,6 +145,16 @@ class Ledger:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
         self._pages["mode"].write(_mode_to(mode))
         self._mode = mode
+
+    @property
+    def newest_time(self) -> float:
+        """That the wall clock has shown, in seconds since the epoch; 0 where nobody has looked yet."""
+        return self._newest_time
+
+    def keep_newest_time(self, newest: float) -> None:
+        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
+        self._pages["clock"].write(newest)
+        self._newest_time = newest
 
     # -- what the monitors decided
 

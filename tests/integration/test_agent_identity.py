@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.ledger import Ledger
 from mesh import clock
 from tests import models
 from tests.integration.agent_world import EDGE_SERVER, ControlPlane, assignment, until, version, world
@@ -20,9 +21,9 @@ def graph(tmp_path: Path) -> Path:
     return models.affine(tmp_path / "affine.onnx", scale=2.0)
 
 
-def certificate_condition(plane: ControlPlane) -> str:
-    """The reason, or TRUE."""
-    return next((c.reason or "TRUE" for c in plane.server.conditions if c.type == "CertificateValid"), "")
+def condition(plane: ControlPlane, kind: str) -> str:
+    """Of the edge server: the reason, or TRUE."""
+    return next((c.reason or "TRUE" for c in plane.server.conditions if c.type == kind), "")
 
 
 def test_a_certificate_is_renewed_in_time_and_the_link_dials_with_it_while_calls_go_on(
@@ -42,7 +43,7 @@ def test_a_certificate_is_renewed_in_time_and_the_link_dials_with_it_while_calls
             assert agent.pids() == pids
             assert after.identity.key != before.identity.key
             assert after.life.expires > before.life.expires
-            assert certificate_condition(plane) == "TRUE"
+            assert condition(plane, "CertificateValid") == "TRUE"
 
     run(scenario())
 
@@ -94,5 +95,21 @@ def test_an_agent_that_is_refused_serves_on_knocks_seldom_and_joins_again_with_a
             assert seen.errors == []
             assert agent.enrolment().identity != before.identity
             assert agent.enrolment().joined_with != before.joined_with
+
+    run(scenario())
+
+
+def test_a_box_whose_clock_has_gone_back_serves_on_and_says_so(tmp_path: Path, graph: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (plane, agent):
+            plane.assign(assignment(version(plane, "1", graph)))
+            await in_service(plane, agent)
+            async with traffic(agent) as seen:
+                await agent.end(signal.SIGTERM)
+                Ledger(agent.data_dir / "ledger").keep_newest_time(clock.now() + 86400)
+                agent.start()
+                await until(lambda: condition(plane, "ClockPlausible") == "CLOCK_BEHIND", agent)
+            assert seen.errors == []
+            assert "clock_behind" in agent.log()
 
     run(scenario())
