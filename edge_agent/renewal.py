@@ -66,9 +66,9 @@ class Renewal:
             log.warning("certificate_expired", since=_date(self.enrolment.life.expires), hint="it serves on")
         while True:
             self._news.clear()
-            if self._is_due() and _now_s() >= self._not_before_s:
+            if self._due_in_s() <= 0:
                 await self._attempt()
-            await news_within(self._news, self._pause_s())
+            await news_within(self._news, min(LOOK_S, self._due_in_s()))
 
     def refused(self, error: MeshError) -> None:
         """The link was refused: perhaps with a newer certificate it is not, unless this one is new."""
@@ -92,12 +92,15 @@ class Renewal:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _is_due(self) -> bool:
-        return self._is_refused or clock.now() >= self.enrolment.renew_at
-
-    def _pause_s(self) -> float:
-        until_due = 0.0 if self._is_due() else self.enrolment.renew_at - clock.now()
-        return min(LOOK_S, max(until_due, self._not_before_s - _now_s()))
+    def _due_in_s(self) -> float:
+        """Seconds until the next attempt, as things are."""
+        allowed_in_s = self._not_before_s - _now_s()
+        if self._is_refused:
+            return allowed_in_s
+        life = self.enrolment.life
+        # To a wall clock that is far ahead every certificate is due: so renewals keep a distance by another clock, too.
+        distance_s = self._renewed_s + (life.expires - life.issued) / 4 - _now_s()
+        return max(allowed_in_s, distance_s, self.enrolment.renew_at - clock.now())
 
     async def _attempt(self) -> None:
         before = self.enrolment

@@ -69,6 +69,8 @@ class ControlPlane(
         self.version = 0
         self.epoch = 0
         self.sessions = 0
+        self.behind_s = 0.0
+        """By how much its clock is behind that of the agent."""
         self.renewals = 0
         self.refusal: MeshError | None = None
         """Of links and renewals, until somebody enrols."""
@@ -101,7 +103,7 @@ class ControlPlane(
 
     async def Enrol(self, request: Any, context: Any) -> EnrolResponse:  # noqa: N802
         self.refusal = None
-        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now())
+        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now() - self.behind_s)
         roots = self.authority.roots.decode()
         return EnrolResponse(certificate_chain=chain, roots=roots, edge_server=EDGE_SERVER, link_address=self.link)
 
@@ -111,7 +113,7 @@ class ControlPlane(
         if self.refusal is not None:
             raise self.refusal
         self.renewals += 1
-        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now())
+        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now() - self.behind_s)
         roots = self.authority.roots.decode()
         return RenewResponse(certificate_chain=chain, roots=roots, link_address=self.link, api_roots=roots)
 
@@ -262,8 +264,11 @@ class AgentProcess:
     def key(self) -> bytes:
         return next(self.data_dir.glob("positions/*/signing_key.pem")).read_bytes()
 
+    def enrolment_file(self) -> EnrolmentFile:
+        return EnrolmentFile(self.data_dir / "identity")
+
     def enrolment(self) -> Enrolment:
-        found = EnrolmentFile(self.data_dir / "identity").read()
+        found = self.enrolment_file().read()
         assert found is not None
         return found
 

@@ -1,15 +1,18 @@
 """A real agent's certificate: renewed, expired, refused, replaced; nothing that serves notices. See agent_world.py."""
 
+import asyncio
 import signal
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from edge_agent.enrolment import Enrolment
 from edge_agent.ledger import Ledger
-from mesh import clock
+from mesh import certificates, clock
 from tests import models
-from tests.integration.agent_world import EDGE_SERVER, ControlPlane, assignment, until, version, world
+from tests.integration.agent_world import EDGE_SERVER, AgentProcess, ControlPlane, assignment, until, version, world
 from tests.integration.test_agent import in_service, run, traffic
 from waypost.errors import Denied
 
@@ -113,3 +116,26 @@ def test_a_box_whose_clock_has_gone_back_serves_on_and_says_so(tmp_path: Path, g
             assert "clock_behind" in agent.log()
 
     run(scenario())
+
+
+def test_an_agent_whose_clock_is_far_ahead_does_not_renew_all_the_time(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (plane, agent):
+            await agent.end(signal.SIGTERM)
+            plane.behind_s = 20 * 86400.0  # more than half a life: what it signs is due at once
+            agent.enrolment_file().keep(signed_anew(plane, agent))
+            agent.start()
+            await until(lambda: plane.renewals == 1, agent)
+            await until(lambda: condition(plane, "CertificateValid") == "TRUE", agent)
+            await asyncio.sleep(0.5)
+            assert plane.renewals == 1
+
+    run(scenario())
+
+
+def signed_anew(plane: ControlPlane, agent: AgentProcess) -> Enrolment:
+    """The agent's enrolment with a certificate that the control plane signs now, by its own clock."""
+    held = agent.enrolment()
+    request = certificates.request_for(certificates.read_key(held.identity.key))
+    chain = plane.authority.issue(request, "edge-1", now=clock.now() - plane.behind_s)
+    return replace(held, identity=replace(held.identity, certificate=chain.encode()))
