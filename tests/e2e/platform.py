@@ -65,8 +65,10 @@ class Platform:
         return sum(replica["state"].endswith("READY") for replica in replicas)
 
     def agent_is_connected(self) -> bool:
+        """Now: the edge server's state says so for a lease longer."""
         done = self.run("-o", "json", "edge-server", "get", "edge-1")
-        return '"EDGE_SERVER_STATE_CONNECTED"' in done.stdout
+        conditions = json.loads(done.stdout)["status"]["conditions"] if done.returncode == 0 else []
+        return any(c["type"] == "AgentConnected" and c["status"].endswith("TRUE") for c in conditions)
 
     def token(self, application: str) -> str:
         token_id = f"t{time.monotonic_ns()}"
