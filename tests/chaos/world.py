@@ -28,11 +28,12 @@ class World:
     def __init__(self, platform: Platform, proxy: Proxy) -> None:
         self.platform = platform
         self.proxy = proxy
+        self._token = platform.token("lab")
 
     @contextmanager
     def load(self) -> Iterator[Load]:
-        platform = self.platform
-        with Load(platform.gateway, f"demo/{POSITION}", platform.token("lab"), scales=SCALES, callers=CALLERS) as load:
+        gateway = self.platform.gateway
+        with Load(gateway, f"demo/{POSITION}", self._token, scales=SCALES, callers=CALLERS) as load:
             load.wait_for(200)
             yield load
 
