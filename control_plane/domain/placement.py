@@ -4,6 +4,8 @@ People choose the edge server (`spec.edge_server`); nothing is moved on our own 
 the spec names, unless it may not be given out now: then the position keeps the one it has, and `Held` says why.
 """
 
+from collections.abc import Mapping
+
 from control_plane.domain.types import (
     Assignment,
     Desired,
@@ -54,18 +56,27 @@ def _same(version: Version | None, content: VersionContent) -> bool:
     return version is None or version.content.digest == content.digest
 
 
-def told_of(parent: Desired, position: Position) -> dict[str, Item]:
-    """By edge server, the items that tell of this very position."""
-    return {
-        server: items[position.name]
-        for server, items in parent.items()
-        if position.name in items and items[position.name].assignment.uid == position.uid
-    }
+Told = Mapping[str, Mapping[str, Item]]
+"""Position -> edge server -> item: a desired state, read the other way."""
 
 
-def last_told(parent: Desired, position: Position) -> tuple[str, Item] | None:
+def by_position(desired: Desired) -> Told:
+    found: dict[str, dict[str, Item]] = {}
+    for server, items in desired.items():
+        for name, item in items.items():
+            found.setdefault(name, {})[server] = item
+    return found
+
+
+def told_of(told: Told, position: Position) -> Mapping[str, Item]:
+    """By edge server, the items that tell of this very position, and not of one that had its name before."""
+    holders = told.get(position.name, {})
+    return {server: item for server, item in holders.items() if item.assignment.uid == position.uid}
+
+
+def last_told(told: Told, position: Position) -> tuple[str, Item] | None:
     """(edge server, item) that told of this position last. On two servers at once: the one that the spec names."""
-    holders = told_of(parent, position)
+    holders = told_of(told, position)
     if not holders:
         return None
     server = position.edge_server if position.edge_server in holders else min(holders)

@@ -30,7 +30,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from control_plane.domain.absence import whereabouts
-from control_plane.domain.placement import choose_version, last_told, told_of
+from control_plane.domain.placement import by_position, choose_version, last_told, told_of
 from control_plane.domain.types import (
     Assignment,
     Desired,
@@ -69,6 +69,7 @@ class _Draft:
     def __init__(self, policy: Policy, parent: Desired) -> None:
         self.policy = policy
         self.parent = parent
+        self.told = by_position(parent)
         self.desired: dict[str, dict[str, Item]] = {server: {} for server in policy.edge_servers}
         self.held: dict[str, Held] = {}
         self.finished: set[str] = set()
@@ -100,7 +101,7 @@ def _assign(draft: _Draft, position: Position, inventory: Inventory, now_s: floa
     if position.edge_server not in policy.edge_servers:
         draft.held[position.name] = Held(HeldReason.EDGE_SERVER_NOT_FOUND)
         return
-    told = last_told(draft.parent, position)
+    told = last_told(draft.told, position)
     before = told[1].assignment if told else None
     rejected = inventory.rejected.get(position.uid, _NOTHING)
     version, held = choose_version(position, policy.versions.get(position.model_version), before, rejected)
@@ -117,10 +118,7 @@ def _assign(draft: _Draft, position: Position, inventory: Inventory, now_s: floa
 
 def _servers(draft: _Draft, position: Position, inventory: Inventory, now_s: float) -> tuple[str, ...]:
     holders = [
-        server
-        for server, items in draft.parent.items()
-        if (item := items.get(position.name))
-        and (item.assignment.uid, item.assignment.home) == (position.uid, position.edge_server)
+        server for server, item in told_of(draft.told, position).items() if item.assignment.home == position.edge_server
     ]
     known = [server for server in holders if server in draft.policy.edge_servers]
     there = inventory.connected & draft.policy.edge_servers
@@ -141,7 +139,7 @@ def _retire(draft: _Draft, position: Position, inventory: Inventory) -> None:
     """Keeps a position in deletion where it is, marked, until it is gone there."""
     left = [
         (server, item)
-        for server, item in told_of(draft.parent, position).items()
+        for server, item in told_of(draft.told, position).items()
         if server in draft.policy.edge_servers and (server, position.uid) not in inventory.gone
     ]
     for server, item in left:
