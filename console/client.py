@@ -21,6 +21,7 @@ from waypost.api.control.v1.event_pb2_grpc import EventServiceStub
 from waypost.api.control.v1.model_pb2_grpc import ModelServiceStub
 from waypost.api.control.v1.platform_pb2_grpc import PlatformServiceStub
 from waypost.api.control.v1.position_pb2_grpc import PositionServiceStub
+from waypost.api.control.v1.role_binding_pb2_grpc import RoleBindingServiceStub
 from waypost.api.control.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from waypost.api.control.v1.watch_pb2_grpc import WatchServiceStub
 from waypost.errors import MeshError, Unauthenticated, Unavailable
@@ -46,6 +47,7 @@ class Client:
         self.edge_servers = EdgeServerServiceStub(self.channel)
         self.subscriptions = SubscriptionServiceStub(self.channel)
         self.credentials = CredentialServiceStub(self.channel)
+        self.role_bindings = RoleBindingServiceStub(self.channel)
         self.events = EventServiceStub(self.channel)
         self.watches = WatchServiceStub(self.channel)
 

@@ -14,6 +14,7 @@ from control_plane.store import Delete, Stores
 from control_plane.store.resources import CREDENTIAL, Resources
 from mesh.files import write_atomically
 from waypost.api.control.v1.credential_pb2 import Credential
+from waypost.api.control.v1.role_pb2 import ROLE_ADMIN
 
 log = structlog.get_logger()
 
@@ -32,6 +33,6 @@ async def keep_admin_token(
         return
     if known is not None:
         await stores.records.commit([Delete(known.message.name)], expect={known.message.name: known.revision})
-    _, secret = await credentials.issue("", ADMIN, Credential(description=DESCRIPTION))
+    _, secret = await credentials.issue("", ADMIN, Credential(description=DESCRIPTION, role=ROLE_ADMIN))
     write_atomically(path, f"{secret}\n".encode())
     log.info("admin_token_written", path=str(path))

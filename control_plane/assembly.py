@@ -34,6 +34,7 @@ from control_plane.services.model import ModelService
 from control_plane.services.platform import PlatformService
 from control_plane.services.position import PositionService
 from control_plane.services.project import ProjectService
+from control_plane.services.role_binding import RoleBindingService
 from control_plane.services.subscription import SubscriptionService
 from control_plane.services.watch import WatchService
 from control_plane.settings import ControlPlaneSettings
@@ -54,6 +55,7 @@ from waypost.api.control.v1 import (
     platform_pb2_grpc,
     position_pb2_grpc,
     project_pb2_grpc,
+    role_binding_pb2_grpc,
     subscription_pb2_grpc,
     watch_pb2_grpc,
 )
@@ -69,7 +71,9 @@ QUIET = frozenset(  # so many, or for so long, that a line each would hide the o
     )
 )
 
-_NAMES = "Application Artifact Credential EdgeServer Event Model Platform Position Project Subscription Watch"
+_NAMES = (
+    "Application Artifact Credential EdgeServer Event Model Platform Position Project RoleBinding Subscription Watch"
+)
 SHOWN = (
     *(f"waypost.api.control.v1.{name}Service" for name in _NAMES.split()),
     *("waypost.api.link.v1.EnrolmentService", health.SERVICE_NAME, reflection.SERVICE_NAME),
@@ -161,6 +165,7 @@ class ControlPlane:
         platform_pb2_grpc.add_PlatformServiceServicer_to_server(platform, api)
         position_pb2_grpc.add_PositionServiceServicer_to_server(PositionService(kit, self._fleet), api)
         project_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(kit), api)
+        role_binding_pb2_grpc.add_RoleBindingServiceServicer_to_server(RoleBindingService(kit), api)
         subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), api)
         watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(kit), api)
         enrolment = EnrolmentService(

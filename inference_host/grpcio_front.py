@@ -27,7 +27,7 @@ def server(methods: Sequence[Method], gate: Gate) -> grpc.aio.Server:
     """A server that answers `methods`; listen and start it."""
     table = {method.path: method for method in methods}
 
-    async def authorise(path: str, context: Any) -> None:
+    async def authorise(path: str, context: Any, request: Any) -> None:
         if not table[path].open:
             gate.check(_metadata(context).get("authorization", ""))
 

@@ -22,8 +22,11 @@ from waypost.rpc.status import DETAILS_KEY
 
 log = structlog.get_logger()
 
-Authorise = Callable[[str, Any], Awaitable[None]]
-"""Called with the method's path and the call's context before anything else; raises MeshError to refuse."""
+Authorise = Callable[[str, Any, Any], Awaitable[None]]
+"""Called with the method's path, the call's context and its request before anything else; raises MeshError to refuse.
+The request is the message, or where the caller streams the iterator of them, which is not for reading here."""
+
+JUDGED_AGAIN_S = 1.0  # a stream outlives what let it in by this at most, or until it has something to say
 
 
 @dataclass(slots=True)
@@ -61,12 +64,15 @@ class Manners(grpc.aio.ServerInterceptor):
         }[handler.request_streaming, handler.response_streaming]
         return kind(wrap(method, behaviour), handler.request_deserializer, handler.response_serializer)
 
+    async def _let_in(self, method: str, context: Any, request: Any) -> None:
+        if self._authorise is not None:
+            await self._authorise(method, context, request)
+
     def _single(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Any) -> Any:
             record = _Call(method, time.monotonic())
             try:
-                if self._authorise is not None:
-                    await self._authorise(method, context)
+                await self._let_in(method, context, request)
                 return await behaviour(request, context)
             except Exception as error:  # the life of a call ends here
                 await _abort(context, error, record)
@@ -82,9 +88,12 @@ class Manners(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             record = _Call(method, time.monotonic())
             try:
-                if self._authorise is not None:
-                    await self._authorise(method, context)
+                await self._let_in(method, context, request)
+                judged_s = time.monotonic()
                 async for response in behaviour(request, context):
+                    if time.monotonic() >= judged_s + JUDGED_AGAIN_S:
+                        await self._let_in(method, context, request)
+                        judged_s = time.monotonic()
                     yield response
             except Exception as error:  # the life of a call ends here
                 await _abort(context, error, record)

@@ -52,7 +52,7 @@ class TrainingService(training_pb2_grpc.TrainingServiceServicer):
         self._access = access
         self._deployments = deployments
 
-    async def authorise(self, method: str, context: Any) -> None:
+    async def authorise(self, method: str, context: Any, request: Any) -> None:
         """Everything but Activate needs an access token. Raises: Unauthenticated."""
         if method != ACTIVATE:
             self._access.subscriber(context.invocation_metadata())

@@ -7,7 +7,14 @@ import typer
 from console import messages
 from console.cli import verbs
 from console.cli.session import Session, command, group
-from console.cli.verbs import DescriptionOption, DisplayNameOption, LabelOption, RemoveLabelOption
+from console.cli.verbs import (
+    DescriptionOption,
+    DisplayNameOption,
+    ExpiresOption,
+    LabelOption,
+    RemoveLabelOption,
+    expire_time,
+)
 from console.client import PAGE_SIZE
 from console.kinds import APPLICATION
 from mesh import clock
@@ -78,14 +85,12 @@ def create_token(
     application: Name,
     token_id: TokenId,
     description: DescriptionOption = None,
-    expires_in_days: Annotated[
-        float | None, typer.Option("--expires-in-days", metavar="DAYS", help="Empty: it never expires.", min=0)
-    ] = None,
+    expires_in_days: ExpiresOption = None,
 ) -> None:
     """Make a token for xApps. Its secret is shown this once."""
     credential = Credential(description=description or "")
     if expires_in_days is not None:
-        credential.expire_time.FromSeconds(int(clock.now() + expires_in_days * 86400))
+        credential.expire_time.CopyFrom(expire_time(expires_in_days))
     parent = APPLICATION.parse(application)
     request = CreateCredentialRequest(parent=parent, credential_id=token_id, credential=credential)
     made = session.client.call(session.client.credentials.CreateCredential, request)

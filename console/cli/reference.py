@@ -1,4 +1,4 @@
-"""The generated pages of docs/reference: commands (here) and settings (settings_page.py).
+"""The generated pages of docs/reference: commands (here), settings (settings_page.py), access (access_page.py).
 
     python -m console.cli.reference      writes them all, where this source tree has its docs
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from console.cli import COMPONENTS, settings_page
+from console.cli import COMPONENTS, access_page, settings_page
 from console.cli.root import EPILOGUE, SECTIONS, app
 
 DIRECTORY = Path(__file__).parents[2] / "docs/reference"
@@ -102,7 +102,7 @@ def _code(text: str) -> str:
     return f"```text\n{text.strip()}\n```\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": page, "settings.md": settings_page.page}
+PAGES: dict[str, Callable[[], str]] = {"cli.md": page, "settings.md": settings_page.page, "access.md": access_page.page}
 
 if __name__ == "__main__":
     for name, text in PAGES.items():

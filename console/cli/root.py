@@ -68,6 +68,10 @@ SECTIONS: dict[str, tuple[Entry, ...]] = {
         Entry("edge-server", "edge_servers", "Edge servers: machines near the radio network."),
         Entry("subscription", "subscriptions", "Subscriptions: training platforms that are followed."),
     ),
+    "Who may do what": (
+        Entry("role", "roles", "Roles: what somebody may do, in a project or everywhere."),
+        Entry("token", "tokens", "Tokens with which programs call the API."),
+    ),
     "Components, one each, as production runs them": (
         Entry("control-plane", "", "Run the control plane: the fleet's brain and API."),
         Entry("agent", "", "Run the agent of an edge server."),

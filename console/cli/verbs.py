@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from console import columns
 from console.cli.session import Session
@@ -20,6 +21,12 @@ RemoveLabelOption = Annotated[
     list[str] | None, typer.Option("--remove-label", metavar="KEY", help="Remove a label; may be given several times.")
 ]
 DisplayNameOption = Annotated[str | None, typer.Option("--display-name", metavar="TEXT", help="Title, for people.")]
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", metavar="PROJECT", help="In this project only. Empty: everywhere.")
+]
+ExpiresOption = Annotated[
+    float | None, typer.Option("--expires-in-days", metavar="DAYS", help="Empty: it never expires.", min=0)
+]
 DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")]
 
 
@@ -110,6 +117,11 @@ def parent_of(kind: Kind, under: str) -> str:
             names.check_id(id_, segment)
     ids = ids + [ANY] * (len(segments) - len(ids))
     return "/".join(f"{segment}/{id_}" for segment, id_ in zip(segments, ids, strict=True))
+
+
+def expire_time(in_days: float) -> Timestamp:
+    """So many days from now, to the second."""
+    return Timestamp(seconds=int(clock.now() + in_days * 86400))
 
 
 def parse_labels(pairs: Iterable[str] | None) -> dict[str, str]:

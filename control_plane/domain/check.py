@@ -20,8 +20,10 @@ from waypost.api.control.v1 import (
     model_pb2,
     position_pb2,
     project_pb2,
+    role_binding_pb2,
     subscription_pb2,
 )
+from waypost.api.control.v1.role_pb2 import ROLE_UNSPECIFIED, Role
 from waypost.errors import Invalid, Precondition
 
 LABELS_MAX = 64
@@ -42,6 +44,7 @@ DATATYPES = frozenset(_INTEGERS | {"BOOL", "FP16", "FP32", "FP64", "BF16", "BYTE
 
 _SERVE_AS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_SUBJECT = re.compile(r"(?:projects/[a-z0-9-]+/)?credentials/[a-z0-9-]+")
 _METRIC = re.compile(r"[A-Za-z0-9_.:/ -]{1,63}")
 
 
@@ -114,6 +117,10 @@ def check_credential(credential: credential_pb2.Credential) -> None:
         allowed = f"must be 0..{JOIN_USES_MAX}" if joins else "is for credentials to join only"
         refuse("credential.max_uses", f"{allowed}, got {credential.max_uses}")
     _check_pattern(credential.edge_server_pattern, makes_servers=credential.name.startswith("edgeServers/-/"))
+    if credential.kind == credential_pb2.CREDENTIAL_KIND_API:
+        check_role(credential.role, "credential.role")
+    elif credential.role != ROLE_UNSPECIFIED:
+        refuse("credential.role", "is for tokens for the API only", "leave it empty")
 
 
 def _check_pattern(pattern: str, *, makes_servers: bool) -> None:
@@ -122,6 +129,20 @@ def _check_pattern(pattern: str, *, makes_servers: bool) -> None:
         refuse(field, "belongs to credentials of edgeServers/-, and only to these", "write it as tower-*")
     if pattern:
         check_id(pattern.replace("*", "a"), "edgeServers", field)
+
+
+def check_role(role: Role.ValueType, field: str) -> None:
+    """Raises: Invalid(INVALID_FIELD) where it is none that could be granted."""
+    if role == ROLE_UNSPECIFIED or role not in Role.values():
+        refuse(field, "must be a role", "ROLE_VIEWER, ROLE_DEVELOPER, ROLE_OPERATOR or ROLE_ADMIN")
+
+
+def check_role_binding(binding: role_binding_pb2.RoleBinding) -> None:
+    check_known(binding, "role_binding")
+    _check_about("", binding.description, {}, "role_binding")
+    check_role(binding.role, "role_binding.role")
+    if not _SUBJECT.fullmatch(binding.subject):
+        refuse("role_binding.subject", f"cannot be {binding.subject!r}", "for example credentials/ci")
 
 
 def check_position(position: position_pb2.Position) -> None:

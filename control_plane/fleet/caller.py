@@ -17,7 +17,7 @@ class LinkAccess:
         self._resources = resources
         self._authority = authority
 
-    async def __call__(self, method: str, context: Any) -> None:
+    async def __call__(self, method: str, context: Any, request: Any) -> None:
         """Raises: Denied."""
         await self.refuse_shut_out(self.certificate(context))
 

@@ -15,8 +15,9 @@ from control_plane.domain.check import check_id, full_name, refuse
 from control_plane.services.families import CREDENTIALS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page
+from control_plane.services.role_binding import with_bindings
 from control_plane.services.writing import create, delete
-from control_plane.store.resources import APPLICATION, CREDENTIAL, EDGE_SERVER, Kind
+from control_plane.store.resources import APPLICATION, CREDENTIAL, EDGE_SERVER, PROJECT, Kind
 from waypost.api.control.v1 import credential_pb2 as pb
 from waypost.api.control.v1 import credential_pb2_grpc as rpc
 from waypost.errors import Invalid
@@ -83,7 +84,7 @@ class CredentialService(rpc.CredentialServiceServicer):
             refuse("name", f"is not the name of a credential: {request.name!r}", "write it as .../credentials/{id}")
         _parent(collection.removesuffix("credentials").removesuffix("/"))
         check_id(credential_id, "credentials", "name")
-        await delete(self._kit, CREDENTIALS, request.name, request.etag)
+        await delete(self._kit, CREDENTIALS, request.name, request.etag, along=with_bindings(self._kit, request.name))
         return pb.DeleteCredentialResponse()
 
     def _new_secret(self, owner: _Parent) -> str:
@@ -99,8 +100,10 @@ def _parent(name: str) -> _Parent:
         return _Parent(name, None, pb.CREDENTIAL_KIND_JOIN)
     if name.startswith("edgeServers/"):
         return _Parent(full_name(name, "edgeServers", "parent"), EDGE_SERVER, pb.CREDENTIAL_KIND_JOIN)
+    if name.startswith("projects/") and name.count("/") == 1:
+        return _Parent(full_name(name, "projects", "parent"), PROJECT, pb.CREDENTIAL_KIND_API)
     try:
         return _Parent(full_name(name, "applications", "parent"), APPLICATION, pb.CREDENTIAL_KIND_APPLICATION)
     except Invalid as error:
-        hint = "write an application's or an edge server's full name, or nothing for an operator's credential"
+        hint = "write the full name of a project, an application or an edge server, or nothing for the whole platform"
         raise Invalid(error.reason, error.message, hint, field="parent") from error

@@ -69,7 +69,7 @@ class EdgeServerService(rpc.EdgeServerServiceServicer):
         name = full_name(request.name, "edgeServers", "name")
         now = self._kit.timestamp()
         revoked = await amend(self._kit, EDGE_SERVERS, name, lambda edge_server: edge_server.revoke_time.CopyFrom(now))
-        await self._kit.recorder.record(name, REVOKED, f"{caller()} revoked it: its agent is let in no more")
+        await self._kit.recorder.record(name, REVOKED, f"{caller().name} revoked it: its agent is let in no more")
         return pb.RevokeEdgeServerResponse(edge_server=await self._shown(revoked))
 
     async def _shown(self, edge_server: pb.EdgeServer) -> pb.EdgeServer:

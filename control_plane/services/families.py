@@ -10,6 +10,7 @@ from control_plane.store.resources import (
     MODEL_VERSION,
     POSITION,
     PROJECT,
+    ROLE_BINDING,
     SUBSCRIPTION,
 )
 
@@ -42,5 +43,6 @@ CREDENTIALS = Family(
     CREDENTIAL,
     check.check_credential,
     (),
-    given=("description", "expire_time", "max_uses", "edge_server_pattern"),
+    given=("description", "expire_time", "max_uses", "edge_server_pattern", "role"),
 )
+ROLE_BINDINGS = Family(ROLE_BINDING, check.check_role_binding, (), given=("subject", "role", "description"))

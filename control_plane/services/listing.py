@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from control_plane.access import caller
 from control_plane.domain.check import full_name
 from control_plane.services.kit import Kit
 from control_plane.services.pages import page_size
@@ -69,7 +70,7 @@ class PageRequest(Protocol):
 async def list_page(
     kit: Kit, kind: Kind[M], wanted: Listing, request: PageRequest, *, parent_kind: Kind[Any] | None = None
 ) -> tuple[list[M], str]:
-    """(resources by rising name, token of the next page).
+    """(resources by rising name that the caller may see, token of the next page).
 
     Raises: Invalid(BAD_PAGE_TOKEN | INVALID_FIELD), NotFound where the one parent that is meant does not exist.
     """
@@ -83,13 +84,13 @@ async def list_page(
 
 async def _collect(kit: Kit, kind: Kind[M], wanted: Listing, size: int, after: str) -> tuple[list[M], str]:
     """Up to `size` resources after a name, and the last one's name where there are more."""
-    pattern, found, last = wanted.pattern, list[M](), ""
+    pattern, sees, found, last = wanted.pattern, caller().sees, list[M](), ""
     while True:
         page = await kit.stores.records.scan(
             wanted.prefix, kind=kind.kind, limit=min(size + 1, SCAN_LIMIT), after=after
         )
         for record in page.records:
-            if not pattern.fullmatch(record.name):
+            if not (pattern.fullmatch(record.name) and sees(record.name)):
                 continue
             if len(found) == size:
                 return found, last

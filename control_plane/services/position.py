@@ -118,7 +118,7 @@ class PositionService(LivePositions):
         return {**guards, version.message.name: version.revision}
 
     async def _tell(self, position: pb.Position, reason: str, message: str) -> None:
-        by = f" (by {caller()})" if caller() else ""
+        by = f" (by {caller().name})" if caller().name else ""
         await self._kit.recorder.record(position.name, reason, f"{message}{by}")
 
 

@@ -8,8 +8,9 @@ from control_plane.domain.check import check_id, full_name
 from control_plane.services.families import PROJECTS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page
-from control_plane.services.writing import create, delete, first_below, update_or_create
-from control_plane.store.resources import APPLICATION, PROJECT
+from control_plane.services.role_binding import bindings_of
+from control_plane.services.writing import create, delete, first_below, names_below, update_or_create
+from control_plane.store.resources import APPLICATION, CREDENTIAL, PROJECT, ROLE_BINDING
 from waypost.api.control.v1 import project_pb2 as pb
 from waypost.api.control.v1 import project_pb2_grpc as rpc
 
@@ -40,5 +41,12 @@ class ProjectService(rpc.ProjectServiceServicer):
     async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Any) -> pb.DeleteProjectResponse:
         name = full_name(request.name, "projects", "name")
         below = partial(first_below, self._kit, name, APPLICATION)
-        await delete(self._kit, PROJECTS, name, request.etag, blockers=below)
+        along = partial(self._tokens_and_grants, name)
+        await delete(self._kit, PROJECTS, name, request.etag, blockers=below, along=along)
         return pb.DeleteProjectResponse()
+
+    async def _tokens_and_grants(self, project: str) -> list[str]:
+        """Its tokens for the API, what was granted to them anywhere, and what was granted to anybody in it."""
+        tokens = await names_below(self._kit, project, CREDENTIAL)
+        granted = await bindings_of(self._kit, set(tokens))
+        return [*dict.fromkeys([*tokens, *granted, *await names_below(self._kit, project, ROLE_BINDING)])]

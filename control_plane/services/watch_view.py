@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from control_plane.access import caller
 from control_plane.services.kit import Kit
 from control_plane.services.statuses import (
     servers_of,
@@ -130,7 +131,8 @@ class View:
         return tuple(dict.fromkeys(outermost)) or ("",)
 
     def _is_wanted(self, name: str) -> bool:
-        return not self._names or any(name == wanted or _owns(wanted, name) for wanted in self._names)
+        named = not self._names or any(name == wanted or _owns(wanted, name) for wanted in self._names)
+        return named and caller().sees(name)
 
 
 def _owns(owner: str, name: str) -> bool:

@@ -142,15 +142,15 @@ def first_rows(connection: Connection) -> None:
         connection.execute(insert(counters), {"name": name, "value": 0})
 
 
-def migrate(connection: Connection) -> None:
-    """Brings the schema to the newest format."""
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Brings the schema to the newest format, or to the one of a number such as `0001`."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 class _News:

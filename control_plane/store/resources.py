@@ -24,6 +24,7 @@ from waypost.api.control.v1 import (
     model_pb2,
     position_pb2,
     project_pb2,
+    role_binding_pb2,
     subscription_pb2,
 )
 from waypost.api.link.v1 import link_pb2
@@ -65,6 +66,7 @@ POSITION = Kind("position", position_pb2.Position)
 EDGE_SERVER = Kind("edge_server", edge_server_pb2.EdgeServer)
 CREDENTIAL = Kind("credential", credential_pb2.Credential)
 SUBSCRIPTION = Kind("subscription", subscription_pb2.Subscription)
+ROLE_BINDING = Kind("role_binding", role_binding_pb2.RoleBinding)
 DESIRED = Kind("desired", link_pb2.Desired)
 
 WATCHED: dict[str, Kind[Any]] = {

@@ -7,7 +7,7 @@ are ranges of an index.
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table, Text
 
-FORMAT = 1
+FORMAT = 2
 """Number of the newest migration. A database with a higher one was written by newer software and is refused."""
 
 metadata = MetaData()

@@ -28,6 +28,7 @@ from waypost.api.control.v1 import (
     platform_pb2,
     position_pb2,
     project_pb2,
+    role_binding_pb2,
     subscription_pb2,
     watch_pb2,
 )
@@ -49,6 +50,7 @@ SERVICES = [
         platform_pb2,
         position_pb2,
         project_pb2,
+        role_binding_pb2,
         subscription_pb2,
         watch_pb2,
     )

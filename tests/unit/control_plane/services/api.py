@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from control_plane.access import Access, Secrets
@@ -18,6 +18,7 @@ from control_plane.services.model import ModelService
 from control_plane.services.platform import PlatformService
 from control_plane.services.position import PositionService
 from control_plane.services.project import ProjectService
+from control_plane.services.role_binding import RoleBindingService
 from control_plane.services.subscription import SubscriptionService
 from control_plane.services.watch import WatchService
 from control_plane.store import Put, Stores, open_stores
@@ -41,10 +42,12 @@ from waypost.api.control.v1 import (
     position_pb2_grpc,
     project_pb2,
     project_pb2_grpc,
+    role_binding_pb2_grpc,
     subscription_pb2_grpc,
     watch_pb2_grpc,
 )
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE, Condition
+from waypost.api.control.v1.role_pb2 import ROLE_ADMIN, Role
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.rpc import open_aio_channel
 
@@ -103,6 +106,13 @@ class Api:
             yield channel
         finally:
             await channel.close()
+
+    @asynccontextmanager
+    async def with_role(self, role: Role.ValueType, project: str = "", id_: str = "guest") -> AsyncIterator["Api"]:
+        """The same API for somebody else: a new token with one role, everywhere or in one project."""
+        _, token = await self.credentials.issue(project, id_, credential_pb2.Credential(role=role))
+        async with self.as_caller(token) as channel:
+            yield replace(self, channel=channel)
 
     async def make_application(self) -> None:
         await self.project.CreateProject(project_pb2.CreateProjectRequest(project_id="uav"))
@@ -196,6 +206,7 @@ _STUBS: dict[str, Callable[[Any], Any]] = {
     "platform": platform_pb2_grpc.PlatformServiceStub,
     "position": position_pb2_grpc.PositionServiceStub,
     "project": project_pb2_grpc.ProjectServiceStub,
+    "role_binding": role_binding_pb2_grpc.RoleBindingServiceStub,
     "subscription": subscription_pb2_grpc.SubscriptionServiceStub,
     "watch": watch_pb2_grpc.WatchServiceStub,
 }
@@ -211,6 +222,7 @@ def _serve(server: Any, kit: Kit, credentials: CredentialService, fleet: FakeFle
     platform_pb2_grpc.add_PlatformServiceServicer_to_server(platform, server)
     position_pb2_grpc.add_PositionServiceServicer_to_server(PositionService(kit, fleet), server)
     project_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(kit), server)
+    role_binding_pb2_grpc.add_RoleBindingServiceServicer_to_server(RoleBindingService(kit), server)
     subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), server)
     watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(kit), server)
 
@@ -241,7 +253,7 @@ async def open_api() -> AsyncIterator[Api]:
             _serve(server, kit, credentials, fleet, artifacts)
             address = listen(server, f"unix:{directory}/api.sock", Identity.local())
             await server.start()
-            _, token = await credentials.issue("", "tester", credential_pb2.Credential())
+            _, token = await credentials.issue("", "tester", credential_pb2.Credential(role=ROLE_ADMIN))
             channel = open_aio_channel(address, token=token)
             try:
                 yield Api(address, channel, kit, stores, clock, fleet, artifacts, credentials)

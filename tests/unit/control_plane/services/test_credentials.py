@@ -8,10 +8,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.access import Access, Secrets, bearer_token, sha256
 from control_plane.store import Changes, Delete
-from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, PIN, Api, with_api
+from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, PIN, PROJECT, Api, with_api
 from waypost import names
 from waypost.api.control.v1 import credential_pb2 as pb
 from waypost.api.control.v1 import platform_pb2, platform_pb2_grpc
+from waypost.api.control.v1.role_pb2 import ROLE_OPERATOR, ROLE_VIEWER
 from waypost.errors import AlreadyExists, Denied, Invalid, MeshError, NotFound, Unauthenticated
 
 
@@ -29,15 +30,18 @@ async def test_the_kind_follows_from_the_parent_and_the_secret_is_kept_as_a_hash
     await api.make_edge_server()
     for parent, kind, name in (
         ("", pb.CREDENTIAL_KIND_API, "credentials/c"),
+        (PROJECT, pb.CREDENTIAL_KIND_API, f"{PROJECT}/credentials/c"),
         (APPLICATION, pb.CREDENTIAL_KIND_APPLICATION, f"{APPLICATION}/credentials/c"),
         (EDGE_SERVER, pb.CREDENTIAL_KIND_JOIN, f"{EDGE_SERVER}/credentials/c"),
     ):
-        request = pb.CreateCredentialRequest(parent=parent, credential_id="c", credential={"description": "for tests"})
+        asked = pb.Credential(description="for tests", role=ROLE_VIEWER if kind == pb.CREDENTIAL_KIND_API else 0)
+        request = pb.CreateCredentialRequest(parent=parent, credential_id="c", credential=asked)
         made = await api.credential.CreateCredential(request)
         assert (made.credential.name, made.credential.kind, made.credential.description) == (name, kind, "for tests")
         assert made.credential.secret_sha256 == sha256(made.secret)
         assert made.secret.startswith("wp1_")
         assert len(made.secret.partition(".")[0]) == 4 + 43
+        assert made.credential.role == asked.role
         assert made.secret.partition(".")[2] == (PIN if kind == pb.CREDENTIAL_KIND_JOIN else "")
         listed = (await api.credential.ListCredentials(pb.ListCredentialsRequest(parent=parent))).credentials
         assert made.credential in listed
@@ -47,16 +51,30 @@ async def test_the_kind_follows_from_the_parent_and_the_secret_is_kept_as_a_hash
 
 @with_api
 async def test_parents_that_cannot_hold_credentials_are_refused(api: Api) -> None:
-    for parent in ("projects/uav", "edgeServers", "nonsense", "subscriptions/s"):
+    for parent in ("projects", "edgeServers", "nonsense", "subscriptions/s", "projects/-"):
         with pytest.raises(Invalid) as refused:
             await api.credential.CreateCredential(pb.CreateCredentialRequest(parent=parent, credential_id="c"))
         assert refused.value.metadata["field"] == "parent"
-    for parent in (APPLICATION, EDGE_SERVER):
+    for parent in (PROJECT, APPLICATION, EDGE_SERVER):
         with pytest.raises(NotFound):
-            await api.credential.CreateCredential(pb.CreateCredentialRequest(parent=parent, credential_id="c"))
-    for name in ("", "c", "credentials", "projects/uav/credentials/c", "credentials/C"):
+            await api.credential.CreateCredential(
+                pb.CreateCredentialRequest(
+                    parent=parent, credential_id="c", credential={"role": ROLE_VIEWER if parent == PROJECT else 0}
+                )
+            )
+    for name in ("", "c", "credentials", "projects/-/credentials/c", "credentials/C"):
         with pytest.raises(Invalid):
             await api.credential.DeleteCredential(pb.DeleteCredentialRequest(name=name))
+
+
+@with_api
+async def test_a_token_for_the_api_must_say_its_role_and_no_other_may(api: Api) -> None:
+    await api.make_application()
+    for parent, role in (("", 0), ("", 17), (PROJECT, 0), (APPLICATION, ROLE_OPERATOR)):
+        request = pb.CreateCredentialRequest(parent=parent, credential_id="c", credential={"role": role})
+        with pytest.raises(Invalid) as refused:
+            await api.credential.CreateCredential(request)
+        assert refused.value.metadata["field"] == "credential.role"
 
 
 @with_api
@@ -82,7 +100,7 @@ async def test_nobody_is_answered_without_a_good_credential(api: Api) -> None:
 
 @with_api
 async def test_a_revoked_credential_is_refused_at_once(api: Api) -> None:
-    _, token = await api.credentials.issue("", "guest", pb.Credential())
+    _, token = await api.credentials.issue("", "guest", pb.Credential(role=ROLE_VIEWER))
     assert (await platform(api, token)).caller == "credentials/guest"
     await api.credential.DeleteCredential(pb.DeleteCredentialRequest(name="credentials/guest"))
     with pytest.raises(Unauthenticated):
@@ -92,14 +110,14 @@ async def test_a_revoked_credential_is_refused_at_once(api: Api) -> None:
 @with_api
 async def test_an_expired_credential_is_refused(api: Api) -> None:
     expire = Timestamp(seconds=int(api.clock.now_s) + 60)
-    _, token = await api.credentials.issue("", "guest", pb.Credential(expire_time=expire))
+    _, token = await api.credentials.issue("", "guest", pb.Credential(expire_time=expire, role=ROLE_VIEWER))
     assert (await platform(api, token)).caller == "credentials/guest"
     api.clock.now_s += 61
     with pytest.raises(Unauthenticated) as refused:
         await platform(api, token)
     assert refused.value.reason == "CREDENTIAL_EXPIRED"
     with pytest.raises(Invalid) as already:
-        await api.credentials.issue("", "late", pb.Credential(expire_time=expire))
+        await api.credentials.issue("", "late", pb.Credential(expire_time=expire, role=ROLE_VIEWER))
     assert already.value.metadata["field"] == "credential.expire_time"
 
 
@@ -120,8 +138,8 @@ async def test_methods_that_access_does_not_know_are_denied(api: Api) -> None:
     access = Access(Secrets(api.stores, api.clock))
     for method in ("/waypost.api.training.v1.TrainingService/Activate", "/waypost.api.link.v1.AgentLinkService/X"):
         with pytest.raises(Denied):
-            await access.authorise(method, None)
-    await access.authorise("/waypost.api.link.v1.EnrolmentService/Enrol", None)
+            await access.authorise(method, None, None)
+    await access.authorise("/waypost.api.link.v1.EnrolmentService/Enrol", None, None)
 
 
 @with_api
@@ -129,7 +147,7 @@ async def test_a_credential_written_elsewhere_is_known_with_the_next_call(api: A
     secrets = Secrets(api.stores, api.clock)
     with pytest.raises(MeshError):
         await secrets.match("wp1_x", pb.CREDENTIAL_KIND_API)
-    made = [await api.credentials.issue("", f"c{n}", pb.Credential()) for n in range(3)]
+    made = [await api.credentials.issue("", f"c{n}", pb.Credential(role=ROLE_VIEWER)) for n in range(3)]
     matches = [secrets.match(secret, pb.CREDENTIAL_KIND_API) for _, secret in made]
     assert [found.name for found in await asyncio.gather(*matches)] == [f"credentials/c{n}" for n in range(3)]
 
@@ -150,7 +168,7 @@ async def test_a_slow_look_at_the_store_never_brings_a_revoked_credential_back(a
         return found
 
     object.__setattr__(api.stores.records, "changes", slow_changes)
-    _, secret = await api.credentials.issue("", "guest", pb.Credential())
+    _, secret = await api.credentials.issue("", "guest", pb.Credential(role=ROLE_VIEWER))
     async with asyncio.TaskGroup() as tasks:
         slow = tasks.create_task(_is_refused(secrets, secret))
         await held.wait()

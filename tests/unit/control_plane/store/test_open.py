@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, insert, inspect, select, text
 
 from control_plane.store import Put, database, open_stores
 from control_plane.store.open import format_of, migrate, prepare
-from control_plane.store.schema import FORMAT, metadata
+from control_plane.store.schema import FORMAT, metadata, records
+from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_APPLICATION, Credential
+from waypost.api.control.v1.role_pb2 import ROLE_ADMIN, ROLE_UNSPECIFIED, ROLE_VIEWER
 from waypost.errors import DataLoss, Exhausted, Invalid, MeshError, Unavailable
 
 
@@ -125,3 +127,22 @@ def test_an_incarnation_is_unlike_any_other() -> None:
             assert one.token_key != two.token_key
 
     asyncio.run(scenario())
+
+
+def test_tokens_made_before_there_were_roles_stay_what_they_were(tmp_path: Path) -> None:
+    """They could do everything; those of another kind have no role, and get none."""
+    tokens = {
+        "credentials/admin": Credential(kind=CREDENTIAL_KIND_API),
+        "credentials/ci": Credential(kind=CREDENTIAL_KIND_API, role=ROLE_VIEWER),
+        "projects/p/applications/a/credentials/xapp": Credential(kind=CREDENTIAL_KIND_APPLICATION),
+    }
+    with create_engine(f"sqlite:///{tmp_path}/old.db").begin() as connection:
+        migrate(connection, "0001")
+        rows = [
+            {"name": name, "kind": "credential", "revision": 1, "body": token.SerializeToString()}
+            for name, token in tokens.items()
+        ]
+        connection.execute(insert(records), rows)
+        migrate(connection)
+        found = {row.name: Credential.FromString(row.body).role for row in connection.execute(select(records))}
+    assert list(found.values()) == [ROLE_ADMIN, ROLE_VIEWER, ROLE_UNSPECIFIED]

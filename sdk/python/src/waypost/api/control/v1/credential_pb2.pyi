@@ -12,6 +12,7 @@ import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import sys
 import typing
+import waypost.api.control.v1.role_pb2
 
 if sys.version_info >= (3, 10):
     import typing as typing_extensions
@@ -30,7 +31,7 @@ class _CredentialKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     CREDENTIAL_KIND_APPLICATION: _CredentialKind.ValueType  # 1
     """xApps exchange it at a position of the application for a short-lived token."""
     CREDENTIAL_KIND_API: _CredentialKind.ValueType  # 2
-    """Operators and programs call this API with it."""
+    """Programs call this API with it."""
     CREDENTIAL_KIND_JOIN: _CredentialKind.ValueType  # 3
     """Enrols the agent of an edge server: once, or as often as `max_uses` says."""
 
@@ -40,7 +41,7 @@ CREDENTIAL_KIND_UNSPECIFIED: CredentialKind.ValueType  # 0
 CREDENTIAL_KIND_APPLICATION: CredentialKind.ValueType  # 1
 """xApps exchange it at a position of the application for a short-lived token."""
 CREDENTIAL_KIND_API: CredentialKind.ValueType  # 2
-"""Operators and programs call this API with it."""
+"""Programs call this API with it."""
 CREDENTIAL_KIND_JOIN: CredentialKind.ValueType  # 3
 """Enrols the agent of an edge server: once, or as often as `max_uses` says."""
 global___CredentialKind = CredentialKind
@@ -64,10 +65,12 @@ class Credential(google.protobuf.message.Message):
     MAX_USES_FIELD_NUMBER: builtins.int
     EDGE_SERVER_PATTERN_FIELD_NUMBER: builtins.int
     JOIN_USES_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/applications/{application}/credentials/{credential}` for an application's token,
-    `credentials/{credential}` for an operator's, `edgeServers/{edge_server}/credentials/{credential}` to join as that
-    edge server, `edgeServers/-/credentials/{credential}` to join as a new one.
+    `credentials/{credential}` and `projects/{project}/credentials/{credential}` for programs that call this API,
+    `edgeServers/{edge_server}/credentials/{credential}` to join as that edge server,
+    `edgeServers/-/credentials/{credential}` to join as a new one.
     """
     uid: builtins.str
     kind: global___CredentialKind.ValueType
@@ -84,6 +87,10 @@ class Credential(google.protobuf.message.Message):
     edge_server_pattern: builtins.str
     """Names of the edge servers that it makes, for example `tower-*`: a `*` stands for any characters. Only, and always,
     for credentials of `edgeServers/-`.
+    """
+    role: waypost.api.control.v1.role_pb2.Role.ValueType
+    """What it may do on this API: in its project where it belongs to one, else everywhere. Role bindings may add to it.
+    Required for tokens for the API, and empty for all others.
     """
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -115,9 +122,10 @@ class Credential(google.protobuf.message.Message):
         max_uses: builtins.int = ...,
         edge_server_pattern: builtins.str = ...,
         join_uses: collections.abc.Iterable[global___JoinUse] | None = ...,
+        role: waypost.api.control.v1.role_pb2.Role.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "use_time", b"use_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "role", b"role", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
 
 global___Credential = Credential
 
@@ -156,12 +164,14 @@ class CreateCredentialRequest(google.protobuf.message.Message):
     CREDENTIAL_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`projects/{project}/applications/{application}`, `edgeServers/{edge_server}`, `edgeServers/-` for a token that makes
-    edge servers, or empty for an operator's.
+    edge servers; for a token for the API `projects/{project}`, or empty for one that is good everywhere.
     """
     credential_id: builtins.str
     @property
     def credential(self) -> global___Credential:
-        """`description`, `expire_time`, `max_uses` and `edge_server_pattern` are read; the kind follows from the parent."""
+        """`description`, `expire_time`, `role`, `max_uses` and `edge_server_pattern` are read; the kind follows from the
+        parent.
+        """
 
     def __init__(
         self,

@@ -1,0 +1,19 @@
+"""Who may do what on the API's port. One place judges every call, and refuses what it does not know.
+
+    calls.py     Access: every call comes through here. Who is it? May they? From then on `caller()` says who calls.
+    rules.py     the table: for every method of the API, the role that it needs and where (pure)
+    roles.py     what roles somebody has, and what they may see by that (pure)
+    secrets.py   all credentials and all grants, in memory: judging a call reads no database
+
+A caller proves itself with `authorization: Bearer wp1_...`. What it may do is the role of its credential and what role
+bindings grant to it. Services ask this package one thing only: which of the resources that a list or a watch found may
+be shown (`caller().sees`); everything else is decided before they are called.
+
+Agents come in on another port and are known by their certificate (`fleet`).
+"""
+
+from control_plane.access.calls import Access, bearer_token, caller
+from control_plane.access.roles import NOBODY, Caller, Grants
+from control_plane.access.secrets import Secrets, sha256
+
+__all__ = ["NOBODY", "Access", "Caller", "Grants", "Secrets", "bearer_token", "caller", "sha256"]

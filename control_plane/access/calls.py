@@ -1,0 +1,47 @@
+"""Every call to the API comes through here: who is it, and may they?"""
+
+from contextvars import ContextVar
+from typing import Any
+
+from control_plane.access import rules
+from control_plane.access.roles import NOBODY, Caller
+from control_plane.access.secrets import LOG_IN, Secrets
+from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API
+from waypost.errors import Unauthenticated
+
+_caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+
+
+def caller() -> Caller:
+    """Who the current call comes from; NOBODY outside of an authorised call."""
+    return _caller.get()
+
+
+class Access:
+    """`authorise` goes to `mesh.serve.grpc_server`."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    async def authorise(self, method: str, context: Any, request: Any) -> None:
+        """method: `/package.Service/Method`. Raises: Unauthenticated, Denied."""
+        if rules.needs(method).is_open:
+            return
+        calling = await self._known(bearer_token(context.invocation_metadata()))
+        _caller.set(calling)
+        rules.judge(method, request, calling)
+
+    async def _known(self, token: str) -> Caller:
+        credential = await self._secrets.match(token, CREDENTIAL_KIND_API)
+        return Caller(credential.name, credential.name, self._secrets.grants_of(credential.name, own=credential))
+
+
+def bearer_token(metadata: Any) -> str:
+    """The token of the one `authorization` entry. Raises: Unauthenticated."""
+    values = [value for key, value in metadata or () if key == "authorization"]
+    if not values:
+        raise Unauthenticated("CREDENTIAL_MISSING", "the call carries no token", LOG_IN)
+    scheme, _, token = str(values[0]).partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer" or not token.startswith("wp1_"):
+        raise Unauthenticated("CREDENTIAL_MALFORMED", "the `authorization` metadata is not one Bearer token", LOG_IN)
+    return token
