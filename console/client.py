@@ -22,7 +22,9 @@ from waypost.api.control.v1.model_pb2_grpc import ModelServiceStub
 from waypost.api.control.v1.platform_pb2_grpc import PlatformServiceStub
 from waypost.api.control.v1.position_pb2_grpc import PositionServiceStub
 from waypost.api.control.v1.role_binding_pb2_grpc import RoleBindingServiceStub
+from waypost.api.control.v1.session_pb2_grpc import SessionServiceStub
 from waypost.api.control.v1.subscription_pb2_grpc import SubscriptionServiceStub
+from waypost.api.control.v1.user_pb2_grpc import UserServiceStub
 from waypost.api.control.v1.watch_pb2_grpc import WatchServiceStub
 from waypost.errors import MeshError, Unauthenticated, Unavailable
 from waypost.rpc import Tls, open_aio_channel, open_channel
@@ -39,7 +41,7 @@ class Client:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.channel = open_channel(context.address, tls=_tls(context), token=context.token)
+        self.channel = open_channel(context.address, tls=_tls(context), token=context.proof)
         self.platform = PlatformServiceStub(self.channel)
         self.models = ModelServiceStub(self.channel)
         self.artifacts = ArtifactServiceStub(self.channel)
@@ -48,6 +50,8 @@ class Client:
         self.subscriptions = SubscriptionServiceStub(self.channel)
         self.credentials = CredentialServiceStub(self.channel)
         self.role_bindings = RoleBindingServiceStub(self.channel)
+        self.sessions = SessionServiceStub(self.channel)
+        self.users = UserServiceStub(self.channel)
         self.events = EventServiceStub(self.channel)
         self.watches = WatchServiceStub(self.channel)
 
@@ -88,7 +92,7 @@ class Client:
 
 def open_aio(context: Context) -> grpc.aio.Channel:
     """A channel of the same kind for asyncio, for the running loop."""
-    return open_aio_channel(context.address, tls=_tls(context), token=context.token)
+    return open_aio_channel(context.address, tls=_tls(context), token=context.proof)
 
 
 @contextmanager
@@ -109,11 +113,12 @@ def _explain(error: MeshError, context: Context) -> MeshError:
             "is it running? `waypost up` starts it; `waypost context list` shows where else you could look",
             cause=error.message,
         )
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, Unauthenticated) and context.proof and error.reason != "LOGIN_FAILED":
         return Unauthenticated(
             error.reason,
             f"the platform at {context.address} does not accept the token of context {context.name!r}: {error.message}",
-            error.hint or "`waypost up` writes a fresh context; for a platform elsewhere: `waypost context add`",
+            error.hint
+            or "`waypost up` writes a fresh context; for a platform elsewhere: `waypost login`, `waypost context add`",
         )
     return error
 

@@ -1,6 +1,6 @@
 """Which platform a command speaks to, and the credential for it.
 
-A context is one JSON file, readable by its owner only, because it holds a token:
+A context is one JSON file, readable by its owner only, because it holds a token or a session:
 
     <configuration>/contexts/<name>.json    one for each platform that this person uses
     <configuration>/current                 the name of the one that is meant when nobody says
@@ -35,8 +35,16 @@ class Context:
     ca_pem: str
     """Roots to trust; empty means the roots of the system."""
     token: str
+    """Empty: only people who log in use it."""
     data_dir: str = ""
     """Directory of the `waypost up` that this context came from; empty for a platform elsewhere."""
+    session: str = ""
+    """What a login gave; used in the place of `token`. Empty: nobody has logged in."""
+
+    @property
+    def proof(self) -> str | None:
+        """What calls show; None for nothing."""
+        return self.session or self.token or None
 
 
 def configuration_directory() -> Path:
@@ -49,6 +57,11 @@ def configuration_directory() -> Path:
 
 def select(name: str | None) -> Context:
     """The context that a command shall use. Raises: NotFound, Precondition(NO_CONTEXT), Invalid(BAD_CONTEXT)."""
+    return read(locate(name))
+
+
+def locate(name: str | None) -> Path:
+    """Its file. Raises: Precondition(NO_CONTEXT), Invalid(BAD_CONTEXT_NAME)."""
     chosen = name or os.environ.get(CONTEXT_VARIABLE) or current()
     if chosen is None:
         raise Precondition(
@@ -56,7 +69,7 @@ def select(name: str | None) -> Context:
             "no platform is known here",
             "start one with `waypost up`, or add one that runs elsewhere with `waypost context add`",
         )
-    return read(Path(chosen)) if _is_path(chosen) else named(chosen)
+    return Path(chosen) if _is_path(chosen) else _path(chosen)
 
 
 def named(name: str) -> Context:

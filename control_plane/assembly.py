@@ -12,6 +12,8 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from control_plane.access import Access, Secrets
+from control_plane.access.attempts import Attempts
+from control_plane.access.passwords import Passwords
 from control_plane.admin_token import keep_admin_token
 from control_plane.artifact_service import ArtifactService, ArtifactSourceService
 from control_plane.artifacts import ArtifactStore
@@ -30,12 +32,15 @@ from control_plane.services.credential import CredentialService
 from control_plane.services.edge_server import EdgeServerService
 from control_plane.services.event import EventService
 from control_plane.services.kit import make_kit
+from control_plane.services.login import Login
 from control_plane.services.model import ModelService
 from control_plane.services.platform import PlatformService
 from control_plane.services.position import PositionService
 from control_plane.services.project import ProjectService
 from control_plane.services.role_binding import RoleBindingService
+from control_plane.services.session import SessionService
 from control_plane.services.subscription import SubscriptionService
+from control_plane.services.user import UserService
 from control_plane.services.watch import WatchService
 from control_plane.settings import ControlPlaneSettings
 from control_plane.sources.grpc import GrpcSource
@@ -56,7 +61,9 @@ from waypost.api.control.v1 import (
     position_pb2_grpc,
     project_pb2_grpc,
     role_binding_pb2_grpc,
+    session_pb2_grpc,
     subscription_pb2_grpc,
+    user_pb2_grpc,
     watch_pb2_grpc,
 )
 from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, enrolment_pb2_grpc
@@ -72,7 +79,8 @@ QUIET = frozenset(  # so many, or for so long, that a line each would hide the o
 )
 
 _NAMES = (
-    "Application Artifact Credential EdgeServer Event Model Platform Position Project RoleBinding Subscription Watch"
+    "Application Artifact Credential EdgeServer Event Model Platform Position Project RoleBinding Session Subscription"
+    " User Watch"
 )
 SHOWN = (
     *(f"waypost.api.control.v1.{name}Service" for name in _NAMES.split()),
@@ -91,6 +99,7 @@ class ControlPlane:
         self._stores = stores
         self._kit = make_kit(stores, now=clock.now, ids=ids)
         self._secrets = Secrets(stores, clock.now)
+        self._login = Login(self._kit, Passwords(), Attempts(), settings.session_hours * 3600)
         self._artifacts = ArtifactStore(data_dir / "artifacts").open()
         self._admin_token = data_dir / "admin.token"
         self._is_store_shared = bool(settings.database_url)
@@ -167,6 +176,8 @@ class ControlPlane:
         project_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(kit), api)
         role_binding_pb2_grpc.add_RoleBindingServiceServicer_to_server(RoleBindingService(kit), api)
         subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), api)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(kit, self._login), api)
+        user_pb2_grpc.add_UserServiceServicer_to_server(UserService(kit, self._login), api)
         watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(kit), api)
         enrolment = EnrolmentService(
             self._stores,

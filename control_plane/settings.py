@@ -68,6 +68,9 @@ class ControlPlaneSettings(Settings):
     """Seconds that the check of one model version may take. A small model takes one; a minute is enough for hundreds
     of megabytes from a slow disk."""
 
+    session_hours: Annotated[float, Bounds(above=0, at_most=720)] = 12.0
+    """Hours that a login is good for. Twelve: one a day, and a machine that is left open is shut the next morning."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 

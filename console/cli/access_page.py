@@ -23,11 +23,20 @@ Each role may do all that the one before it may:
 
 A role is granted in one project or everywhere (`waypost role grant ROLE SUBJECT --project PROJECT`), and a token for
 the API carries one itself (`waypost token create ID --role ROLE`). Who has several has the highest of those that hold
-where the call goes. "In the project of `parent`" means the project of the resource that the request names in that field;
-for what belongs to no single project the role must have been granted everywhere. Lists and watches show what the caller
-may see and leave out the rest: projects where it has a role, and edge servers, which deployments name.
+where the call goes. "In the project of `parent`" means the project of the resource that the request names in that
+field; for what belongs to no single project the role must have been granted everywhere. Lists and watches show what the
+caller may see and leave out the rest: projects where it has a role, and edge servers, which deployments name.
 
 The first token, `admin.token` in the control plane's data directory, is admin everywhere.
+
+## People
+
+`waypost user create anna` asks for a password of 12 characters or more, which is kept as an argon2id hash; there is
+nobody to begin with, and no default password. `waypost login anna` gives a session that is good for `session_hours`
+([settings](settings.md)) and is kept in the context's file, readable by its owner only. It ends when she logs out,
+when her password is set or when she is deleted, in other processes of the control plane within a second; a stream ends
+before its next message. After ten wrong passwords for one user, or fifty from one address, each further try has to
+wait, the right one too. Users that do not exist are answered like those that do.
 """
 
 

@@ -52,12 +52,15 @@ def add(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What you want to call the platform.")],
     address: Annotated[str, typer.Option("--address", metavar="HOST:PORT", help="Of the control plane's API.")],
-    token_file: Annotated[Path, typer.Option("--token-file", help="File with your token: admin.token, for example.")],
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="File with a token: admin.token, say. Empty: you will log in.")
+    ] = None,
     ca_file: Annotated[Path | None, typer.Option("--ca-file", help="PEM of its CA; empty: the system's roots.")] = None,
 ) -> None:
     """Add a platform that runs elsewhere."""
     ca_pem = verbs.read_text(ca_file) if ca_file else ""
-    contexts.save(Context(name, address, ca_pem, verbs.read_text(token_file).strip()))
+    token = verbs.read_text(token_file).strip() if token_file else ""
+    contexts.save(Context(name, address, ca_pem, token))
     session.say(f"context {name} added; `waypost context use {name}` makes it the current one")
 
 

@@ -69,6 +69,10 @@ SECTIONS: dict[str, tuple[Entry, ...]] = {
         Entry("subscription", "subscriptions", "Subscriptions: training platforms that are followed."),
     ),
     "Who may do what": (
+        Entry("login", "login", "Log in to the current platform with a password."),
+        Entry("logout", "login", "End the session of the current platform."),
+        Entry("whoami", "login", "Show who you are, and what you may do."),
+        Entry("user", "users", "Users: people who log in with a password."),
         Entry("role", "roles", "Roles: what somebody may do, in a project or everywhere."),
         Entry("token", "tokens", "Tokens with which programs call the API."),
     ),

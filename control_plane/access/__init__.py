@@ -4,10 +4,12 @@
     rules.py     the table: for every method of the API, the role that it needs and where (pure)
     roles.py     what roles somebody has, and what they may see by that (pure)
     secrets.py   all credentials and all grants, in memory: judging a call reads no database
+    passwords.py, attempts.py    what a login is checked with (services/login.py)
 
-A caller proves itself with `authorization: Bearer wp1_...`. What it may do is the role of its credential and what role
-bindings grant to it. Services ask this package one thing only: which of the resources that a list or a watch found may
-be shown (`caller().sees`); everything else is decided before they are called.
+A caller proves itself with `authorization: Bearer wp1_...`: a program with a token for the API, a person with the
+session that a login gave. What it may do is the role of its token and what role bindings grant to it. Services ask this
+package one thing only: which of the resources that a list or a watch found may be shown (`caller().sees`); everything
+else is decided before they are called.
 
 Agents come in on another port and are known by their certificate (`fleet`).
 """

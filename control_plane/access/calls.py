@@ -6,7 +6,8 @@ from typing import Any
 from control_plane.access import rules
 from control_plane.access.roles import NOBODY, Caller
 from control_plane.access.secrets import LOG_IN, Secrets
-from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API
+from waypost import names
+from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_SESSION
 from waypost.errors import Unauthenticated
 
 _caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
@@ -32,8 +33,11 @@ class Access:
         rules.judge(method, request, calling)
 
     async def _known(self, token: str) -> Caller:
-        credential = await self._secrets.match(token, CREDENTIAL_KIND_API)
-        return Caller(credential.name, credential.name, self._secrets.grants_of(credential.name, own=credential))
+        credential = await self._secrets.match(token, CREDENTIAL_KIND_API, CREDENTIAL_KIND_SESSION)
+        is_session = credential.kind == CREDENTIAL_KIND_SESSION
+        subject = names.parent(credential.name) if is_session else credential.name
+        grants = self._secrets.grants_of(subject, own=None if is_session else credential)
+        return Caller(subject, credential.name, grants, credential.expire_time.ToMilliseconds() / 1000)
 
 
 def bearer_token(metadata: Any) -> str:

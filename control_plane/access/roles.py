@@ -42,14 +42,19 @@ class Caller:
     """Who a call comes from."""
 
     name: str = ""
-    """Whom role bindings name: `credentials/ci`; empty for nobody."""
+    """Whom role bindings name: `users/anna`, `credentials/ci`; empty for nobody."""
     credential: str = ""
-    """Full name of the credential that proved it."""
+    """Full name of the credential or session that proved it."""
     grants: Grants = Grants()
+    expires_s: float = 0.0
+    """Unix seconds when the credential ends; 0: never."""
 
     def sees(self, name: str) -> bool:
         """Whether a list or a watch may show a resource: what is in a project by the role there, edge servers (which
-        deployments name) by any role at all, everything else by a role that holds everywhere."""
+        deployments name) by any role at all, what is one's own always, everything else by a role that holds everywhere.
+        """
+        if self.name and f"{name}/".startswith(f"{self.name}/"):
+            return True
         if name.startswith("edgeServers/"):
             return self.grants.anywhere() >= ROLE_VIEWER
         return self.grants.in_project(project_of(name)) >= ROLE_VIEWER

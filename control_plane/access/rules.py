@@ -11,6 +11,7 @@ A row names the role and where the caller must have it:
     shown(ROLE, "field")      the same for reading many: `-` and nothing mean whatever the caller may see, and the
                               service leaves out the rest (`Caller.sees`)
     of_owner("field", ...)    credentials: it depends on what they belong to
+    oneself_or(ROLE, "field") the caller is the user that the field names, or has the role everywhere
 
 A method that is not here is refused to everybody. A test holds the table against the services' descriptors.
 """
@@ -38,34 +39,35 @@ class Needs:
 
     words: str
     """For docs/reference/access.md."""
-    places: Callable[[Any], Iterable[RoleThere]]
+    places: Callable[[Any, Caller], Iterable[RoleThere]]
     is_open: bool = False
 
 
 def open_to_all() -> Needs:
-    return Needs("nothing", lambda request: (), is_open=True)
+    return Needs("nothing", lambda request, caller: (), is_open=True)
 
 
 def anybody() -> Needs:
-    return Needs("any credential", lambda request: ())
+    return Needs("any credential", lambda request, caller: ())
 
 
 def anywhere(role: Role.ValueType) -> Needs:
-    return Needs(f"{word(role)} in any project", lambda request: [(role, ANYWHERE)])
+    return Needs(f"{word(role)} in any project", lambda request, caller: [(role, ANYWHERE)])
 
 
 def everywhere(role: Role.ValueType) -> Needs:
-    return Needs(f"{word(role)} everywhere", lambda request: [(role, EVERYWHERE)])
+    return Needs(f"{word(role)} everywhere", lambda request, caller: [(role, EVERYWHERE)])
 
 
 def within(role: Role.ValueType, field: str) -> Needs:
-    return Needs(
-        f"{word(role)} in the project of `{field}`", lambda request: [(role, project_of(_get(request, field)))]
-    )
+    def places(request: Any, caller: Caller) -> Iterable[RoleThere]:
+        return [(role, project_of(_get(request, field)))]
+
+    return Needs(f"{word(role)} in the project of `{field}`", places)
 
 
 def shown(role: Role.ValueType, field: str) -> Needs:
-    def places(request: Any) -> Iterable[RoleThere]:
+    def places(request: Any, caller: Caller) -> Iterable[RoleThere]:
         value = _get(request, field)
         wanted = [value] if isinstance(value, str) else list(value) or [""]
         return [(role, project_of(name) or ANYWHERE) for name in wanted]
@@ -76,13 +78,21 @@ def shown(role: Role.ValueType, field: str) -> Needs:
 def of_owner(field: str, **roles: Role.ValueType) -> Needs:
     """field: `parent`, or `name` of what has one. roles: by the owner's collection; ADMIN for all others."""
 
-    def places(request: Any) -> Iterable[RoleThere]:
+    def places(request: Any, caller: Caller) -> Iterable[RoleThere]:
         owner = _get(request, field) if field == "parent" else names.parent(_get(request, field))
         collection = "".join(owner.split("/")[-2:-1])
         return [(roles.get(collection, ROLE_ADMIN), project_of(owner))]
 
     each = ", ".join(f"{word(role)} for one of {collection}" for collection, role in roles.items())
     return Needs(f"in the project of `{field}`: {each}, else {word(ROLE_ADMIN)}", places)
+
+
+def oneself_or(role: Role.ValueType, field: str) -> Needs:
+    def places(request: Any, caller: Caller) -> Iterable[RoleThere]:
+        user = "/".join(_get(request, field).split("/")[:2])
+        return [] if user.startswith("users/") and user == caller.name else [(role, EVERYWHERE)]
+
+    return Needs(f"being the user of `{field}`, or {word(role)} everywhere", places)
 
 
 def word(role: Role.ValueType) -> str:
@@ -162,11 +172,25 @@ _API: dict[str, dict[str, Needs]] = {
         "CreateRoleBinding":    within(ADMIN, "parent"),
         "DeleteRoleBinding":    within(ADMIN, "name"),
     },
+    "SessionService": {
+        "Login":                open_to_all(),  # the password is in the request
+        "Logout":               anybody(),
+        "WhoAmI":               anybody(),
+        "ListSessions":         oneself_or(ADMIN, "parent"),
+        "DeleteSession":        oneself_or(ADMIN, "name"),
+    },
     "SubscriptionService": {
         "GetSubscription":      everywhere(VIEWER),
         "ListSubscriptions":    everywhere(VIEWER),
         "CreateSubscription":   everywhere(OPERATOR),
         "DeleteSubscription":   everywhere(OPERATOR),
+    },
+    "UserService": {
+        "GetUser":              oneself_or(ADMIN, "name"),
+        "ListUsers":            everywhere(ADMIN),
+        "CreateUser":           everywhere(ADMIN),
+        "DeleteUser":           everywhere(ADMIN),
+        "SetPassword":          oneself_or(ADMIN, "name"),
     },
     "WatchService": {
         "Watch":                shown(VIEWER, "names"),
@@ -203,7 +227,7 @@ def judge(path: str, request: Any, caller: Caller) -> None:
 
     Raises: Denied(METHOD_DENIED | ROLE_MISSING).
     """
-    for role, place in needs(path).places(request):
+    for role, place in needs(path).places(request, caller):
         has = caller.grants.anywhere() if place == ANYWHERE else caller.grants.in_project(place)
         if has < role:
             raise _missing(path, role, place, caller)

@@ -9,16 +9,18 @@ credential or grant is good for at most `store.open.POLL_S` longer, wherever it 
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from control_plane.access.roles import Grants, project_of
 from control_plane.store import Changes, Stores, TooOld
-from control_plane.store.resources import CREDENTIAL, ROLE_BINDING, Kind, Resources
+from control_plane.store.resources import CREDENTIAL, ROLE_BINDING, SESSION, Kind, Resources
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import (
     CREDENTIAL_KIND_API,
     CREDENTIAL_KIND_APPLICATION,
     CREDENTIAL_KIND_JOIN,
+    CREDENTIAL_KIND_SESSION,
     Credential,
     CredentialKind,
 )
@@ -32,9 +34,10 @@ _USES = {
     CREDENTIAL_KIND_API: "to call the control plane",
     CREDENTIAL_KIND_APPLICATION: "for xApps at a position",
     CREDENTIAL_KIND_JOIN: "to enrol an edge server's agent",
+    CREDENTIAL_KIND_SESSION: "of a person who logged in",
 }
 
-LOG_IN = "send the metadata `authorization: Bearer <token>`; with the command line, choose a context that has one"
+LOG_IN = "send the metadata `authorization: Bearer <token>`; with the command line, log in or choose another context"
 
 
 def sha256(secret: str) -> str:
@@ -48,7 +51,8 @@ class Secrets:
         self._stores = stores
         self._resources = Resources(stores.records)
         self._now = now
-        self._credentials = _Held[Credential](CREDENTIAL, lambda credential: credential.secret_sha256)
+        self._credentials = _Held[Credential](CREDENTIAL, _hash_of)
+        self._sessions = _Held[Credential](SESSION, _hash_of)
         self._bindings = _Held[RoleBinding](ROLE_BINDING, lambda binding: binding.subject)
         self._revision = -1
         """How far what is held goes; -1: nothing was read yet."""
@@ -57,12 +61,13 @@ class Secrets:
         """The credential that `secret` belongs to. Raises: Unauthenticated, Denied(WRONG_CREDENTIAL_KIND)."""
         await self.refresh()
         digest = sha256(secret)
-        found = next(self._credentials.under(digest), None)
+        found = next(chain(self._credentials.under(digest), self._sessions.under(digest)), None)
         if found is None or not hmac.compare_digest(found.secret_sha256, digest):
             raise Unauthenticated("CREDENTIAL_UNKNOWN", "this token is not known here, or was revoked", LOG_IN)
         if found.HasField("expire_time") and found.expire_time.ToMilliseconds() <= self._now() * 1000:
             message = f"credential {found.name} expired at {found.expire_time.ToJsonString()}"
-            raise Unauthenticated("CREDENTIAL_EXPIRED", message, "create a new one", credential=found.name)
+            hint = "create a new one, or log in again"
+            raise Unauthenticated("CREDENTIAL_EXPIRED", message, hint, credential=found.name)
         if found.kind not in kinds:
             message = f"credential {found.name} is {_USES[found.kind]}, not {_USES[kinds[0]]}"
             raise Denied("WRONG_CREDENTIAL_KIND", message, "use another one", credential=found.name)
@@ -92,8 +97,10 @@ class Secrets:
     async def _read_all(self) -> None:
         revision = await self._stores.records.revision()
         credentials = await self._credentials.read(self._resources)
+        sessions = await self._sessions.read(self._resources)
         bindings = await self._bindings.read(self._resources)
         self._credentials.replace(credentials)
+        self._sessions.replace(sessions)
         self._bindings.replace(bindings)
         self._revision = revision
 
@@ -103,8 +110,13 @@ class Secrets:
         if since != self._revision:
             return  # another call was faster; what it learnt must not be taken back
         self._credentials.apply(changes)
+        self._sessions.apply(changes)
         self._bindings.apply(changes)
         self._revision = changes.revision
+
+
+def _hash_of(credential: Credential) -> str:
+    return credential.secret_sha256
 
 
 class _Held(Generic[M]):

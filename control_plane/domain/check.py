@@ -22,6 +22,7 @@ from waypost.api.control.v1 import (
     project_pb2,
     role_binding_pb2,
     subscription_pb2,
+    user_pb2,
 )
 from waypost.api.control.v1.role_pb2 import ROLE_UNSPECIFIED, Role
 from waypost.errors import Invalid, Precondition
@@ -36,6 +37,8 @@ FALLBACKS_MAX = 16
 METRICS_MAX = 256
 TENSORS_MAX = 1024
 JOIN_USES_MAX = 1000  # of one token: each use is remembered in its record, some hundred bytes
+PASSWORD_LENGTH_MIN = 12
+PASSWORD_LENGTH_MAX = 1024  # longer than any phrase; what is hashed must not be a file
 SUBSCRIPTION_TEXT_MAX = 64 << 10  # a token or a bundle of roots
 
 _INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
@@ -44,7 +47,7 @@ DATATYPES = frozenset(_INTEGERS | {"BOOL", "FP16", "FP32", "FP64", "BF16", "BYTE
 
 _SERVE_AS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_SUBJECT = re.compile(r"(?:projects/[a-z0-9-]+/)?credentials/[a-z0-9-]+")
+_SUBJECT = re.compile(r"users/[a-z0-9-]+|(?:projects/[a-z0-9-]+/)?credentials/[a-z0-9-]+")
 _METRIC = re.compile(r"[A-Za-z0-9_.:/ -]{1,63}")
 
 
@@ -142,7 +145,21 @@ def check_role_binding(binding: role_binding_pb2.RoleBinding) -> None:
     _check_about("", binding.description, {}, "role_binding")
     check_role(binding.role, "role_binding.role")
     if not _SUBJECT.fullmatch(binding.subject):
-        refuse("role_binding.subject", f"cannot be {binding.subject!r}", "for example credentials/ci")
+        refuse("role_binding.subject", f"cannot be {binding.subject!r}", "for example users/anna or credentials/ci")
+
+
+def check_user(user: user_pb2.User) -> None:
+    check_known(user, "user")
+    _check_about(user.display_name, "", {}, "user")
+
+
+def check_password(password: str, field: str) -> None:
+    """Length alone: rules about characters make passwords that are easy to guess (NIST SP 800-63B, 3.1.1.2).
+
+    Raises: Invalid(INVALID_FIELD).
+    """
+    if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
+        refuse(field, f"must have {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters, got {len(password)}")
 
 
 def check_position(position: position_pb2.Position) -> None:

@@ -12,6 +12,7 @@ from control_plane.store.resources import (
     PROJECT,
     ROLE_BINDING,
     SUBSCRIPTION,
+    USER,
 )
 
 _ABOUT = ("display_name", "description", "labels")
@@ -39,6 +40,7 @@ MODEL_VERSIONS = Family(
 POSITIONS = Family(POSITION, check.check_position, ("spec", "description", "labels"), owner=APPLICATION)
 EDGE_SERVERS = Family(EDGE_SERVER, check.check_edge_server, ("description", "labels"))
 SUBSCRIPTIONS = Family(SUBSCRIPTION, check.check_subscription, (), given=("spec",))
+USERS = Family(USER, check.check_user, (), given=("display_name",))
 CREDENTIALS = Family(
     CREDENTIAL,
     check.check_credential,

@@ -121,7 +121,7 @@ class ModelService(rpc.ModelServiceServicer):
                 "publish the version there, or create a model of your own",
                 name=model.message.name,
             )
-        return {model.message.name: model.revision}
+        return Guards({model.message.name: model.revision})
 
     async def _position_with(self, name: str) -> str:
         """A position of the application that names the version."""

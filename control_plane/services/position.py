@@ -115,7 +115,7 @@ class PositionService(LivePositions):
             raise Precondition(reason, message, hint, model_version=spec.model_version)
         assert version is not None
         check_replicas(spec, version.message)
-        return {**guards, version.message.name: version.revision}
+        return Guards({**guards, version.message.name: version.revision})
 
     async def _tell(self, position: pb.Position, reason: str, message: str) -> None:
         by = f" (by {caller().name})" if caller().name else ""

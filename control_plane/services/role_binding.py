@@ -12,7 +12,7 @@ from control_plane.services.families import ROLE_BINDINGS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page, listing
 from control_plane.services.writing import Guards, create, delete
-from control_plane.store.resources import CREDENTIAL, PROJECT, ROLE_BINDING
+from control_plane.store.resources import CREDENTIAL, PROJECT, ROLE_BINDING, USER, Kind, Stored
 from waypost.api.control.v1 import role_binding_pb2 as pb
 from waypost.api.control.v1 import role_binding_pb2_grpc as rpc
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API
@@ -55,12 +55,13 @@ class RoleBindingService(rpc.RoleBindingServiceServicer):
 
     async def _guard_subject(self, binding: pb.RoleBinding) -> Guards:
         """Raises: Precondition(SUBJECT_NOT_FOUND)."""
-        found = await self._kit.resources.find(CREDENTIAL, binding.subject)
-        if found is None or found.message.kind != CREDENTIAL_KIND_API:
+        kind: Kind[Any] = USER if binding.subject.startswith("users/") else CREDENTIAL
+        found: Stored[Any] | None = await self._kit.resources.find(kind, binding.subject)
+        if found is None or (kind is CREDENTIAL and found.message.kind != CREDENTIAL_KIND_API):
             message = f"there is no {binding.subject} that could call the API"
             hint = "create it first: a role that waits for a name would be had by whoever comes to have that name"
             raise Precondition("SUBJECT_NOT_FOUND", message, hint, subject=binding.subject)
-        return {found.message.name: found.revision}
+        return Guards({found.message.name: found.revision})
 
 
 async def bindings_of(kit: Kit, subjects: Collection[str]) -> list[str]:

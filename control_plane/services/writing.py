@@ -5,7 +5,7 @@ is not, it begins anew (`retried`). Nothing else than the store's revisions guar
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -14,16 +14,24 @@ from google.protobuf.message import Message
 from control_plane.domain.check import check_known
 from control_plane.services.kit import Kit, check_etag, retried
 from control_plane.services.masks import merged
-from control_plane.store import Delete, Record
+from control_plane.store import Delete, Put, Record
 from control_plane.store.resources import SUBSCRIPTION, Kind, Stored
 from waypost import names
 from waypost.errors import AlreadyExists, Precondition
 
 M = TypeVar("M", bound=Any)  # resources: every one has name, uid, create_time, update_time and etag
 
-NO_GUARDS: Mapping[str, int] = {}
-Guards = Mapping[str, int]
-"""Name -> revision of records that a decision rests on."""
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What a decision rests on, and what is to be written in the same commit."""
+
+    revisions: Mapping[str, int] = field(default_factory=dict)
+    """Name -> revision of the records that were read; a commit fails where one has changed."""
+    writes: Sequence[Put | Delete] = ()
+
+
+NO_GUARDS = Guards()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,8 @@ async def create(
 ) -> M:
     """Writes a new resource, of what was asked for it and of what is made here.
 
-    made: sets what the service itself adds. guard: further checks against other resources; returns what they read.
+    made: sets what the service itself adds. guard: further checks against other resources; returns what they read, and
+    what is to be written along.
     Raises: Invalid, NotFound for the owner, AlreadyExists(<KIND>_EXISTS), and what `guard` raises.
     """
     check_known(asked, family.kind.kind)
@@ -80,8 +89,9 @@ async def create(
         expect = {resource.name: 0, **await _owner(kit, family, resource.name)}
         if await kit.stores.records.read(resource.name):
             raise _exists(family, resource.name)
-        expect.update(await guard(resource))
-        return await _put(kit, family, resource, expect, validate_only)
+        guards = await guard(resource)
+        expect.update(guards.revisions)
+        return await _put(kit, family, resource, expect, guards.writes, validate_only)
 
     return await retried(attempt)
 
@@ -116,8 +126,9 @@ async def update(
         touch(before, after)
         after.update_time.CopyFrom(kit.timestamp())
         family.check(after)
-        expect = {after.name: stored.revision, **await guard(before, after)}
-        return before, await _put(kit, family, after, expect, validate_only)
+        guards = await guard(before, after)
+        expect = {after.name: stored.revision, **guards.revisions}
+        return before, await _put(kit, family, after, expect, guards.writes, validate_only)
 
     return await retried(attempt)
 
@@ -133,7 +144,7 @@ async def amend(kit: Kit, family: Family[M], name: str, change: Callable[[M], No
         if after == stored.message:
             return after
         after.update_time.CopyFrom(kit.timestamp())
-        return await _put(kit, family, after, {name: stored.revision}, validate_only=False)
+        return await _put(kit, family, after, {name: stored.revision}, (), validate_only=False)
 
     return await retried(attempt)
 
@@ -223,19 +234,26 @@ async def _refuse_owned(kit: Kit, family: Family[M], before: M, after: M) -> Non
         raise _owned(family, before)
 
 
-async def _owner(kit: Kit, family: Family[M], name: str) -> Guards:
+async def _owner(kit: Kit, family: Family[M], name: str) -> Mapping[str, int]:
     if family.owner is None:
-        return NO_GUARDS
+        return {}
     owner: Stored[Any] = await kit.resources.get(family.owner, names.parent(name))
     return {owner.message.name: owner.revision}
 
 
-async def _put(kit: Kit, family: Family[M], resource: M, expect: Guards, validate_only: bool) -> M:
+async def _put(
+    kit: Kit,
+    family: Family[M],
+    resource: M,
+    expect: Mapping[str, int],
+    along: Sequence[Put | Delete],
+    validate_only: bool,
+) -> M:
     put = family.kind.encode(resource.name, resource)
     if validate_only:
         resource.ClearField("etag")
         return resource
-    revision = await kit.stores.records.commit([put], expect=expect)
+    revision = await kit.stores.records.commit([put, *along], expect=expect)
     return family.kind.decode(Record(put.name, put.kind, revision, put.body))
 
 

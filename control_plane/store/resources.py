@@ -4,15 +4,18 @@ A resource's record is its serialized message as people wrote it: desired state,
 that; services merge it on read) and without `etag` (made from the revision on read). Adding a resource is one line in
 the table below.
 
-Besides resources the store holds one record per edge server that no API shows: its desired state as last planned
-(`desired_name`). Its body is a waypost.api.link.v1.Desired with `upserts` by rising name; the record's revision is
-the version that the agent acknowledges.
+Besides resources the store holds records that no API shows:
+
+* one per edge server, its desired state as last planned (`desired_name`). Its body is a waypost.api.link.v1.Desired
+  with `upserts` by rising name; the record's revision is the version that the agent acknowledges;
+* one per user, the hash of the password (`password_name`), apart so that no method can return it by mistake.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
 
 from control_plane.store.base import SCAN_LIMIT, Put, Record, Store
@@ -26,6 +29,7 @@ from waypost.api.control.v1 import (
     project_pb2,
     role_binding_pb2,
     subscription_pb2,
+    user_pb2,
 )
 from waypost.api.link.v1 import link_pb2
 from waypost.errors import NotFound
@@ -66,6 +70,9 @@ POSITION = Kind("position", position_pb2.Position)
 EDGE_SERVER = Kind("edge_server", edge_server_pb2.EdgeServer)
 CREDENTIAL = Kind("credential", credential_pb2.Credential)
 SUBSCRIPTION = Kind("subscription", subscription_pb2.Subscription)
+USER = Kind("user", user_pb2.User)
+PASSWORD = Kind("password", wrappers_pb2.StringValue)
+SESSION = Kind("session", credential_pb2.Credential)
 ROLE_BINDING = Kind("role_binding", role_binding_pb2.RoleBinding)
 DESIRED = Kind("desired", link_pb2.Desired)
 
@@ -129,6 +136,11 @@ def etag(revision: int) -> str:
 def desired_name(edge_server: str) -> str:
     """Name of the record that holds the desired state of `edgeServers/{edge_server}`."""
     return f"desired/{edge_server}"
+
+
+def password_name(user: str) -> str:
+    """Name of the record that holds the argon2id hash of `users/{user}`, in PHC's string format."""
+    return f"{user}/password"
 
 
 def encode_desired(edge_server: str, items: Iterable[link_pb2.Item]) -> Put:

@@ -14,7 +14,7 @@ from functools import cache
 from control_plane.domain.types import HeldReason
 from control_plane.services import families
 from control_plane.services.writing import Family
-from control_plane.store.resources import CREDENTIAL, ROLE_BINDING, WATCHED
+from control_plane.store.resources import CREDENTIAL, ROLE_BINDING, SESSION, USER, WATCHED
 from inference_host import onnx
 from tests.docs.syntax import SDK, called, calls, files, literals, tree
 from waypost import errors
@@ -50,7 +50,7 @@ def computed() -> dict[tuple[str, str], Reasons]:
             _each("{}_IN_USE", _with_blockers()), "FAILED_PRECONDITION"
         ),
         ("control_plane/store/resources.py", "f'{kind.kind.upper()}_NOT_FOUND'"): _all(
-            _each("{}_NOT_FOUND", [*WATCHED, CREDENTIAL.kind, ROLE_BINDING.kind]), "NOT_FOUND"
+            _each("{}_NOT_FOUND", [*WATCHED, CREDENTIAL.kind, ROLE_BINDING.kind, SESSION.kind, USER.kind]), "NOT_FOUND"
         ),
         ("edge_agent/gateways/envoy/process.py", "error.reason"): PASSED_ON,
         ("inference_host/onnx.py", "reason"): _all((reason for _, reason, _ in onnx._REFUSALS), "FAILED_PRECONDITION"),

@@ -16,6 +16,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "positions": ("projects", "applications", "positions"),
     "edgeServers": ("edgeServers",),
     "subscriptions": ("subscriptions",),
+    "users": ("users",),
 }
 """Collections with a full name of their own, and the segments that lead there."""
 

@@ -7,19 +7,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from argon2 import PasswordHasher
+
 from control_plane.access import Access, Secrets
+from control_plane.access.attempts import Attempts
+from control_plane.access.passwords import Passwords
 from control_plane.services.application import ApplicationService
 from control_plane.services.credential import CredentialService
 from control_plane.services.edge_server import EdgeServerService
 from control_plane.services.event import EventService
 from control_plane.services.fleet_fake import FakeFleet
 from control_plane.services.kit import Kit, make_kit
+from control_plane.services.login import Login
 from control_plane.services.model import ModelService
 from control_plane.services.platform import PlatformService
 from control_plane.services.position import PositionService
 from control_plane.services.project import ProjectService
 from control_plane.services.role_binding import RoleBindingService
+from control_plane.services.session import SessionService
 from control_plane.services.subscription import SubscriptionService
+from control_plane.services.user import UserService
 from control_plane.services.watch import WatchService
 from control_plane.store import Put, Stores, open_stores
 from control_plane.store.observed_rows import edge_server_row, report_row
@@ -43,7 +50,9 @@ from waypost.api.control.v1 import (
     project_pb2,
     project_pb2_grpc,
     role_binding_pb2_grpc,
+    session_pb2_grpc,
     subscription_pb2_grpc,
+    user_pb2_grpc,
     watch_pb2_grpc,
 )
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE, Condition
@@ -51,6 +60,7 @@ from waypost.api.control.v1.role_pb2 import ROLE_ADMIN, Role
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.rpc import open_aio_channel
 
+SESSION_S = 3600.0
 PIN = "ab" * 32
 PROJECT = "projects/uav"
 APPLICATION = f"{PROJECT}/applications/path"
@@ -111,6 +121,12 @@ class Api:
     async def with_role(self, role: Role.ValueType, project: str = "", id_: str = "guest") -> AsyncIterator["Api"]:
         """The same API for somebody else: a new token with one role, everywhere or in one project."""
         _, token = await self.credentials.issue(project, id_, credential_pb2.Credential(role=role))
+        async with self.with_token(token) as theirs:
+            yield theirs
+
+    @asynccontextmanager
+    async def with_token(self, token: str) -> AsyncIterator["Api"]:
+        """The same API for whoever the token belongs to."""
         async with self.as_caller(token) as channel:
             yield replace(self, channel=channel)
 
@@ -207,7 +223,9 @@ _STUBS: dict[str, Callable[[Any], Any]] = {
     "position": position_pb2_grpc.PositionServiceStub,
     "project": project_pb2_grpc.ProjectServiceStub,
     "role_binding": role_binding_pb2_grpc.RoleBindingServiceStub,
+    "session": session_pb2_grpc.SessionServiceStub,
     "subscription": subscription_pb2_grpc.SubscriptionServiceStub,
+    "user": user_pb2_grpc.UserServiceStub,
     "watch": watch_pb2_grpc.WatchServiceStub,
 }
 
@@ -224,6 +242,9 @@ def _serve(server: Any, kit: Kit, credentials: CredentialService, fleet: FakeFle
     project_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(kit), server)
     role_binding_pb2_grpc.add_RoleBindingServiceServicer_to_server(RoleBindingService(kit), server)
     subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), server)
+    login = Login(kit, Passwords(PasswordHasher(1, 8, 1)), Attempts(), SESSION_S)
+    session_pb2_grpc.add_SessionServiceServicer_to_server(SessionService(kit, login), server)
+    user_pb2_grpc.add_UserServiceServicer_to_server(UserService(kit, login), server)
     watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(kit), server)
 
 

@@ -34,6 +34,8 @@ class _CredentialKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     """Programs call this API with it."""
     CREDENTIAL_KIND_JOIN: _CredentialKind.ValueType  # 3
     """Enrols the agent of an edge server: once, or as often as `max_uses` says."""
+    CREDENTIAL_KIND_SESSION: _CredentialKind.ValueType  # 4
+    """A person has logged in (SessionService); never listed with the others."""
 
 class CredentialKind(_CredentialKind, metaclass=_CredentialKindEnumTypeWrapper): ...
 
@@ -44,6 +46,8 @@ CREDENTIAL_KIND_API: CredentialKind.ValueType  # 2
 """Programs call this API with it."""
 CREDENTIAL_KIND_JOIN: CredentialKind.ValueType  # 3
 """Enrols the agent of an edge server: once, or as often as `max_uses` says."""
+CREDENTIAL_KIND_SESSION: CredentialKind.ValueType  # 4
+"""A person has logged in (SessionService); never listed with the others."""
 global___CredentialKind = CredentialKind
 
 @typing.final
@@ -66,6 +70,7 @@ class Credential(google.protobuf.message.Message):
     EDGE_SERVER_PATTERN_FIELD_NUMBER: builtins.int
     JOIN_USES_FIELD_NUMBER: builtins.int
     ROLE_FIELD_NUMBER: builtins.int
+    PEER_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/applications/{application}/credentials/{credential}` for an application's token,
     `credentials/{credential}` and `projects/{project}/credentials/{credential}` for programs that call this API,
@@ -92,6 +97,8 @@ class Credential(google.protobuf.message.Message):
     """What it may do on this API: in its project where it belongs to one, else everywhere. Role bindings may add to it.
     Required for tokens for the API, and empty for all others.
     """
+    peer: builtins.str
+    """Address of the machine that logged in; only for sessions. Output only."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Empty means that it never expires; a credential to join gets a day then."""
@@ -123,9 +130,10 @@ class Credential(google.protobuf.message.Message):
         edge_server_pattern: builtins.str = ...,
         join_uses: collections.abc.Iterable[global___JoinUse] | None = ...,
         role: waypost.api.control.v1.role_pb2.Role.ValueType = ...,
+        peer: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "use_time", b"use_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "role", b"role", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "peer", b"peer", "role", b"role", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
 
 global___Credential = Credential
 

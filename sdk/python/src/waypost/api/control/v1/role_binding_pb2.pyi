@@ -33,7 +33,9 @@ class RoleBinding(google.protobuf.message.Message):
     """`projects/{project}/roleBindings/{role_binding}` for one project, `roleBindings/{role_binding}` for everywhere."""
     uid: builtins.str
     subject: builtins.str
-    """Who: `credentials/{credential}` or `projects/{project}/credentials/{credential}` (a token for the API)."""
+    """Who: `users/{user}`; `credentials/{credential}` or `projects/{project}/credentials/{credential}` (a token for the
+    API).
+    """
     role: waypost.api.control.v1.role_pb2.Role.ValueType
     description: builtins.str
     """For people; may be empty."""
