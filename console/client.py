@@ -15,6 +15,7 @@ import grpc
 
 from console.contexts import Context
 from waypost.api.control.v1.artifact_pb2_grpc import ArtifactServiceStub
+from waypost.api.control.v1.audit_pb2_grpc import AuditServiceStub
 from waypost.api.control.v1.credential_pb2_grpc import CredentialServiceStub
 from waypost.api.control.v1.edge_server_pb2_grpc import EdgeServerServiceStub
 from waypost.api.control.v1.event_pb2_grpc import EventServiceStub
@@ -52,6 +53,7 @@ class Client:
         self.role_bindings = RoleBindingServiceStub(self.channel)
         self.sessions = SessionServiceStub(self.channel)
         self.users = UserServiceStub(self.channel)
+        self.audit = AuditServiceStub(self.channel)
         self.events = EventServiceStub(self.channel)
         self.watches = WatchServiceStub(self.channel)
 

@@ -17,6 +17,7 @@ from control_plane.access.passwords import Passwords
 from control_plane.admin_token import keep_admin_token
 from control_plane.artifact_service import ArtifactService, ArtifactSourceService
 from control_plane.artifacts import ArtifactStore
+from control_plane.audit import Audit
 from control_plane.authority import Authority
 from control_plane.enrolment import EnrolmentService, Place
 from control_plane.fleet.caller import LinkAccess
@@ -28,6 +29,7 @@ from control_plane.reconcile.loop import Reconciler
 from control_plane.registry.check import PackageCheck
 from control_plane.registry.registry import Registry
 from control_plane.services.application import ApplicationService
+from control_plane.services.audit import AuditService
 from control_plane.services.credential import CredentialService
 from control_plane.services.edge_server import EdgeServerService
 from control_plane.services.event import EventService
@@ -53,6 +55,7 @@ from mesh.version import VERSION
 from waypost.api.control.v1 import (
     application_pb2_grpc,
     artifact_pb2_grpc,
+    audit_pb2_grpc,
     credential_pb2_grpc,
     edge_server_pb2_grpc,
     event_pb2_grpc,
@@ -79,8 +82,8 @@ QUIET = frozenset(  # so many, or for so long, that a line each would hide the o
 )
 
 _NAMES = (
-    "Application Artifact Credential EdgeServer Event Model Platform Position Project RoleBinding Session Subscription"
-    " User Watch"
+    "Application Artifact Audit Credential EdgeServer Event Model Platform Position Project RoleBinding Session"
+    " Subscription User Watch"
 )
 SHOWN = (
     *(f"waypost.api.control.v1.{name}Service" for name in _NAMES.split()),
@@ -134,7 +137,8 @@ class ControlPlane:
         self._link = serve.grpc_server(authorise=self._link_access, quiet=QUIET)
         self._link_bound = serve.listen(self._link, settings.link_listen, self._own.link, mutual=True)
         self._link_address = advertised_address(settings, self._link_bound)
-        self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, quiet=QUIET)
+        witness = Audit(self._stores.audit, clock.now).witness
+        self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, witness=witness, quiet=QUIET)
         self._api_bound = serve.listen(self._api, settings.listen, self._own.api)
 
     async def start(self) -> None:
@@ -166,6 +170,7 @@ class ControlPlane:
         api, kit = self._api, self._kit
         application_pb2_grpc.add_ApplicationServiceServicer_to_server(ApplicationService(kit), api)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactService(self._artifacts), api)
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(kit), api)
         credential_pb2_grpc.add_CredentialServiceServicer_to_server(credentials, api)
         edge_server_pb2_grpc.add_EdgeServerServiceServicer_to_server(EdgeServerService(kit), api)
         event_pb2_grpc.add_EventServiceServicer_to_server(EventService(kit), api)

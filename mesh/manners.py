@@ -26,6 +26,10 @@ Authorise = Callable[[str, Any, Any], Awaitable[None]]
 """Called with the method's path, the call's context and its request before anything else; raises MeshError to refuse.
 The request is the message, or where the caller streams the iterator of them, which is not for reading here."""
 
+Witness = Callable[[str, Any, Any, str, str], Awaitable[None]]
+"""Called with path, context and request when a call has ended and before its caller hears of it, with the code's name
+and the error's reason (empty for OK). Calls that their callers gave up are told as CANCELLED. Must not raise."""
+
 JUDGED_AGAIN_S = 1.0  # a stream outlives what let it in by this at most, or until it has something to say
 
 
@@ -37,6 +41,7 @@ class _Call:
     started: float
     code: str = "OK"
     reason: str = ""
+    told: bool = False
 
 
 class Manners(grpc.aio.ServerInterceptor):
@@ -45,8 +50,9 @@ class Manners(grpc.aio.ServerInterceptor):
     A behaviour that is a coroutine answers once, or writes its stream through the context; grpc tells by itself.
     """
 
-    def __init__(self, authorise: Authorise | None, quiet: frozenset[str]) -> None:
+    def __init__(self, authorise: Authorise | None, witness: Witness | None, quiet: frozenset[str]) -> None:
         self._authorise = authorise
+        self._witness = witness
         self._quiet = quiet
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -68,16 +74,27 @@ class Manners(grpc.aio.ServerInterceptor):
         if self._authorise is not None:
             await self._authorise(method, context, request)
 
+    async def _tell(self, record: _Call, context: Any, request: Any) -> None:
+        """Once, though its caller go away meanwhile."""
+        if self._witness is not None and not record.told:
+            record.told = True
+            await self._witness(record.method, context, request, record.code, record.reason)
+
     def _single(self, method: str, behaviour: Any) -> Any:
         async def call(request: Any, context: Any) -> Any:
             record = _Call(method, time.monotonic())
             try:
                 await self._let_in(method, context, request)
-                return await behaviour(request, context)
+                answer = await behaviour(request, context)
+                await self._tell(record, context, request)
+                return answer
             except Exception as error:  # the life of a call ends here
-                await _abort(context, error, record)
+                translated = _translated(error, record)
+                await self._tell(record, context, request)
+                await _abort(context, translated)
             except asyncio.CancelledError:
                 record.code = "CANCELLED"
+                await self._tell(record, context, request)
                 raise
             finally:
                 self._log(record)
@@ -95,8 +112,11 @@ class Manners(grpc.aio.ServerInterceptor):
                         await self._let_in(method, context, request)
                         judged_s = time.monotonic()
                     yield response
+                await self._tell(record, context, request)
             except Exception as error:  # the life of a call ends here
-                await _abort(context, error, record)
+                translated = _translated(error, record)
+                await self._tell(record, context, request)
+                await _abort(context, translated)
             except (asyncio.CancelledError, GeneratorExit):
                 record.code = "CANCELLED"
                 raise
@@ -111,10 +131,11 @@ class Manners(grpc.aio.ServerInterceptor):
         write("rpc", method=record.method, code=record.code, reason=record.reason or None, took_ms=took_ms)
 
 
-async def _abort(context: Any, error: Exception, record: _Call) -> None:
+def _translated(error: Exception, record: _Call) -> Exception:
+    """The MeshError that an exception is to the caller, or grpc's own where the service aborted the call itself."""
     if isinstance(error, grpc.aio.AbortError):
         record.code = "ABORTED_BY_SERVICE"
-        raise error
+        return error
     if isinstance(error, grpc.RpcError):
         error = from_rpc_error(error)
     if not isinstance(error, MeshError):
@@ -123,5 +144,11 @@ async def _abort(context: Any, error: Exception, record: _Call) -> None:
         hint = "its traceback stands in the server's log"
         error = Internal("INTERNAL", f"internal error, request {request_id}", hint, request=request_id)
     record.code, record.reason = error.code.name, error.reason
+    return error
+
+
+async def _abort(context: Any, error: Exception) -> None:
+    if not isinstance(error, MeshError):
+        raise error
     status = to_status(error)
     await context.abort(grpc_code(error.code), status.message, ((DETAILS_KEY, status.SerializeToString()),))

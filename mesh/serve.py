@@ -26,14 +26,16 @@ from waypost.rpc import MESSAGE_BYTES_MAX
 if TYPE_CHECKING:  # 8 MB, which hosts have no use for
     import grpc.aio
 
-    from mesh.manners import Authorise
+    from mesh.manners import Authorise, Witness
 
 log = structlog.get_logger()
 
 KEEPALIVE_MS = 30_000  # finds dead peers behind NAT; the links' own heartbeats are quicker
 
 
-def grpc_server(*, authorise: "Authorise | None" = None, quiet: frozenset[str] = frozenset()) -> "grpc.aio.Server":
+def grpc_server(
+    *, authorise: "Authorise | None" = None, witness: "Witness | None" = None, quiet: frozenset[str] = frozenset()
+) -> "grpc.aio.Server":
     """An asyncio gRPC server with the mesh's errors and logs.
 
     quiet: paths of methods whose successful calls are logged at debug level only.
@@ -50,7 +52,7 @@ def grpc_server(*, authorise: "Authorise | None" = None, quiet: frozenset[str] =
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 3),
     ]
-    return grpc.aio.server(interceptors=[Manners(authorise, quiet)], options=options)
+    return grpc.aio.server(interceptors=[Manners(authorise, witness, quiet)], options=options)
 
 
 def listen(

@@ -37,6 +37,13 @@ nobody to begin with, and no default password. `waypost login anna` gives a sess
 when her password is set or when she is deleted, in other processes of the control plane within a second; a stream ends
 before its next message. After ten wrong passwords for one user, or fifty from one address, each further try has to
 wait, the right one too. Users that do not exist are answered like those that do.
+
+## The audit log
+
+`waypost audit` shows every call that changed something or tried to, and every call that was refused for who made it:
+when, who, with which credential, from which address, what was asked for, what came of it. Requests stand in it without
+secrets. Entries are kept for 400 days and 100,000 at most, of what failed 20,000; of one machine that fails without end
+sixty entries are written at once and one a second then, and the control plane's log has a line for each call.
 """
 
 

@@ -59,6 +59,7 @@ SECTIONS: dict[str, tuple[Entry, ...]] = {
         Entry("infer", "infer", "Try a position with one inference."),
         Entry("logs", "logs", "Show what a position's monitor and hosts logged last."),
         Entry("events", "events", "Show what happened."),
+        Entry("audit", "audit", "Show who changed what."),
     ),
     "Resources": (
         Entry("project", "projects", "Projects: the top of the hierarchy."),

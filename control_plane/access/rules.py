@@ -116,6 +116,9 @@ _API: dict[str, dict[str, Needs]] = {
     "ArtifactService": {
         "WriteArtifact":        anywhere(DEVELOPER),
     },
+    "AuditService": {
+        "ListAuditEntries":     within(ADMIN, "resource"),
+    },
     "CredentialService": {
         "CreateCredential":     of_owner("parent", **_CREDENTIALS),
         "ListCredentials":      of_owner("parent", **_CREDENTIALS),

@@ -1,6 +1,9 @@
 """What the control plane remembers: `base` says what a store promises, `open_stores` opens one."""
 
 from control_plane.store.base import (
+    AuditFilter,
+    AuditRow,
+    AuditStore,
     Changes,
     Counters,
     Delete,
@@ -21,6 +24,9 @@ from control_plane.store.base import (
 from control_plane.store.open import Stores, open_stores
 
 __all__ = [
+    "AuditFilter",
+    "AuditRow",
+    "AuditStore",
     "Changes",
     "Counters",
     "Delete",

@@ -1,6 +1,6 @@
 """What every store promises: narrow on purpose, etcd's shape and not an ORM's.
 
-Five small seams over one database:
+Six small seams over one database:
 
 * `Store`: desired state. Named records of bytes; a commit is all-or-nothing and takes the next revision, and no
   reader ever sees revision 8 before revision 7. Deletions leave tombstones, so that whoever watches learns of them;
@@ -9,6 +9,7 @@ Five small seams over one database:
   carry a sequence of their own, by which a watcher finds those that changed.
 * `Counters`: numbers that rise durably, for the epochs of sessions.
 * `EventStore`: a bounded list of what happened, for people.
+* `AuditStore`: a bounded list of who changed what.
 * `MinuteStore`: metrics by the minute, kept for a day.
 
 What the bytes mean is `resources.py` (and, for observed rows, `observed_rows.py`): adding a resource never touches a
@@ -223,6 +224,44 @@ class EventStore(Protocol):
 
     async def newest(self, resource: str = "", *, limit: int = 100, before: int = 0) -> Sequence[EventRow]:
         """Newest first: of `resource` and of what it owns (empty = all), with ids below `before` (0 = from the top)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """A call that changed something, or was refused; fields as in AuditEntry. `id` is given by the store (0 before)."""
+
+    time_unix_ms: int
+    subject: str
+    credential: str
+    peer: str
+    method: str
+    resource: str
+    code: str
+    reason: str
+    request: str
+    failed: bool
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows; an empty field means all. method: with or without its service."""
+
+    resource: str = ""
+    """Of this and of what it owns."""
+    subject: str = ""
+    method: str = ""
+    failed_only: bool = False
+    since_ms: int = 0
+    until_ms: int = 0
+
+
+class AuditStore(Protocol):
+    async def append(self, row: AuditRow) -> None:
+        """Add one; the oldest beyond the bounds are forgotten, what was refused before what was done."""
+
+    async def newest(self, wanted: AuditFilter, *, limit: int = 100, before: int = 0) -> Sequence[AuditRow]:
+        """Newest first, with ids below `before` (0 = from the top)."""
 
 
 @dataclass(frozen=True, slots=True)

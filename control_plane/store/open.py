@@ -18,7 +18,8 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import Connection, insert, inspect, select, text
 
-from control_plane.store.base import Counters, EventStore, MinuteStore, ObservedStore, Store
+from control_plane.store.audit import SqlAudit
+from control_plane.store.base import AuditStore, Counters, EventStore, MinuteStore, ObservedStore, Store
 from control_plane.store.database import Database, connect, uninterrupted
 from control_plane.store.history import SqlEvents, SqlMinutes
 from control_plane.store.observed import SqlCounters, SqlObserved
@@ -53,6 +54,7 @@ class Stores:
     observed: ObservedStore
     counters: Counters
     events: EventStore
+    audit: AuditStore
     minutes: MinuteStore
     token_key: bytes
     """32 random bytes, the same for all replicas of this control plane and its whole life. Signs page tokens."""
@@ -97,6 +99,7 @@ async def _open(database: Database) -> Stores:
         SqlObserved(database, news.sequences),
         SqlCounters(database),
         SqlEvents(database),
+        SqlAudit(database),
         SqlMinutes(database),
         bytes.fromhex(kept[TOKEN_KEY]),
         news,

@@ -5,7 +5,7 @@ holds the two to the same result. Names are compared byte by byte everywhere (`C
 are ranges of an index.
 """
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, String, Table, Text
 
 FORMAT = 2
 """Number of the newest migration. A database with a higher one was written by newer software and is refused."""
@@ -31,7 +31,7 @@ counters = Table(
     Column("name", name_type(), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""REVISION, COMPACTED, OBSERVED, EVENT and those of `Counters`. A row is the lock of what it counts."""
+"""REVISION, COMPACTED, OBSERVED, EVENT, AUDIT and those of `Counters`. A row is the lock of what it counts."""
 
 records = Table(
     "records",
@@ -76,6 +76,24 @@ events = Table(
     Column("key", String, nullable=True, unique=True),
 )
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("time_unix_ms", BigInteger, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("credential", String, nullable=False),
+    Column("peer", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("resource", name_type(), nullable=False),
+    Column("code", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("failed", Boolean, nullable=False),
+    Index("audit_by_failed", "failed", "id"),
+    Index("audit_by_time", "time_unix_ms"),
+)
+
 minutes = Table(
     "minutes",
     metadata,
@@ -86,4 +104,4 @@ minutes = Table(
 )
 
 INCARNATION, TOKEN_KEY = "incarnation", "token_key"
-REVISION, COMPACTED, OBSERVED, EVENT = "revision", "compacted", "observed", "event"
+REVISION, COMPACTED, OBSERVED, EVENT, AUDIT = "revision", "compacted", "observed", "event", "audit"

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from control_plane.store import (
+    AuditFilter,
+    AuditRow,
     Delete,
     EventRow,
     MinuteRow,
@@ -17,6 +19,7 @@ from control_plane.store import (
     RevisionConflict,
     Stores,
     TooOld,
+    audit,
     observed,
     records,
 )
@@ -312,6 +315,55 @@ class StoreSuite:
             assert [e.reason for e in await stores.events.newest()] == ["THREE", "TWO", "ONE"]
 
     @scenario
+    async def test_the_audit_log_is_read_newest_first_by_what_by_whom_and_by_page(self, opened: Open) -> None:
+        async with opened() as stores:
+            for row in (
+                audited("p/a", "users/anna", 1000),
+                audited("p/a/x", "users/bert", 2000, code="PERMISSION_DENIED"),
+                audited("p/ab", "users/anna", 3000, method="ThingService/DeleteThing"),
+            ):
+                await stores.audit.append(row)
+
+            async def found(**wanted: Any) -> list[int]:
+                return [row.time_unix_ms for row in await stores.audit.newest(AuditFilter(**wanted))]
+
+            assert await found() == [3000, 2000, 1000]
+            assert await found(resource="p/a") == [2000, 1000]
+            assert await found(subject="users/anna") == [3000, 1000]
+            assert await found(failed_only=True) == [2000]
+            assert await found(method="DeleteThing") == await found(method="ThingService/DeleteThing") == [3000]
+            assert await found(method="Thing") == []
+            assert await found(since_ms=2000, until_ms=3000) == [2000]
+            assert await found(resource="p/a", subject="users/anna", failed_only=True) == []
+            first = await stores.audit.newest(AuditFilter(), limit=1)
+            rest = await stores.audit.newest(AuditFilter(), before=first[0].id)
+            assert [row.time_unix_ms for row in rest] == [2000, 1000]
+
+    @scenario
+    async def test_the_audit_log_is_bounded_and_refusals_push_out_only_refusals(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(audit, "PRUNED_EVERY", 1)
+        monkeypatch.setattr(audit, "FAILED_MAX", 3)
+        monkeypatch.setattr(audit, "ENTRIES_MAX", 20)
+        async with opened() as stores:
+            day_ms = 24 * 3600 * 1000
+            await stores.audit.append(audited("old", "users/anna", day_ms))
+            await stores.audit.append(audited("kept", "users/anna", 2 * day_ms))
+            for number in range(10):
+                row = audited(f"refused-{number}", "", 2 * day_ms, code="UNAUTHENTICATED")
+                await stores.audit.append(row)
+            assert [row.resource for row in await stores.audit.newest(AuditFilter())] == [
+                *("refused-9", "refused-8", "refused-7"),
+                *("kept", "old"),
+            ]
+            await stores.audit.append(audited("new", "users/anna", (audit.KEPT_DAYS + 1) * day_ms + 1))
+            assert "old" not in [row.resource for row in await stores.audit.newest(AuditFilter())]
+            for number in range(25):
+                await stores.audit.append(audited(f"done-{number}", "users/anna", 500 * day_ms))
+            assert len(await stores.audit.newest(AuditFilter())) == 20
+
+    @scenario
     async def test_minutes_are_kept_for_a_day(self, opened: Open) -> None:
         async with opened() as stores:
             day = 24 * 60
@@ -375,6 +427,12 @@ async def set_format(stores: Stores, number: str) -> None:
 
     async with stores.records._database.write() as connection:  # type: ignore[attr-defined]
         await connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": number})
+
+
+def audited(
+    resource: str, subject: str, time_unix_ms: int, *, code: str = "OK", method: str = "ThingService/UpdateThing"
+) -> AuditRow:
+    return AuditRow(time_unix_ms, subject, "", "10.0.0.7", method, resource, code, "", "{}", failed=code != "OK")
 
 
 def event(resource: str, reason: str, key: str = "") -> EventRow:

@@ -21,6 +21,7 @@ from waypost import names
 from waypost.api.control.v1 import (
     application_pb2,
     artifact_pb2,
+    audit_pb2,
     credential_pb2,
     edge_server_pb2,
     event_pb2,
@@ -45,6 +46,7 @@ SERVICES = [
     for module in (
         application_pb2,
         artifact_pb2,
+        audit_pb2,
         credential_pb2,
         edge_server_pb2,
         event_pb2,

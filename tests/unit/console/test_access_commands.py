@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.console.conftest import Run
 from tests.unit.console.fake_platform import FakePlatform
+from waypost.api.control.v1.audit_pb2 import AuditEntry, ListAuditEntriesResponse
 from waypost.api.control.v1.credential_pb2 import CreateCredentialResponse, ListCredentialsResponse
 from waypost.api.control.v1.role_binding_pb2 import (
     CreateRoleBindingResponse,
@@ -83,3 +84,25 @@ def test_tokens_are_listed_with_their_roles(platform: FakePlatform, waypost: Run
         credentials=[{"name": "credentials/ci", "role": ROLE_VIEWER, "description": "nightly"}]
     )
     assert waypost("token", "list")[1].splitlines()[1].split() == ["ci", "viewer", "-", "never", "nightly"]
+
+
+def test_the_audit_log_is_shown_oldest_first_with_its_outcome(platform: FakePlatform, waypost: Run) -> None:
+    done = AuditEntry(id=2, subject="users/anna", method="PositionService/UpdatePosition", code="OK")
+    refused = AuditEntry(
+        id=1, method="ProjectService/DeleteProject", code="UNAUTHENTICATED", reason="CREDENTIAL_UNKNOWN"
+    )
+    platform.answers["ListAuditEntries"] = lambda request: ListAuditEntriesResponse(audit_entries=[done, refused])
+    code, out, _ = waypost("audit", "uav/path/tower-7", "--by", "users/anna", "--failed", "--method", "UpdatePosition")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()[1:]]
+    assert (lines[0][-1], lines[1][-1]) == ("CREDENTIAL_UNKNOWN", "OK")
+    assert "nobody" in lines[0]
+    _, request = platform.calls[-1]
+    assert (request.resource, request.subject, request.method, request.failed_only) == (
+        "projects/uav/applications/path/positions/tower-7",
+        "users/anna",
+        "UpdatePosition",
+        True,
+    )
+    waypost("audit", "users/anna")
+    assert platform.calls[-1][1].resource == "users/anna"

@@ -1,4 +1,6 @@
-"""Roles: every credential for the API says what it may do. Those made before could do everything, and still can."""
+"""Roles: every credential for the API says what it may do. Those made before could do everything, and still can.
+And the audit log.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +14,23 @@ down_revision = "0001"
 
 def upgrade() -> None:
     _make_old_tokens_administrators()
+    _audit()
+
+
+def _audit() -> None:
+    op.create_table(
+        "audit",
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("time_unix_ms", sa.BigInteger, nullable=False),
+        *(sa.Column(name, sa.String, nullable=False) for name in ("subject", "credential", "peer", "method")),
+        sa.Column("resource", sa.String().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("code", sa.String, nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("request", sa.Text, nullable=False),
+        sa.Column("failed", sa.Boolean, nullable=False),
+    )
+    op.create_index("audit_by_failed", "audit", ["failed", "id"])
+    op.create_index("audit_by_time", "audit", ["time_unix_ms"])
 
 
 def _make_old_tokens_administrators() -> None:

@@ -12,7 +12,9 @@ from argon2 import PasswordHasher
 from control_plane.access import Access, Secrets
 from control_plane.access.attempts import Attempts
 from control_plane.access.passwords import Passwords
+from control_plane.audit import Audit
 from control_plane.services.application import ApplicationService
+from control_plane.services.audit import AuditService
 from control_plane.services.credential import CredentialService
 from control_plane.services.edge_server import EdgeServerService
 from control_plane.services.event import EventService
@@ -37,6 +39,7 @@ from mesh.serve import grpc_server, listen
 from waypost.api.control.v1 import (
     application_pb2,
     application_pb2_grpc,
+    audit_pb2_grpc,
     credential_pb2,
     credential_pb2_grpc,
     edge_server_pb2,
@@ -215,6 +218,7 @@ class Api:
 
 _STUBS: dict[str, Callable[[Any], Any]] = {
     "application": application_pb2_grpc.ApplicationServiceStub,
+    "audit": audit_pb2_grpc.AuditServiceStub,
     "credential": credential_pb2_grpc.CredentialServiceStub,
     "edge_server": edge_server_pb2_grpc.EdgeServerServiceStub,
     "event": event_pb2_grpc.EventServiceStub,
@@ -232,6 +236,7 @@ _STUBS: dict[str, Callable[[Any], Any]] = {
 
 def _serve(server: Any, kit: Kit, credentials: CredentialService, fleet: FakeFleet, artifacts: FakeArtifacts) -> None:
     application_pb2_grpc.add_ApplicationServiceServicer_to_server(ApplicationService(kit), server)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(kit), server)
     credential_pb2_grpc.add_CredentialServiceServicer_to_server(credentials, server)
     edge_server_pb2_grpc.add_EdgeServerServiceServicer_to_server(EdgeServerService(kit), server)
     event_pb2_grpc.add_EventServiceServicer_to_server(EventService(kit), server)
@@ -269,7 +274,9 @@ async def open_api() -> AsyncIterator[Api]:
     with tempfile.TemporaryDirectory(prefix="wp-") as directory:
         async with open_stores("sqlite://") as stores:
             kit = make_kit(stores, now=clock, ids=RandomIds())
-            server = grpc_server(authorise=Access(Secrets(stores, clock)).authorise)
+            server = grpc_server(
+                authorise=Access(Secrets(stores, clock)).authorise, witness=Audit(stores.audit, clock).witness
+            )
             credentials = CredentialService(kit, pin=PIN)
             _serve(server, kit, credentials, fleet, artifacts)
             address = listen(server, f"unix:{directory}/api.sock", Identity.local())

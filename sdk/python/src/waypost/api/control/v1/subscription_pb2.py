@@ -26,13 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from waypost.api.control.v1 import condition_pb2 as waypost_dot_api_dot_control_dot_v1_dot_condition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)waypost/api/control/v1/subscription.proto\x12\x16waypost.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\x8d\x02\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x36\n\x04spec\x18\x03 \x01(\x0b\x32(.waypost.api.control.v1.SubscriptionSpec\x12:\n\x06status\x18\x04 \x01(\x0b\x32*.waypost.api.control.v1.SubscriptionStatus\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\"_\n\x10SubscriptionSpec\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x18\n\x10\x61\x63tivation_token\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x04 \x01(\t\"m\n\x12SubscriptionStatus\x12\x35\n\nconditions\x18\x01 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\"&\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x17GetSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.waypost.api.control.v1.Subscription\"A\n\x18ListSubscriptionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x19ListSubscriptionsResponse\x12;\n\rsubscriptions\x18\x01 \x03(\x0b\x32$.waypost.api.control.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x19\x43reateSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12:\n\x0csubscription\x18\x02 \x01(\x0b\x32$.waypost.api.control.v1.Subscription\"X\n\x1a\x43reateSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.waypost.api.control.v1.Subscription\"7\n\x19\x44\x65leteSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1c\n\x1a\x44\x65leteSubscriptionResponse2\x87\x04\n\x13SubscriptionService\x12w\n\x0fGetSubscription\x12..waypost.api.control.v1.GetSubscriptionRequest\x1a/.waypost.api.control.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12}\n\x11ListSubscriptions\x12\x30.waypost.api.control.v1.ListSubscriptionsRequest\x1a\x31.waypost.api.control.v1.ListSubscriptionsResponse\"\x03\x90\x02\x01\x12{\n\x12\x43reateSubscription\x12\x31.waypost.api.control.v1.CreateSubscriptionRequest\x1a\x32.waypost.api.control.v1.CreateSubscriptionResponse\x12{\n\x12\x44\x65leteSubscription\x12\x31.waypost.api.control.v1.DeleteSubscriptionRequest\x1a\x32.waypost.api.control.v1.DeleteSubscriptionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)waypost/api/control/v1/subscription.proto\x12\x16waypost.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\x8d\x02\n\x0cSubscription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x36\n\x04spec\x18\x03 \x01(\x0b\x32(.waypost.api.control.v1.SubscriptionSpec\x12:\n\x06status\x18\x04 \x01(\x0b\x32*.waypost.api.control.v1.SubscriptionStatus\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\"d\n\x10SubscriptionSpec\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x1d\n\x10\x61\x63tivation_token\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06\x63\x61_pem\x18\x04 \x01(\t\"m\n\x12SubscriptionStatus\x12\x35\n\nconditions\x18\x01 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\"&\n\x16GetSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x17GetSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.waypost.api.control.v1.Subscription\"A\n\x18ListSubscriptionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"q\n\x19ListSubscriptionsResponse\x12;\n\rsubscriptions\x18\x01 \x03(\x0b\x32$.waypost.api.control.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x19\x43reateSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12:\n\x0csubscription\x18\x02 \x01(\x0b\x32$.waypost.api.control.v1.Subscription\"X\n\x1a\x43reateSubscriptionResponse\x12:\n\x0csubscription\x18\x01 \x01(\x0b\x32$.waypost.api.control.v1.Subscription\"7\n\x19\x44\x65leteSubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1c\n\x1a\x44\x65leteSubscriptionResponse2\x87\x04\n\x13SubscriptionService\x12w\n\x0fGetSubscription\x12..waypost.api.control.v1.GetSubscriptionRequest\x1a/.waypost.api.control.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12}\n\x11ListSubscriptions\x12\x30.waypost.api.control.v1.ListSubscriptionsRequest\x1a\x31.waypost.api.control.v1.ListSubscriptionsResponse\"\x03\x90\x02\x01\x12{\n\x12\x43reateSubscription\x12\x31.waypost.api.control.v1.CreateSubscriptionRequest\x1a\x32.waypost.api.control.v1.CreateSubscriptionResponse\x12{\n\x12\x44\x65leteSubscription\x12\x31.waypost.api.control.v1.DeleteSubscriptionRequest\x1a\x32.waypost.api.control.v1.DeleteSubscriptionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'waypost.api.control.v1.subscription_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SUBSCRIPTIONSPEC'].fields_by_name['activation_token']._loaded_options = None
+  _globals['_SUBSCRIPTIONSPEC'].fields_by_name['activation_token']._serialized_options = b'\200\001\001'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['GetSubscription']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['GetSubscription']._serialized_options = b'\220\002\001'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListSubscriptions']._loaded_options = None
@@ -40,25 +42,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTION']._serialized_start=143
   _globals['_SUBSCRIPTION']._serialized_end=412
   _globals['_SUBSCRIPTIONSPEC']._serialized_start=414
-  _globals['_SUBSCRIPTIONSPEC']._serialized_end=509
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=511
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=620
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=622
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=660
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=662
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=747
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=749
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=814
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=816
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=929
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=931
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1043
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1045
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=1133
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=1135
-  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=1190
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=1192
-  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=1220
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1223
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1742
+  _globals['_SUBSCRIPTIONSPEC']._serialized_end=514
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=516
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=625
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=627
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=665
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=667
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=752
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=754
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=819
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=821
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=934
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=936
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1048
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1050
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=1138
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_start=1140
+  _globals['_DELETESUBSCRIPTIONREQUEST']._serialized_end=1195
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_start=1197
+  _globals['_DELETESUBSCRIPTIONRESPONSE']._serialized_end=1225
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1228
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1747
 # @@protoc_insertion_point(module_scope)

@@ -25,55 +25,59 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&waypost/api/training/v1/training.proto\x12\x17waypost.api.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n\x0f\x41\x63tivateRequest\x12\x12\n\nsubscriber\x18\x01 \x01(\t\x12\x18\n\x10\x61\x63tivation_token\x18\x02 \x01(\t\"8\n\x10\x41\x63tivateResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"*\n\x10SubscribeRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"\xab\x03\n\x11SubscribeResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12N\n\x15\x61pplication_published\x18\x02 \x01(\x0b\x32-.waypost.api.training.v1.PublishedApplicationH\x00\x12\x1f\n\x15\x61pplication_withdrawn\x18\x03 \x01(\tH\x00\x12\x42\n\x0fmodel_published\x18\x04 \x01(\x0b\x32\'.waypost.api.training.v1.PublishedModelH\x00\x12\x46\n\x11version_published\x18\x05 \x01(\x0b\x32).waypost.api.training.v1.PublishedVersionH\x00\x12@\n\x11version_withdrawn\x18\x06 \x01(\x0b\x32#.waypost.api.training.v1.VersionKeyH\x00\x12<\n\x0csnapshot_end\x18\x07 \x01(\x0b\x32$.waypost.api.training.v1.SnapshotEndH\x00\x42\x07\n\x05\x65vent\"\x94\x01\n\x14PublishedApplication\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x0ePublishedModel\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd3\x04\n\x10PublishedVersion\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x35\n\x05\x66iles\x18\x04 \x03(\x0b\x32&.waypost.api.training.v1.PublishedFile\x12\x11\n\tframework\x18\x05 \x01(\t\x12\x16\n\x0etemplate_class\x18\x06 \x01(\t\x12\x38\n\x06inputs\x18\x07 \x03(\x0b\x32(.waypost.api.training.v1.PublishedTensor\x12\x39\n\x07outputs\x18\x08 \x03(\x0b\x32(.waypost.api.training.v1.PublishedTensor\x12G\n\x07metrics\x18\t \x03(\x0b\x32\x36.waypost.api.training.v1.PublishedVersion.MetricsEntry\x12\x39\n\x0bidempotency\x18\n \x01(\x0e\x32$.waypost.api.training.v1.Idempotency\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x16\n\x0eparent_version\x18\x0c \x01(\t\x12\x30\n\x0cpublish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03uid\x18\x0e \x01(\t\x12\x13\n\x0bkeeps_state\x18\x0f \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"U\n\rPublishedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x12\n\nmedia_type\x18\x04 \x01(\t\"@\n\x0fPublishedTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"A\n\nVersionKey\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\r\n\x0bSnapshotEnd\".\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\x1d\n\rFetchResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"i\n\x17ReportDeploymentRequest\x12\x12\n\nsubscriber\x18\x01 \x01(\t\x12:\n\x08versions\x18\x02 \x03(\x0b\x32(.waypost.api.training.v1.DeployedVersion\"Z\n\x0f\x44\x65ployedVersion\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.waypost.api.training.v1.VersionKey\x12\x11\n\tpositions\x18\x02 \x03(\t\"\x1a\n\x18ReportDeploymentResponse*f\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x01\x12\x1e\n\x1aIDEMPOTENCY_NOT_IDEMPOTENT\x10\x02\x32\xb5\x03\n\x0fTrainingService\x12_\n\x08\x41\x63tivate\x12(.waypost.api.training.v1.ActivateRequest\x1a).waypost.api.training.v1.ActivateResponse\x12i\n\tSubscribe\x12).waypost.api.training.v1.SubscribeRequest\x1a*.waypost.api.training.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x12]\n\x05\x46\x65tch\x12%.waypost.api.training.v1.FetchRequest\x1a&.waypost.api.training.v1.FetchResponse\"\x03\x90\x02\x01\x30\x01\x12w\n\x10ReportDeployment\x12\x30.waypost.api.training.v1.ReportDeploymentRequest\x1a\x31.waypost.api.training.v1.ReportDeploymentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&waypost/api/training/v1/training.proto\x12\x17waypost.api.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x0f\x41\x63tivateRequest\x12\x12\n\nsubscriber\x18\x01 \x01(\t\x12\x1d\n\x10\x61\x63tivation_token\x18\x02 \x01(\tB\x03\x80\x01\x01\"=\n\x10\x41\x63tivateResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06source\x18\x02 \x01(\t\"*\n\x10SubscribeRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\"\xab\x03\n\x11SubscribeResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12N\n\x15\x61pplication_published\x18\x02 \x01(\x0b\x32-.waypost.api.training.v1.PublishedApplicationH\x00\x12\x1f\n\x15\x61pplication_withdrawn\x18\x03 \x01(\tH\x00\x12\x42\n\x0fmodel_published\x18\x04 \x01(\x0b\x32\'.waypost.api.training.v1.PublishedModelH\x00\x12\x46\n\x11version_published\x18\x05 \x01(\x0b\x32).waypost.api.training.v1.PublishedVersionH\x00\x12@\n\x11version_withdrawn\x18\x06 \x01(\x0b\x32#.waypost.api.training.v1.VersionKeyH\x00\x12<\n\x0csnapshot_end\x18\x07 \x01(\x0b\x32$.waypost.api.training.v1.SnapshotEndH\x00\x42\x07\n\x05\x65vent\"\x94\x01\n\x14PublishedApplication\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xab\x01\n\x0ePublishedModel\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0c\n\x04type\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd3\x04\n\x10PublishedVersion\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x35\n\x05\x66iles\x18\x04 \x03(\x0b\x32&.waypost.api.training.v1.PublishedFile\x12\x11\n\tframework\x18\x05 \x01(\t\x12\x16\n\x0etemplate_class\x18\x06 \x01(\t\x12\x38\n\x06inputs\x18\x07 \x03(\x0b\x32(.waypost.api.training.v1.PublishedTensor\x12\x39\n\x07outputs\x18\x08 \x03(\x0b\x32(.waypost.api.training.v1.PublishedTensor\x12G\n\x07metrics\x18\t \x03(\x0b\x32\x36.waypost.api.training.v1.PublishedVersion.MetricsEntry\x12\x39\n\x0bidempotency\x18\n \x01(\x0e\x32$.waypost.api.training.v1.Idempotency\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x16\n\x0eparent_version\x18\x0c \x01(\t\x12\x30\n\x0cpublish_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03uid\x18\x0e \x01(\t\x12\x13\n\x0bkeeps_state\x18\x0f \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"U\n\rPublishedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x12\n\nmedia_type\x18\x04 \x01(\t\"@\n\x0fPublishedTensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"A\n\nVersionKey\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\r\n\x0bSnapshotEnd\".\n\x0c\x46\x65tchRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\x1d\n\rFetchResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"i\n\x17ReportDeploymentRequest\x12\x12\n\nsubscriber\x18\x01 \x01(\t\x12:\n\x08versions\x18\x02 \x03(\x0b\x32(.waypost.api.training.v1.DeployedVersion\"Z\n\x0f\x44\x65ployedVersion\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.waypost.api.training.v1.VersionKey\x12\x11\n\tpositions\x18\x02 \x03(\t\"\x1a\n\x18ReportDeploymentResponse*f\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x01\x12\x1e\n\x1aIDEMPOTENCY_NOT_IDEMPOTENT\x10\x02\x32\xb5\x03\n\x0fTrainingService\x12_\n\x08\x41\x63tivate\x12(.waypost.api.training.v1.ActivateRequest\x1a).waypost.api.training.v1.ActivateResponse\x12i\n\tSubscribe\x12).waypost.api.training.v1.SubscribeRequest\x1a*.waypost.api.training.v1.SubscribeResponse\"\x03\x90\x02\x01\x30\x01\x12]\n\x05\x46\x65tch\x12%.waypost.api.training.v1.FetchRequest\x1a&.waypost.api.training.v1.FetchResponse\"\x03\x90\x02\x01\x30\x01\x12w\n\x10ReportDeployment\x12\x30.waypost.api.training.v1.ReportDeploymentRequest\x1a\x31.waypost.api.training.v1.ReportDeploymentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'waypost.api.training.v1.training_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ACTIVATEREQUEST'].fields_by_name['activation_token']._loaded_options = None
+  _globals['_ACTIVATEREQUEST'].fields_by_name['activation_token']._serialized_options = b'\200\001\001'
+  _globals['_ACTIVATERESPONSE'].fields_by_name['access_token']._loaded_options = None
+  _globals['_ACTIVATERESPONSE'].fields_by_name['access_token']._serialized_options = b'\200\001\001'
   _globals['_PUBLISHEDVERSION_METRICSENTRY']._loaded_options = None
   _globals['_PUBLISHEDVERSION_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_TRAININGSERVICE'].methods_by_name['Subscribe']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['Subscribe']._serialized_options = b'\220\002\001'
   _globals['_TRAININGSERVICE'].methods_by_name['Fetch']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['Fetch']._serialized_options = b'\220\002\001'
-  _globals['_IDEMPOTENCY']._serialized_start=2161
-  _globals['_IDEMPOTENCY']._serialized_end=2263
+  _globals['_IDEMPOTENCY']._serialized_start=2171
+  _globals['_IDEMPOTENCY']._serialized_end=2273
   _globals['_ACTIVATEREQUEST']._serialized_start=100
-  _globals['_ACTIVATEREQUEST']._serialized_end=163
-  _globals['_ACTIVATERESPONSE']._serialized_start=165
-  _globals['_ACTIVATERESPONSE']._serialized_end=221
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=223
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=265
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=268
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=695
-  _globals['_PUBLISHEDAPPLICATION']._serialized_start=698
-  _globals['_PUBLISHEDAPPLICATION']._serialized_end=846
-  _globals['_PUBLISHEDMODEL']._serialized_start=849
-  _globals['_PUBLISHEDMODEL']._serialized_end=1020
-  _globals['_PUBLISHEDVERSION']._serialized_start=1023
-  _globals['_PUBLISHEDVERSION']._serialized_end=1618
-  _globals['_PUBLISHEDVERSION_METRICSENTRY']._serialized_start=1572
-  _globals['_PUBLISHEDVERSION_METRICSENTRY']._serialized_end=1618
-  _globals['_PUBLISHEDFILE']._serialized_start=1620
-  _globals['_PUBLISHEDFILE']._serialized_end=1705
-  _globals['_PUBLISHEDTENSOR']._serialized_start=1707
-  _globals['_PUBLISHEDTENSOR']._serialized_end=1771
-  _globals['_VERSIONKEY']._serialized_start=1773
-  _globals['_VERSIONKEY']._serialized_end=1838
-  _globals['_SNAPSHOTEND']._serialized_start=1840
-  _globals['_SNAPSHOTEND']._serialized_end=1853
-  _globals['_FETCHREQUEST']._serialized_start=1855
-  _globals['_FETCHREQUEST']._serialized_end=1901
-  _globals['_FETCHRESPONSE']._serialized_start=1903
-  _globals['_FETCHRESPONSE']._serialized_end=1932
-  _globals['_REPORTDEPLOYMENTREQUEST']._serialized_start=1934
-  _globals['_REPORTDEPLOYMENTREQUEST']._serialized_end=2039
-  _globals['_DEPLOYEDVERSION']._serialized_start=2041
-  _globals['_DEPLOYEDVERSION']._serialized_end=2131
-  _globals['_REPORTDEPLOYMENTRESPONSE']._serialized_start=2133
-  _globals['_REPORTDEPLOYMENTRESPONSE']._serialized_end=2159
-  _globals['_TRAININGSERVICE']._serialized_start=2266
-  _globals['_TRAININGSERVICE']._serialized_end=2703
+  _globals['_ACTIVATEREQUEST']._serialized_end=168
+  _globals['_ACTIVATERESPONSE']._serialized_start=170
+  _globals['_ACTIVATERESPONSE']._serialized_end=231
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=233
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=275
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=278
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=705
+  _globals['_PUBLISHEDAPPLICATION']._serialized_start=708
+  _globals['_PUBLISHEDAPPLICATION']._serialized_end=856
+  _globals['_PUBLISHEDMODEL']._serialized_start=859
+  _globals['_PUBLISHEDMODEL']._serialized_end=1030
+  _globals['_PUBLISHEDVERSION']._serialized_start=1033
+  _globals['_PUBLISHEDVERSION']._serialized_end=1628
+  _globals['_PUBLISHEDVERSION_METRICSENTRY']._serialized_start=1582
+  _globals['_PUBLISHEDVERSION_METRICSENTRY']._serialized_end=1628
+  _globals['_PUBLISHEDFILE']._serialized_start=1630
+  _globals['_PUBLISHEDFILE']._serialized_end=1715
+  _globals['_PUBLISHEDTENSOR']._serialized_start=1717
+  _globals['_PUBLISHEDTENSOR']._serialized_end=1781
+  _globals['_VERSIONKEY']._serialized_start=1783
+  _globals['_VERSIONKEY']._serialized_end=1848
+  _globals['_SNAPSHOTEND']._serialized_start=1850
+  _globals['_SNAPSHOTEND']._serialized_end=1863
+  _globals['_FETCHREQUEST']._serialized_start=1865
+  _globals['_FETCHREQUEST']._serialized_end=1911
+  _globals['_FETCHRESPONSE']._serialized_start=1913
+  _globals['_FETCHRESPONSE']._serialized_end=1942
+  _globals['_REPORTDEPLOYMENTREQUEST']._serialized_start=1944
+  _globals['_REPORTDEPLOYMENTREQUEST']._serialized_end=2049
+  _globals['_DEPLOYEDVERSION']._serialized_start=2051
+  _globals['_DEPLOYEDVERSION']._serialized_end=2141
+  _globals['_REPORTDEPLOYMENTRESPONSE']._serialized_start=2143
+  _globals['_REPORTDEPLOYMENTRESPONSE']._serialized_end=2169
+  _globals['_TRAININGSERVICE']._serialized_start=2276
+  _globals['_TRAININGSERVICE']._serialized_end=2713
 # @@protoc_insertion_point(module_scope)

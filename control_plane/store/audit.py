@@ -1,0 +1,74 @@
+"""`AuditStore` over SQLAlchemy Core: rows that are added and never changed, bounded by age and by number.
+
+What was refused has a bound of its own, so that whoever is refused ten thousand times pushes nothing out but refusals.
+"""
+
+from sqlalchemy import ColumnElement, Select, delete, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_plane.store.base import AuditFilter, AuditRow
+from control_plane.store.database import Database, uninterrupted
+from control_plane.store.records import take
+from control_plane.store.schema import AUDIT, audit
+from control_plane.store.statements import within
+
+ENTRIES_MAX = 100_000  # some 50 MB; at a change a minute more than two months, at the pace of people years
+FAILED_MAX = 20_000
+KEPT_DAYS = 400  # a yearly review finds the whole year
+PRUNED_EVERY = 64  # entries; bounds may be exceeded by so many, and an entry costs one insert
+_DAY_MS = 24 * 3600 * 1000
+
+
+class SqlAudit:
+    """See `base.AuditStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def append(self, row: AuditRow) -> None:
+        async with self._database.write() as connection:
+            id_ = await take(connection, AUDIT)
+            await connection.execute(insert(audit), {**_values(row), "id": id_})
+            if id_ % PRUNED_EVERY == 0:
+                await _prune(connection, id_, row.time_unix_ms)
+
+    @uninterrupted
+    async def newest(self, wanted: AuditFilter, *, limit: int = 100, before: int = 0) -> list[AuditRow]:
+        query = _filtered(select(audit), wanted).order_by(audit.c.id.desc()).limit(limit)
+        if before:
+            query = query.where(audit.c.id < before)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [AuditRow(**row) for row in rows]
+
+
+def _values(row: AuditRow) -> dict[str, object]:
+    return {column.name: getattr(row, column.name) for column in audit.columns}
+
+
+def _filtered(query: Select[tuple[object, ...]], wanted: AuditFilter) -> Select[tuple[object, ...]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.resource:
+        below = within(audit.c.resource, f"{wanted.resource}/")
+        conditions.append(or_(audit.c.resource == wanted.resource, below))
+    if wanted.subject:
+        conditions.append(audit.c.subject == wanted.subject)
+    if wanted.method:
+        conditions.append(or_(audit.c.method == wanted.method, audit.c.method.endswith(f"/{wanted.method}")))
+    if wanted.failed_only:
+        conditions.append(audit.c.failed.is_(True))
+    if wanted.since_ms:
+        conditions.append(audit.c.time_unix_ms >= wanted.since_ms)
+    if wanted.until_ms:
+        conditions.append(audit.c.time_unix_ms < wanted.until_ms)
+    return query.where(*conditions)
+
+
+async def _prune(connection: AsyncConnection, newest: int, now_ms: int) -> None:
+    await connection.execute(delete(audit).where(audit.c.id <= newest - ENTRIES_MAX))
+    await connection.execute(delete(audit).where(audit.c.time_unix_ms < now_ms - KEPT_DAYS * _DAY_MS))
+    failed = select(audit.c.id).where(audit.c.failed.is_(True)).order_by(audit.c.id.desc())
+    oldest = await connection.scalar(failed.offset(FAILED_MAX).limit(1))
+    if oldest is not None:
+        await connection.execute(delete(audit).where(audit.c.failed.is_(True), audit.c.id <= oldest))
