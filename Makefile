@@ -34,7 +34,7 @@ demo: $(INSTALLED)  ## The platform up, a real model at a position, an xApp call
 stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
-test: $(INSTALLED)  ## Unit, contract, sim, integration, conformance, e2e, docs
+test: $(INSTALLED)  ## Unit, contract, sim, integration, security, conformance, e2e, docs
 	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
