@@ -61,7 +61,7 @@ class Kind:
         return names.parse(name, self.collection)
 
 
-PROJECT = Kind("Project", "projects", ("display_name", "description", "labels"))
+PROJECT = Kind("Project", "projects", ("display_name", "description", "labels", "spec"))
 APPLICATION = Kind("Application", "applications", ("display_name", "description", "labels"))
 EDGE_SERVER = Kind("EdgeServer", "edgeServers", ("description", "labels"))
 SUBSCRIPTION = Kind("Subscription", "subscriptions", ("spec",))

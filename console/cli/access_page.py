@@ -38,6 +38,15 @@ when her password is set or when she is deleted, in other processes of the contr
 before its next message. After ten wrong passwords for one user, or fifty from one address, each further try has to
 wait, the right one too. Users that do not exist are answered like those that do.
 
+## Quotas
+
+An administrator of everything says how much the positions of a project may have together: `waypost project update uav
+--quota-positions 10 --quota-replicas 20 --quota-cpu 16 --quota-memory 64Gi`; `waypost project get uav` shows what is
+used. What counts is what positions ask for: of each as many replicas as it may have, and CPU and memory of each
+replica, which a position must say where there is a quota of it. A rollout runs the new version beside the old one for
+a while, which is not counted. A quota is checked in the commit that takes of it, so two at the same time cannot
+exceed it together; one that is lowered below what is there refuses only to give more.
+
 ## The audit log
 
 `waypost audit` shows every call that changed something or tried to, and every call that was refused for who made it:

@@ -54,7 +54,7 @@ def delete(session: Session, kind: Kind, name: str) -> None:
 def create(session: Session, kind: Kind, name: str, fields: Mapping[str, Any], labels: Iterable[str] | None) -> None:
     """Makes a resource with those of the fields that are not None."""
     resource = kind.new(kind.parse(name))
-    _set(resource, fields)
+    set_fields(resource, fields)
     resource.labels.update(parse_labels(labels))
     done(session, kind, session.resources.create(kind, resource), "created")
 
@@ -69,7 +69,7 @@ def update(
 ) -> None:
     """Changes those of the fields that are not None, and single labels."""
     resource = kind.new(kind.parse(name))
-    update_paths(session, kind, resource, _set(resource, fields), labels, removed)
+    update_paths(session, kind, resource, set_fields(resource, fields), labels, removed)
 
 
 def update_paths(
@@ -141,7 +141,8 @@ def _merged(labels: Mapping[str, str], given: Iterable[str] | None, removed: Ite
     return {key: value for key, value in {**labels, **parse_labels(given)}.items() if key not in gone}
 
 
-def _set(resource: Any, fields: Mapping[str, Any]) -> list[str]:
+def set_fields(resource: Any, fields: Mapping[str, Any]) -> list[str]:
+    """Sets those of the fields that are not None; their names."""
     given = {field: value for field, value in fields.items() if value is not None}
     for field, value in given.items():
         setattr(resource, field, value)

@@ -95,6 +95,8 @@ def check_known(message: Message, path: str) -> None:
 def check_project(project: project_pb2.Project) -> None:
     check_known(project, "project")
     _check_about(project.display_name, project.description, project.labels, "project")
+    for field in project.spec.quota.DESCRIPTOR.fields:
+        _at_least(getattr(project.spec.quota, field.name), 0, f"project.spec.quota.{field.name}")
 
 
 def check_application(application: application_pb2.Application) -> None:

@@ -17,7 +17,7 @@ from control_plane.store.resources import (
 
 _ABOUT = ("display_name", "description", "labels")
 
-PROJECTS = Family(PROJECT, check.check_project, _ABOUT)
+PROJECTS = Family(PROJECT, check.check_project, (*_ABOUT, "spec"))
 APPLICATIONS = Family(APPLICATION, check.check_application, _ABOUT, owner=PROJECT)
 MODELS = Family(MODEL, check.check_model, _ABOUT, owner=APPLICATION)
 MODEL_VERSIONS = Family(

@@ -17,6 +17,7 @@ from control_plane.services.families import POSITIONS
 from control_plane.services.kit import check_etag, retried
 from control_plane.services.listing import list_page, listing
 from control_plane.services.position_live import LivePositions
+from control_plane.services.quotas import quota_guards
 from control_plane.services.statuses import servers_of, with_position_status
 from control_plane.services.writing import NO_GUARDS, Guards, create, update
 from control_plane.store.resources import APPLICATION, EDGE_SERVER, MODEL_VERSION, POSITION
@@ -92,9 +93,14 @@ class PositionService(LivePositions):
 
     async def _guard_change(self, before: pb.Position, after: pb.Position) -> Guards:
         """A spec that stays may name what may not be deployed any more: it is served on."""
-        return await self._guard(after) if after.generation > before.generation else NO_GUARDS
+        if after.generation == before.generation:
+            return NO_GUARDS
+        return await self._guard_places(after) | await quota_guards(self._kit, after, before)
 
     async def _guard(self, position: pb.Position) -> Guards:
+        return await self._guard_places(position) | await quota_guards(self._kit, position)
+
+    async def _guard_places(self, position: pb.Position) -> Guards:
         """The edge server and its fallbacks exist, and the version may be deployed there, with so many replicas.
 
         Raises: Precondition, with the reason and a hint.

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from control_plane.domain.quota import used_by
 from control_plane.domain.status import Surroundings, edge_server_status, position_status
 from control_plane.services.kit import Kit
 from control_plane.store import observed_rows as rows
-from control_plane.store.resources import EDGE_SERVER, MODEL_VERSION
+from control_plane.store.resources import EDGE_SERVER, MODEL_VERSION, POSITION
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.control.v1.position_pb2 import Position
+from waypost.api.control.v1.project_pb2 import Project
 from waypost.api.control.v1.subscription_pb2 import Subscription
 
 R = TypeVar("R", Position, EdgeServer, Subscription)
@@ -41,6 +43,14 @@ async def with_position_status(kit: Kit, positions: Sequence[Position]) -> Seque
 def servers_of(position: Position) -> Sequence[str]:
     """Who may speak of it: the edge server that the spec names, and those that may stand in for it."""
     return [position.spec.edge_server, *position.spec.on_disconnect.fallback_edge_servers]
+
+
+async def with_project_status(kit: Kit, projects: Sequence[Project]) -> Sequence[Project]:
+    """The same messages, with their status filled in."""
+    for project in projects:
+        positions = [stored.message async for stored in kit.resources.all(POSITION, f"{project.name}/")]
+        project.status.used.CopyFrom(used_by(positions))
+    return projects
 
 
 async def with_edge_server_status(kit: Kit, edge_servers: Sequence[EdgeServer]) -> Sequence[EdgeServer]:

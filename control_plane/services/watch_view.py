@@ -2,8 +2,9 @@
 
 The view remembers a digest of each resource as last sent. Waking says "look": the view then asks the store which
 records and observed rows differ from where it stands, works out which resources look different by that (a position
-shows things of its edge server and its model version), reads those as they are now, and sends the ones whose digest is
-another. So nothing is sent twice, nothing is missed, and what changes fast is skipped over.
+shows things of its edge server and its model version, a project what its positions use), reads those as they are now,
+and sends the ones whose digest is another. So nothing is sent twice, nothing is missed, and what changes fast is
+skipped over.
 """
 
 import hashlib
@@ -18,16 +19,19 @@ from control_plane.services.statuses import (
     servers_of,
     with_edge_server_status,
     with_position_status,
+    with_project_status,
     with_subscription_status,
 )
 from control_plane.store import TooOld
 from control_plane.store import observed_rows as rows
-from control_plane.store.resources import EDGE_SERVER, POSITION, SUBSCRIPTION, WATCHED, Kind
+from control_plane.store.resources import EDGE_SERVER, POSITION, PROJECT, SUBSCRIPTION, WATCHED, Kind
+from waypost import names
 from waypost.api.control.v1.watch_pb2 import WatchResponse
 
 BATCH = 200  # resources read at once: some hundred kilobytes
 
 _STATUS: dict[str, Callable[[Kit, Sequence[Any]], Awaitable[object]]] = {
+    PROJECT.kind: with_project_status,
     POSITION.kind: with_position_status,
     EDGE_SERVER.kind: with_edge_server_status,
     SUBSCRIPTION.kind: with_subscription_status,
@@ -66,6 +70,8 @@ class View:
             return
         observed = await self._kit.stores.observed.changes(self.sequence)
         touched = {record.name for record in changes.records} | {gone.name for gone in changes.deleted}
+        touched |= {_project(record.name) for record in changes.records if record.kind == POSITION.kind}
+        touched |= {_project(gone.name) for gone in changes.deleted if gone.kind == POSITION.kind}
         touched |= {_resource(row.kind, row.name) for row in observed.rows}
         touched |= {_resource(kind, name) for kind, name in observed.deleted}
         self.revision, self.sequence = changes.revision, observed.sequence
@@ -142,6 +148,11 @@ def _owns(owner: str, name: str) -> bool:
 def _resource(kind: str, name: str) -> str:
     """The resource that an observed row is about."""
     return rows.split_report_name(name)[1] if kind == rows.POSITION_REPORT else name
+
+
+def _project(position: str) -> str:
+    """Its project shows what positions use."""
+    return names.parent(names.parent(position))
 
 
 def _digest(resource: Message) -> bytes:

@@ -30,6 +30,9 @@ class Guards:
     """Name -> revision of the records that were read; a commit fails where one has changed."""
     writes: Sequence[Put | Delete] = ()
 
+    def __or__(self, other: "Guards") -> "Guards":
+        return Guards({**self.revisions, **other.revisions}, [*self.writes, *other.writes])
+
 
 NO_GUARDS = Guards()
 

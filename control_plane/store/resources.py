@@ -8,7 +8,9 @@ Besides resources the store holds records that no API shows:
 
 * one per edge server, its desired state as last planned (`desired_name`). Its body is a waypost.api.link.v1.Desired
   with `upserts` by rising name; the record's revision is the version that the agent acknowledges;
-* one per user, the hash of the password (`password_name`), apart so that no method can return it by mistake.
+* one per user, the hash of the password (`password_name`), apart so that no method can return it by mistake;
+* one per project with a quota, what its positions used when one of them last changed (`used_name`). Nobody reads it for
+  that: each commit that takes of a quota writes it, so that of two at the same time one conflicts.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable
@@ -74,6 +76,7 @@ USER = Kind("user", user_pb2.User)
 PASSWORD = Kind("password", wrappers_pb2.StringValue)
 SESSION = Kind("session", credential_pb2.Credential)
 ROLE_BINDING = Kind("role_binding", role_binding_pb2.RoleBinding)
+USED = Kind("used", project_pb2.ResourceAmounts)
 DESIRED = Kind("desired", link_pb2.Desired)
 
 WATCHED: dict[str, Kind[Any]] = {
@@ -141,6 +144,11 @@ def desired_name(edge_server: str) -> str:
 def password_name(user: str) -> str:
     """Name of the record that holds the argon2id hash of `users/{user}`, in PHC's string format."""
     return f"{user}/password"
+
+
+def used_name(project: str) -> str:
+    """Name of the record that commits which take of the quota of `projects/{project}` write."""
+    return f"used/{project}"
 
 
 def encode_desired(edge_server: str, items: Iterable[link_pb2.Item]) -> Put:

@@ -106,3 +106,15 @@ def test_the_audit_log_is_shown_oldest_first_with_its_outcome(platform: FakePlat
     )
     waypost("audit", "users/anna")
     assert platform.calls[-1][1].resource == "users/anna"
+
+
+def test_a_quota_is_set_field_by_field_and_taken_away_by_zero(platform: FakePlatform, waypost: Run) -> None:
+    code, _, _ = waypost("project", "create", "uav", "--quota-positions", "10", "--quota-cpu", "1.5")
+    assert code == 0
+    quota = platform.calls[-1][1].project.spec.quota
+    assert (quota.positions, quota.cpu_millis, quota.replicas) == (10, 1500, 0)
+    assert waypost("project", "update", "uav", "--quota-memory", "64Gi", "--quota-positions", "0")[0] == 0
+    _, request = platform.calls[-1]
+    assert sorted(request.update_mask.paths) == ["spec.quota.memory_bytes", "spec.quota.positions"]
+    assert (request.project.spec.quota.memory_bytes, request.project.spec.quota.positions) == (64 << 30, 0)
+    assert waypost("project", "update", "uav", "--quota-memory", "much")[0] == 2

@@ -136,7 +136,7 @@ def test_a_field_that_is_not_named_is_left_alone() -> None:
         pytest.param(
             "---\nkind: Project\nname: uav\n---\nkind: Project\nname: beam\ntitle: x\n",
             "a.yaml:7: 'title' is no key here",
-            "known here: kind, name, display_name, description, labels",
+            "known here: kind, name, display_name, description, labels, spec",
             id="unknown key at the top of the second document",
         ),
         pytest.param(

@@ -13,6 +13,7 @@ from control_plane.store.resources import POSITION as POSITION_KIND
 from control_plane.store.resources import encode_desired
 from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, POSITION, PROJECT, VERSION, Api, with_api
 from waypost.api.control.v1 import edge_server_pb2, model_pb2, position_pb2, project_pb2, subscription_pb2
+from waypost.api.control.v1.project_pb2 import ResourceAmounts
 from waypost.api.control.v1.watch_pb2 import WatchRequest, WatchResponse
 from waypost.errors import Invalid
 
@@ -167,10 +168,23 @@ def test_a_watcher_that_slept_too_long_is_told_of_everything_that_went(monkeypat
         async with watching(api) as watcher:
             await watcher.snapshot()
             await api.stores.records.commit([Delete(POSITION)])
+            assert (await watcher.next()).project.status.used == ResourceAmounts()
             assert (await watcher.next()).deleted == POSITION
             assert await api.kit.resources.find(POSITION_KIND, POSITION) is None
 
     scenario()
+
+
+@with_api
+async def test_a_project_is_sent_again_when_its_positions_use_more(api: Api) -> None:
+    await api.make_place()
+    async with watching(api) as watcher:
+        await watcher.snapshot()
+        await api.make_position()
+        sent = [await watcher.next(), await watcher.next()]
+        assert {response.WhichOneof("change") for response in sent} == {"project", "position"}
+        (project,) = [response.project for response in sent if response.HasField("project")]
+        assert project.status.used.positions == 1
 
 
 @with_api

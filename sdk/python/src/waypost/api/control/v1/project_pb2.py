@@ -26,7 +26,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$waypost/api/control/v1/project.proto\x12\x16waypost.api.control.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x02\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12;\n\x06labels\x18\x05 \x03(\x0b\x32+.waypost.api.control.v1.Project.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x11GetProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x12GetProjectResponse\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x14ListProjectsResponse\x12\x31\n\x08projects\x18\x01 \x03(\x0b\x32\x1f.waypost.api.control.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x14\x43reateProjectRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x30\n\x07project\x18\x02 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"I\n\x15\x43reateProjectResponse\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"\x90\x01\n\x14UpdateProjectRequest\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"I\n\x15UpdateProjectResponse\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"2\n\x14\x44\x65leteProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteProjectResponse2\xb4\x04\n\x0eProjectService\x12h\n\nGetProject\x12).waypost.api.control.v1.GetProjectRequest\x1a*.waypost.api.control.v1.GetProjectResponse\"\x03\x90\x02\x01\x12n\n\x0cListProjects\x12+.waypost.api.control.v1.ListProjectsRequest\x1a,.waypost.api.control.v1.ListProjectsResponse\"\x03\x90\x02\x01\x12l\n\rCreateProject\x12,.waypost.api.control.v1.CreateProjectRequest\x1a-.waypost.api.control.v1.CreateProjectResponse\x12l\n\rUpdateProject\x12,.waypost.api.control.v1.UpdateProjectRequest\x1a-.waypost.api.control.v1.UpdateProjectResponse\x12l\n\rDeleteProject\x12,.waypost.api.control.v1.DeleteProjectRequest\x1a-.waypost.api.control.v1.DeleteProjectResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$waypost/api/control/v1/project.proto\x12\x16waypost.api.control.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x03\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12;\n\x06labels\x18\x05 \x03(\x0b\x32+.waypost.api.control.v1.Project.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x31\n\x04spec\x18\t \x01(\x0b\x32#.waypost.api.control.v1.ProjectSpec\x12\x35\n\x06status\x18\n \x01(\x0b\x32%.waypost.api.control.v1.ProjectStatus\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0bProjectSpec\x12\x36\n\x05quota\x18\x01 \x01(\x0b\x32\'.waypost.api.control.v1.ResourceAmounts\"F\n\rProjectStatus\x12\x35\n\x04used\x18\x01 \x01(\x0b\x32\'.waypost.api.control.v1.ResourceAmounts\"`\n\x0fResourceAmounts\x12\x11\n\tpositions\x18\x01 \x01(\x03\x12\x10\n\x08replicas\x18\x02 \x01(\x03\x12\x12\n\ncpu_millis\x18\x03 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\"!\n\x11GetProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x12GetProjectResponse\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x14ListProjectsResponse\x12\x31\n\x08projects\x18\x01 \x03(\x0b\x32\x1f.waypost.api.control.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x14\x43reateProjectRequest\x12\x12\n\nproject_id\x18\x01 \x01(\t\x12\x30\n\x07project\x18\x02 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"I\n\x15\x43reateProjectResponse\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"\x90\x01\n\x14UpdateProjectRequest\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"I\n\x15UpdateProjectResponse\x12\x30\n\x07project\x18\x01 \x01(\x0b\x32\x1f.waypost.api.control.v1.Project\"2\n\x14\x44\x65leteProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteProjectResponse2\xb4\x04\n\x0eProjectService\x12h\n\nGetProject\x12).waypost.api.control.v1.GetProjectRequest\x1a*.waypost.api.control.v1.GetProjectResponse\"\x03\x90\x02\x01\x12n\n\x0cListProjects\x12+.waypost.api.control.v1.ListProjectsRequest\x1a,.waypost.api.control.v1.ListProjectsResponse\"\x03\x90\x02\x01\x12l\n\rCreateProject\x12,.waypost.api.control.v1.CreateProjectRequest\x1a-.waypost.api.control.v1.CreateProjectResponse\x12l\n\rUpdateProject\x12,.waypost.api.control.v1.UpdateProjectRequest\x1a-.waypost.api.control.v1.UpdateProjectResponse\x12l\n\rDeleteProject\x12,.waypost.api.control.v1.DeleteProjectRequest\x1a-.waypost.api.control.v1.DeleteProjectResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,29 +40,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECTSERVICE'].methods_by_name['ListProjects']._loaded_options = None
   _globals['_PROJECTSERVICE'].methods_by_name['ListProjects']._serialized_options = b'\220\002\001'
   _globals['_PROJECT']._serialized_start=132
-  _globals['_PROJECT']._serialized_end=431
-  _globals['_PROJECT_LABELSENTRY']._serialized_start=386
-  _globals['_PROJECT_LABELSENTRY']._serialized_end=431
-  _globals['_GETPROJECTREQUEST']._serialized_start=433
-  _globals['_GETPROJECTREQUEST']._serialized_end=466
-  _globals['_GETPROJECTRESPONSE']._serialized_start=468
-  _globals['_GETPROJECTRESPONSE']._serialized_end=538
-  _globals['_LISTPROJECTSREQUEST']._serialized_start=540
-  _globals['_LISTPROJECTSREQUEST']._serialized_end=600
-  _globals['_LISTPROJECTSRESPONSE']._serialized_start=602
-  _globals['_LISTPROJECTSRESPONSE']._serialized_end=700
-  _globals['_CREATEPROJECTREQUEST']._serialized_start=702
-  _globals['_CREATEPROJECTREQUEST']._serialized_end=794
-  _globals['_CREATEPROJECTRESPONSE']._serialized_start=796
-  _globals['_CREATEPROJECTRESPONSE']._serialized_end=869
-  _globals['_UPDATEPROJECTREQUEST']._serialized_start=872
-  _globals['_UPDATEPROJECTREQUEST']._serialized_end=1016
-  _globals['_UPDATEPROJECTRESPONSE']._serialized_start=1018
-  _globals['_UPDATEPROJECTRESPONSE']._serialized_end=1091
-  _globals['_DELETEPROJECTREQUEST']._serialized_start=1093
-  _globals['_DELETEPROJECTREQUEST']._serialized_end=1143
-  _globals['_DELETEPROJECTRESPONSE']._serialized_start=1145
-  _globals['_DELETEPROJECTRESPONSE']._serialized_end=1168
-  _globals['_PROJECTSERVICE']._serialized_start=1171
-  _globals['_PROJECTSERVICE']._serialized_end=1735
+  _globals['_PROJECT']._serialized_end=537
+  _globals['_PROJECT_LABELSENTRY']._serialized_start=492
+  _globals['_PROJECT_LABELSENTRY']._serialized_end=537
+  _globals['_PROJECTSPEC']._serialized_start=539
+  _globals['_PROJECTSPEC']._serialized_end=608
+  _globals['_PROJECTSTATUS']._serialized_start=610
+  _globals['_PROJECTSTATUS']._serialized_end=680
+  _globals['_RESOURCEAMOUNTS']._serialized_start=682
+  _globals['_RESOURCEAMOUNTS']._serialized_end=778
+  _globals['_GETPROJECTREQUEST']._serialized_start=780
+  _globals['_GETPROJECTREQUEST']._serialized_end=813
+  _globals['_GETPROJECTRESPONSE']._serialized_start=815
+  _globals['_GETPROJECTRESPONSE']._serialized_end=885
+  _globals['_LISTPROJECTSREQUEST']._serialized_start=887
+  _globals['_LISTPROJECTSREQUEST']._serialized_end=947
+  _globals['_LISTPROJECTSRESPONSE']._serialized_start=949
+  _globals['_LISTPROJECTSRESPONSE']._serialized_end=1047
+  _globals['_CREATEPROJECTREQUEST']._serialized_start=1049
+  _globals['_CREATEPROJECTREQUEST']._serialized_end=1141
+  _globals['_CREATEPROJECTRESPONSE']._serialized_start=1143
+  _globals['_CREATEPROJECTRESPONSE']._serialized_end=1216
+  _globals['_UPDATEPROJECTREQUEST']._serialized_start=1219
+  _globals['_UPDATEPROJECTREQUEST']._serialized_end=1363
+  _globals['_UPDATEPROJECTRESPONSE']._serialized_start=1365
+  _globals['_UPDATEPROJECTRESPONSE']._serialized_end=1438
+  _globals['_DELETEPROJECTREQUEST']._serialized_start=1440
+  _globals['_DELETEPROJECTREQUEST']._serialized_end=1490
+  _globals['_DELETEPROJECTRESPONSE']._serialized_start=1492
+  _globals['_DELETEPROJECTRESPONSE']._serialized_end=1515
+  _globals['_PROJECTSERVICE']._serialized_start=1518
+  _globals['_PROJECTSERVICE']._serialized_end=2082
 # @@protoc_insertion_point(module_scope)

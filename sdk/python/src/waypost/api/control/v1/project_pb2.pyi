@@ -44,6 +44,8 @@ class Project(google.protobuf.message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}`. Set by Create from `project_id`; never changes."""
     uid: builtins.str
@@ -62,6 +64,14 @@ class Project(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def spec(self) -> global___ProjectSpec:
+        """What should be. Written by administrators of everything."""
+
+    @property
+    def status(self) -> global___ProjectStatus:
+        """What is. Output only."""
+
     def __init__(
         self,
         *,
@@ -73,11 +83,82 @@ class Project(google.protobuf.message.Message):
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
+        spec: global___ProjectSpec | None = ...,
+        status: global___ProjectStatus | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "labels", b"labels", "name", b"name", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "display_name", b"display_name", "etag", b"etag", "labels", b"labels", "name", b"name", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Project = Project
+
+@typing.final
+class ProjectSpec(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: builtins.int
+    @property
+    def quota(self) -> global___ResourceAmounts:
+        """What the project's positions may have at most, all together; 0 in a field means no limit. A change that would
+        exceed it is refused with RESOURCE_EXHAUSTED. What is there already stays, where the quota is lowered below it.
+        """
+
+    def __init__(
+        self,
+        *,
+        quota: global___ResourceAmounts | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["quota", b"quota"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["quota", b"quota"]) -> None: ...
+
+global___ProjectSpec = ProjectSpec
+
+@typing.final
+class ProjectStatus(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    USED_FIELD_NUMBER: builtins.int
+    @property
+    def used(self) -> global___ResourceAmounts:
+        """What the project's positions ask for, all together; of those in deletion too, until they are gone."""
+
+    def __init__(
+        self,
+        *,
+        used: global___ResourceAmounts | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["used", b"used"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["used", b"used"]) -> None: ...
+
+global___ProjectStatus = ProjectStatus
+
+@typing.final
+class ResourceAmounts(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POSITIONS_FIELD_NUMBER: builtins.int
+    REPLICAS_FIELD_NUMBER: builtins.int
+    CPU_MILLIS_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    positions: builtins.int
+    replicas: builtins.int
+    """As many as the positions may have at most: the larger of `replicas.min` and `replicas.max`. A rollout runs the new
+    version beside the old one for a while, which is not counted.
+    """
+    cpu_millis: builtins.int
+    """Thousandths of a CPU: `resources.cpu_millis` of each replica. Where this has a quota, every position must say it."""
+    memory_bytes: builtins.int
+    """`resources.memory_bytes` of each replica. Where this has a quota, every position must say it."""
+    def __init__(
+        self,
+        *,
+        positions: builtins.int = ...,
+        replicas: builtins.int = ...,
+        cpu_millis: builtins.int = ...,
+        memory_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cpu_millis", b"cpu_millis", "memory_bytes", b"memory_bytes", "positions", b"positions", "replicas", b"replicas"]) -> None: ...
+
+global___ResourceAmounts = ResourceAmounts
 
 @typing.final
 class GetProjectRequest(google.protobuf.message.Message):
@@ -206,7 +287,7 @@ class UpdateProjectRequest(google.protobuf.message.Message):
 
     @property
     def update_mask(self) -> google.protobuf.field_mask_pb2.FieldMask:
-        """Fields to change; empty means display_name, description and labels."""
+        """Fields to change; empty means display_name, description, labels and spec."""
 
     def __init__(
         self,
