@@ -43,7 +43,7 @@ COLLECTIONS = {
 }
 """Field of a Create request -> what it makes."""
 
-_NAMED_BY = ("name", "resource", "parent", "user")
+_NAMED_BY = ("resource", "parent", "user")
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
@@ -93,6 +93,8 @@ def resource_of(request: Message) -> str:
     """Full name of what a request is about; empty where it says nothing."""
     present: Any = request
     fields = present.DESCRIPTOR.fields_by_name
+    if "name" in fields:
+        return str(present.name)
     for id_field, collection in COLLECTIONS.items():
         if id_field in fields:
             parent = f"{present.parent}/" if "parent" in fields and present.parent else ""

@@ -38,6 +38,18 @@ when her password is set or when she is deleted, in other processes of the contr
 before its next message. After ten wrong passwords for one user, or fifty from one address, each further try has to
 wait, the right one too. Users that do not exist are answered like those that do.
 
+## Tokens of xApps, and replacing tokens
+
+`waypost application token create` makes a token that the application's xApps exchange at a position for an access token
+of ten minutes. `waypost application token rotate uav/path xapp-1` makes another one, `xapp-1-r2`, and lets the first
+expire a day later (`--overlap-hours`); both are good meanwhile, and no third. Positions are told names, hashes and
+ends with their spec, so the overlap holds and ends with the control plane away. Revoking a token reaches a connected
+position within a second; one that is cut off learns of it when it is back.
+
+Access tokens carry the name of the token that they were made from, and never outlive its end. Those that were given
+out before a token was revoked end within their lifetime, ten minutes, and are not renewed. `waypost token rotate` does
+the same for tokens of programs; the new one has the same role and is granted what the old one was.
+
 ## Quotas
 
 An administrator of everything says how much the positions of a project may have together: `waypost project update uav

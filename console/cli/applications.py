@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from console import messages
-from console.cli import verbs
+from console.cli import rotation, verbs
+from console.cli.rotation import NewIdOption, OverlapOption
 from console.cli.session import Session, command, group
 from console.cli.verbs import (
     DescriptionOption,
@@ -115,6 +116,21 @@ def list_tokens(session: Session, application: Name) -> None:
         for c in credentials
     ]
     session.table(("TOKEN", "CREATED", "EXPIRES", "DESCRIPTION"), rows, nothing="no tokens")
+
+
+@command(token, "rotate")
+def rotate_token(
+    session: Session,
+    application: Name,
+    token_id: TokenId,
+    new_id: NewIdOption = "",
+    overlap_hours: OverlapOption = 24.0,
+) -> None:
+    """Replace a token by another; both are good for a while.
+
+    Bring the new secret to the xApps meanwhile. Access that was given for the old one ends with it.
+    """
+    rotation.rotate(session, f"{APPLICATION.parse(application)}/credentials/{token_id}", new_id, overlap_hours)
 
 
 @command(token, "revoke")

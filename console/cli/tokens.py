@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from console import messages, roles
+from console.cli import rotation
+from console.cli.rotation import NewIdOption, OverlapOption
 from console.cli.session import Session, command, group
 from console.cli.verbs import DescriptionOption, ExpiresOption, ProjectOption, expire_time
 from console.client import PAGE_SIZE
@@ -71,6 +73,19 @@ def list_(session: Session, project: ProjectOption = None) -> None:
         for c in credentials
     ]
     session.table(("TOKEN", "ROLE", "CREATED", "EXPIRES", "DESCRIPTION"), rows, nothing="no tokens")
+
+
+@command(app, "rotate")
+def rotate(
+    session: Session,
+    token_id: TokenId,
+    project: ProjectOption = None,
+    new_id: NewIdOption = "",
+    overlap_hours: OverlapOption = 24.0,
+) -> None:
+    """Replace a token by another that may do the same; both are good for a while."""
+    parent = f"{PROJECT.parse(project)}/" if project else ""
+    rotation.rotate(session, f"{parent}credentials/{token_id}", new_id, overlap_hours)
 
 
 @command(app, "delete")

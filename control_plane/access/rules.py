@@ -122,6 +122,7 @@ _API: dict[str, dict[str, Needs]] = {
     "CredentialService": {
         "CreateCredential":     of_owner("parent", **_CREDENTIALS),
         "ListCredentials":      of_owner("parent", **_CREDENTIALS),
+        "RotateCredential":     of_owner("name", **_CREDENTIALS),
         "DeleteCredential":     of_owner("name", **_CREDENTIALS),
     },
     "EdgeServerService": {

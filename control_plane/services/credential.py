@@ -7,17 +7,20 @@ plane's root, `wp1_<random>.<pin>`, so that the agent knows whom to trust before
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from control_plane.access import sha256
 from control_plane.conditions import timestamp
 from control_plane.domain.check import check_id, full_name, refuse
+from control_plane.services import rotation
 from control_plane.services.families import CREDENTIALS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page
 from control_plane.services.role_binding import with_bindings
 from control_plane.services.writing import create, delete
 from control_plane.store.resources import APPLICATION, CREDENTIAL, EDGE_SERVER, PROJECT, Kind
+from waypost import names
 from waypost.api.control.v1 import credential_pb2 as pb
 from waypost.api.control.v1 import credential_pb2_grpc as rpc
 from waypost.errors import Invalid
@@ -78,18 +81,42 @@ class CredentialService(rpc.CredentialServiceServicer):
         found, token = await list_page(self._kit, CREDENTIAL, wanted, request, parent_kind=owner.owner)
         return pb.ListCredentialsResponse(credentials=found, next_page_token=token)
 
+    async def RotateCredential(self, request: pb.RotateCredentialRequest, context: Any) -> pb.RotateCredentialResponse:
+        owner = _owner_of(request.name)
+        overlap_s = rotation.overlap_s(request)
+        old = await self._kit.resources.get(CREDENTIAL, request.name)
+        asked, secret = rotation.successor(old.message, self._kit.now()), self._new_secret(owner)
+        id_ = request.credential_id or rotation.next_id(names.leaf(request.name))
+        check_id(id_, "credentials", "credential_id")
+
+        def made(credential: pb.Credential) -> None:
+            credential.kind = owner.kind
+            credential.secret_sha256 = sha256(secret)
+            credential.replaces = request.name
+
+        guard = partial(rotation.guard, self._kit, overlap_s)
+        family = replace(CREDENTIALS, owner=owner.owner)
+        created = await create(self._kit, family, asked, f"{owner.prefix}/{id_}", made=made, guard=guard)
+        replaced = await self._kit.resources.get(CREDENTIAL, request.name)
+        return pb.RotateCredentialResponse(credential=created, secret=secret, replaced=replaced.message)
+
     async def DeleteCredential(self, request: pb.DeleteCredentialRequest, context: Any) -> pb.DeleteCredentialResponse:
-        collection, _, credential_id = request.name.rpartition("/")
-        if collection != "credentials" and not collection.endswith("/credentials"):
-            refuse("name", f"is not the name of a credential: {request.name!r}", "write it as .../credentials/{id}")
-        _parent(collection.removesuffix("credentials").removesuffix("/"))
-        check_id(credential_id, "credentials", "name")
+        _owner_of(request.name)
         await delete(self._kit, CREDENTIALS, request.name, request.etag, along=with_bindings(self._kit, request.name))
         return pb.DeleteCredentialResponse()
 
     def _new_secret(self, owner: _Parent) -> str:
         secret = f"wp1_{secrets.token_urlsafe(SECRET_BYTES)}"
         return f"{secret}.{self._pin}" if owner.kind == pb.CREDENTIAL_KIND_JOIN else secret
+
+
+def _owner_of(name: str) -> _Parent:
+    """What the credential of this full name belongs to. Raises: Invalid(INVALID_FIELD)."""
+    collection, _, credential_id = name.rpartition("/")
+    if collection != "credentials" and not collection.endswith("/credentials"):
+        refuse("name", f"is not the name of a credential: {name!r}", "write it as .../credentials/{id}")
+    check_id(credential_id, "credentials", "name")
+    return _parent(collection.removesuffix("credentials").removesuffix("/"))
 
 
 def _parent(name: str) -> _Parent:

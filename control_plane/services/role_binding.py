@@ -40,7 +40,7 @@ class RoleBindingService(rpc.RoleBindingServiceServicer):
         self, request: pb.CreateRoleBindingRequest, context: Any
     ) -> pb.CreateRoleBindingResponse:
         parent = f"{full_name(request.parent, 'projects', 'parent')}/" if request.parent else ""
-        id_ = request.role_binding_id or _chosen_id(request.role_binding)
+        id_ = request.role_binding_id or binding_id(request.role_binding)
         check_id(id_, COLLECTION, "role_binding_id")
         family = replace(ROLE_BINDINGS, owner=PROJECT if parent else None)
         name = f"{parent}{COLLECTION}/{id_}"
@@ -76,7 +76,7 @@ def with_bindings(kit: Kit, name: str) -> Any:
     return partial(bindings_of, kit, {name})
 
 
-def _chosen_id(binding: pb.RoleBinding) -> str:
+def binding_id(binding: pb.RoleBinding) -> str:
     """The same for the same grant, so that it is not made twice."""
     word = Role.Name(binding.role).removeprefix("ROLE_").lower() if binding.role in Role.values() else "role"
     return f"{word}-{hashlib.sha256(binding.subject.encode()).hexdigest()[:12]}"

@@ -5,7 +5,11 @@ import pytest
 from tests.unit.console.conftest import Run
 from tests.unit.console.fake_platform import FakePlatform
 from waypost.api.control.v1.audit_pb2 import AuditEntry, ListAuditEntriesResponse
-from waypost.api.control.v1.credential_pb2 import CreateCredentialResponse, ListCredentialsResponse
+from waypost.api.control.v1.credential_pb2 import (
+    CreateCredentialResponse,
+    ListCredentialsResponse,
+    RotateCredentialResponse,
+)
 from waypost.api.control.v1.role_binding_pb2 import (
     CreateRoleBindingResponse,
     DeleteRoleBindingResponse,
@@ -118,3 +122,21 @@ def test_a_quota_is_set_field_by_field_and_taken_away_by_zero(platform: FakePlat
     assert sorted(request.update_mask.paths) == ["spec.quota.memory_bytes", "spec.quota.positions"]
     assert (request.project.spec.quota.memory_bytes, request.project.spec.quota.positions) == (64 << 30, 0)
     assert waypost("project", "update", "uav", "--quota-memory", "much")[0] == 2
+
+
+def test_a_token_is_replaced_and_the_new_secret_stands_alone_on_stdout(platform: FakePlatform, waypost: Run) -> None:
+    made = RotateCredentialResponse(
+        secret="wp1_new",
+        credential={"name": "projects/uav/applications/path/credentials/xapp-r2"},
+        replaced={"expire_time": {"seconds": 4_000_000_000}},
+    )
+    platform.answers["RotateCredential"] = lambda request: made
+    code, out, err = waypost("application", "token", "rotate", "uav/path", "xapp", "--overlap-hours", "0.5")
+    assert (code, out) == (0, "wp1_new\n")
+    assert "token xapp-r2 made" in err
+    assert "xapp ends in " in err
+    _, request = platform.calls[-1]
+    assert (request.name, request.overlap.seconds) == ("projects/uav/applications/path/credentials/xapp", 1800)
+    assert waypost("token", "rotate", "ci", "--project", "uav", "--new-id", "ci-2")[0] == 0
+    _, request = platform.calls[-1]
+    assert (request.name, request.credential_id) == ("projects/uav/credentials/ci", "ci-2")

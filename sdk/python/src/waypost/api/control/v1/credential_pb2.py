@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from waypost.api.control.v1 import role_pb2 as waypost_dot_api_dot_control_dot_v1_dot_role__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'waypost/api/control/v1/credential.proto\x12\x16waypost.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!waypost/api/control/v1/role.proto\"\xe0\x03\n\nCredential\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.waypost.api.control.v1.CredentialKind\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x15\n\rsecret_sha256\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12,\n\x08use_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12used_by_key_sha256\x18\n \x01(\t\x12\x10\n\x08max_uses\x18\x0b \x01(\x05\x12\x1b\n\x13\x65\x64ge_server_pattern\x18\x0c \x01(\t\x12\x32\n\tjoin_uses\x18\r \x03(\x0b\x32\x1f.waypost.api.control.v1.JoinUse\x12*\n\x04role\x18\x0e \x01(\x0e\x32\x1c.waypost.api.control.v1.Role\x12\x0c\n\x04peer\x18\x0f \x01(\t\"\\\n\x07JoinUse\x12\x13\n\x0b\x65\x64ge_server\x18\x01 \x01(\t\x12\x12\n\nkey_sha256\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x17\x43reateCredentialRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x36\n\ncredential\x18\x03 \x01(\x0b\x32\".waypost.api.control.v1.Credential\"g\n\x18\x43reateCredentialResponse\x12\x36\n\ncredential\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.Credential\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"O\n\x16ListCredentialsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x17ListCredentialsResponse\x12\x37\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32\".waypost.api.control.v1.Credential\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x17\x44\x65leteCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCredentialResponse*\xa2\x01\n\x0e\x43redentialKind\x12\x1f\n\x1b\x43REDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43REDENTIAL_KIND_APPLICATION\x10\x01\x12\x17\n\x13\x43REDENTIAL_KIND_API\x10\x02\x12\x18\n\x14\x43REDENTIAL_KIND_JOIN\x10\x03\x12\x1b\n\x17\x43REDENTIAL_KIND_SESSION\x10\x04\x32\xfa\x02\n\x11\x43redentialService\x12u\n\x10\x43reateCredential\x12/.waypost.api.control.v1.CreateCredentialRequest\x1a\x30.waypost.api.control.v1.CreateCredentialResponse\x12w\n\x0fListCredentials\x12..waypost.api.control.v1.ListCredentialsRequest\x1a/.waypost.api.control.v1.ListCredentialsResponse\"\x03\x90\x02\x01\x12u\n\x10\x44\x65leteCredential\x12/.waypost.api.control.v1.DeleteCredentialRequest\x1a\x30.waypost.api.control.v1.DeleteCredentialResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'waypost/api/control/v1/credential.proto\x12\x16waypost.api.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!waypost/api/control/v1/role.proto\"\xf2\x03\n\nCredential\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32&.waypost.api.control.v1.CredentialKind\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x15\n\rsecret_sha256\x18\x05 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12,\n\x08use_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12used_by_key_sha256\x18\n \x01(\t\x12\x10\n\x08max_uses\x18\x0b \x01(\x05\x12\x1b\n\x13\x65\x64ge_server_pattern\x18\x0c \x01(\t\x12\x32\n\tjoin_uses\x18\r \x03(\x0b\x32\x1f.waypost.api.control.v1.JoinUse\x12*\n\x04role\x18\x0e \x01(\x0e\x32\x1c.waypost.api.control.v1.Role\x12\x0c\n\x04peer\x18\x0f \x01(\t\x12\x10\n\x08replaces\x18\x10 \x01(\t\"\\\n\x07JoinUse\x12\x13\n\x0b\x65\x64ge_server\x18\x01 \x01(\t\x12\x12\n\nkey_sha256\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"x\n\x17\x43reateCredentialRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\x36\n\ncredential\x18\x03 \x01(\x0b\x32\".waypost.api.control.v1.Credential\"g\n\x18\x43reateCredentialResponse\x12\x36\n\ncredential\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.Credential\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"O\n\x16ListCredentialsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x17ListCredentialsResponse\x12\x37\n\x0b\x63redentials\x18\x01 \x03(\x0b\x32\".waypost.api.control.v1.Credential\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x17RotateCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12*\n\x07overlap\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9d\x01\n\x18RotateCredentialResponse\x12\x36\n\ncredential\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.Credential\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x34\n\x08replaced\x18\x03 \x01(\x0b\x32\".waypost.api.control.v1.Credential\"5\n\x17\x44\x65leteCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteCredentialResponse*\xa2\x01\n\x0e\x43redentialKind\x12\x1f\n\x1b\x43REDENTIAL_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43REDENTIAL_KIND_APPLICATION\x10\x01\x12\x17\n\x13\x43REDENTIAL_KIND_API\x10\x02\x12\x18\n\x14\x43REDENTIAL_KIND_JOIN\x10\x03\x12\x1b\n\x17\x43REDENTIAL_KIND_SESSION\x10\x04\x32\xf1\x03\n\x11\x43redentialService\x12u\n\x10\x43reateCredential\x12/.waypost.api.control.v1.CreateCredentialRequest\x1a\x30.waypost.api.control.v1.CreateCredentialResponse\x12w\n\x0fListCredentials\x12..waypost.api.control.v1.ListCredentialsRequest\x1a/.waypost.api.control.v1.ListCredentialsResponse\"\x03\x90\x02\x01\x12u\n\x10RotateCredential\x12/.waypost.api.control.v1.RotateCredentialRequest\x1a\x30.waypost.api.control.v1.RotateCredentialResponse\x12u\n\x10\x44\x65leteCredential\x12/.waypost.api.control.v1.DeleteCredentialRequest\x1a\x30.waypost.api.control.v1.DeleteCredentialResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,26 +36,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATECREDENTIALRESPONSE'].fields_by_name['secret']._loaded_options = None
   _globals['_CREATECREDENTIALRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
+  _globals['_ROTATECREDENTIALRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_ROTATECREDENTIALRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_CREDENTIALSERVICE'].methods_by_name['ListCredentials']._loaded_options = None
   _globals['_CREDENTIALSERVICE'].methods_by_name['ListCredentials']._serialized_options = b'\220\002\001'
-  _globals['_CREDENTIALKIND']._serialized_start=1213
-  _globals['_CREDENTIALKIND']._serialized_end=1375
-  _globals['_CREDENTIAL']._serialized_start=136
-  _globals['_CREDENTIAL']._serialized_end=616
-  _globals['_JOINUSE']._serialized_start=618
-  _globals['_JOINUSE']._serialized_end=710
-  _globals['_CREATECREDENTIALREQUEST']._serialized_start=712
-  _globals['_CREATECREDENTIALREQUEST']._serialized_end=832
-  _globals['_CREATECREDENTIALRESPONSE']._serialized_start=834
-  _globals['_CREATECREDENTIALRESPONSE']._serialized_end=937
-  _globals['_LISTCREDENTIALSREQUEST']._serialized_start=939
-  _globals['_LISTCREDENTIALSREQUEST']._serialized_end=1018
-  _globals['_LISTCREDENTIALSRESPONSE']._serialized_start=1020
-  _globals['_LISTCREDENTIALSRESPONSE']._serialized_end=1127
-  _globals['_DELETECREDENTIALREQUEST']._serialized_start=1129
-  _globals['_DELETECREDENTIALREQUEST']._serialized_end=1182
-  _globals['_DELETECREDENTIALRESPONSE']._serialized_start=1184
-  _globals['_DELETECREDENTIALRESPONSE']._serialized_end=1210
-  _globals['_CREDENTIALSERVICE']._serialized_start=1378
-  _globals['_CREDENTIALSERVICE']._serialized_end=1756
+  _globals['_CREDENTIALKIND']._serialized_start=1531
+  _globals['_CREDENTIALKIND']._serialized_end=1693
+  _globals['_CREDENTIAL']._serialized_start=168
+  _globals['_CREDENTIAL']._serialized_end=666
+  _globals['_JOINUSE']._serialized_start=668
+  _globals['_JOINUSE']._serialized_end=760
+  _globals['_CREATECREDENTIALREQUEST']._serialized_start=762
+  _globals['_CREATECREDENTIALREQUEST']._serialized_end=882
+  _globals['_CREATECREDENTIALRESPONSE']._serialized_start=884
+  _globals['_CREATECREDENTIALRESPONSE']._serialized_end=987
+  _globals['_LISTCREDENTIALSREQUEST']._serialized_start=989
+  _globals['_LISTCREDENTIALSREQUEST']._serialized_end=1068
+  _globals['_LISTCREDENTIALSRESPONSE']._serialized_start=1070
+  _globals['_LISTCREDENTIALSRESPONSE']._serialized_end=1177
+  _globals['_ROTATECREDENTIALREQUEST']._serialized_start=1179
+  _globals['_ROTATECREDENTIALREQUEST']._serialized_end=1285
+  _globals['_ROTATECREDENTIALRESPONSE']._serialized_start=1288
+  _globals['_ROTATECREDENTIALRESPONSE']._serialized_end=1445
+  _globals['_DELETECREDENTIALREQUEST']._serialized_start=1447
+  _globals['_DELETECREDENTIALREQUEST']._serialized_end=1500
+  _globals['_DELETECREDENTIALRESPONSE']._serialized_start=1502
+  _globals['_DELETECREDENTIALRESPONSE']._serialized_end=1528
+  _globals['_CREDENTIALSERVICE']._serialized_start=1696
+  _globals['_CREDENTIALSERVICE']._serialized_end=2193
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -71,6 +72,7 @@ class Credential(google.protobuf.message.Message):
     JOIN_USES_FIELD_NUMBER: builtins.int
     ROLE_FIELD_NUMBER: builtins.int
     PEER_FIELD_NUMBER: builtins.int
+    REPLACES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/applications/{application}/credentials/{credential}` for an application's token,
     `credentials/{credential}` and `projects/{project}/credentials/{credential}` for programs that call this API,
@@ -99,6 +101,8 @@ class Credential(google.protobuf.message.Message):
     """
     peer: builtins.str
     """Address of the machine that logged in; only for sessions. Output only."""
+    replaces: builtins.str
+    """The credential that this one was made to replace (RotateCredential); it may have expired or gone. Output only."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Empty means that it never expires; a credential to join gets a day then."""
@@ -131,9 +135,10 @@ class Credential(google.protobuf.message.Message):
         join_uses: collections.abc.Iterable[global___JoinUse] | None = ...,
         role: waypost.api.control.v1.role_pb2.Role.ValueType = ...,
         peer: builtins.str = ...,
+        replaces: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "use_time", b"use_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "peer", b"peer", "role", b"role", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "description", b"description", "edge_server_pattern", b"edge_server_pattern", "etag", b"etag", "expire_time", b"expire_time", "join_uses", b"join_uses", "kind", b"kind", "max_uses", b"max_uses", "name", b"name", "peer", b"peer", "replaces", b"replaces", "role", b"role", "secret_sha256", b"secret_sha256", "uid", b"uid", "use_time", b"use_time", "used_by_key_sha256", b"used_by_key_sha256"]) -> None: ...
 
 global___Credential = Credential
 
@@ -254,6 +259,64 @@ class ListCredentialsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["credentials", b"credentials", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListCredentialsResponse = ListCredentialsResponse
+
+@typing.final
+class RotateCredentialRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: builtins.int
+    OVERLAP_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Of the credential to replace."""
+    credential_id: builtins.str
+    """Of the new one; empty lets the server choose: `xapp-1` is followed by `xapp-1-r2`, and that by `xapp-1-r3`."""
+    @property
+    def overlap(self) -> google.protobuf.duration_pb2.Duration:
+        """How long the one that is replaced stays good; unset means a day, 0 ends it at once. At most 90 days, and never
+        beyond its own end.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        credential_id: builtins.str = ...,
+        overlap: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["overlap", b"overlap"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["credential_id", b"credential_id", "name", b"name", "overlap", b"overlap"]) -> None: ...
+
+global___RotateCredentialRequest = RotateCredentialRequest
+
+@typing.final
+class RotateCredentialResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: builtins.int
+    SECRET_FIELD_NUMBER: builtins.int
+    REPLACED_FIELD_NUMBER: builtins.int
+    secret: builtins.str
+    """`wp1_...`: never shown again."""
+    @property
+    def credential(self) -> global___Credential:
+        """The new one. It lives as long as the one that it replaces was made to live."""
+
+    @property
+    def replaced(self) -> global___Credential:
+        """The one that is replaced, with the time when it ends."""
+
+    def __init__(
+        self,
+        *,
+        credential: global___Credential | None = ...,
+        secret: builtins.str = ...,
+        replaced: global___Credential | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["credential", b"credential", "replaced", b"replaced"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["credential", b"credential", "replaced", b"replaced", "secret", b"secret"]) -> None: ...
+
+global___RotateCredentialResponse = RotateCredentialResponse
 
 @typing.final
 class DeleteCredentialRequest(google.protobuf.message.Message):

@@ -44,6 +44,11 @@ class CredentialServiceStub(object):
                 request_serializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.ListCredentialsRequest.SerializeToString,
                 response_deserializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.ListCredentialsResponse.FromString,
                 _registered_method=True)
+        self.RotateCredential = channel.unary_unary(
+                '/waypost.api.control.v1.CredentialService/RotateCredential',
+                request_serializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.RotateCredentialRequest.SerializeToString,
+                response_deserializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.RotateCredentialResponse.FromString,
+                _registered_method=True)
         self.DeleteCredential = channel.unary_unary(
                 '/waypost.api.control.v1.CredentialService/DeleteCredential',
                 request_serializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.DeleteCredentialRequest.SerializeToString,
@@ -67,8 +72,17 @@ class CredentialServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateCredential(self, request, context):
+        """Makes another credential that may do the same, and lets the one that is replaced expire a while later: both are
+        good meanwhile. Two of a kind at a time: FAILED_PRECONDITION while the one replaced last has not expired.
+        Credentials to join are used once, and are not rotated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCredential(self, request, context):
-        """Revokes it. Short-lived tokens that were made from it live to their end.
+        """Revokes it. Access tokens of positions that were made from it live to their end, at most ten minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +100,11 @@ def add_CredentialServiceServicer_to_server(servicer, server):
                     servicer.ListCredentials,
                     request_deserializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.ListCredentialsRequest.FromString,
                     response_serializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.ListCredentialsResponse.SerializeToString,
+            ),
+            'RotateCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateCredential,
+                    request_deserializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.RotateCredentialRequest.FromString,
+                    response_serializer=waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.RotateCredentialResponse.SerializeToString,
             ),
             'DeleteCredential': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCredential,
@@ -147,6 +166,33 @@ class CredentialService(object):
             '/waypost.api.control.v1.CredentialService/ListCredentials',
             waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.ListCredentialsRequest.SerializeToString,
             waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.ListCredentialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waypost.api.control.v1.CredentialService/RotateCredential',
+            waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.RotateCredentialRequest.SerializeToString,
+            waypost_dot_api_dot_control_dot_v1_dot_credential__pb2.RotateCredentialResponse.FromString,
             options,
             channel_credentials,
             insecure,

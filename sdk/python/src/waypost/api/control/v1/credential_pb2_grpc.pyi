@@ -30,11 +30,20 @@ class CredentialServiceStub:
         waypost.api.control.v1.credential_pb2.ListCredentialsResponse,
     ]
 
+    RotateCredential: grpc.UnaryUnaryMultiCallable[
+        waypost.api.control.v1.credential_pb2.RotateCredentialRequest,
+        waypost.api.control.v1.credential_pb2.RotateCredentialResponse,
+    ]
+    """Makes another credential that may do the same, and lets the one that is replaced expire a while later: both are
+    good meanwhile. Two of a kind at a time: FAILED_PRECONDITION while the one replaced last has not expired.
+    Credentials to join are used once, and are not rotated.
+    """
+
     DeleteCredential: grpc.UnaryUnaryMultiCallable[
         waypost.api.control.v1.credential_pb2.DeleteCredentialRequest,
         waypost.api.control.v1.credential_pb2.DeleteCredentialResponse,
     ]
-    """Revokes it. Short-lived tokens that were made from it live to their end."""
+    """Revokes it. Access tokens of positions that were made from it live to their end, at most ten minutes."""
 
 class CredentialServiceAsyncStub:
     CreateCredential: grpc.aio.UnaryUnaryMultiCallable[
@@ -48,11 +57,20 @@ class CredentialServiceAsyncStub:
         waypost.api.control.v1.credential_pb2.ListCredentialsResponse,
     ]
 
+    RotateCredential: grpc.aio.UnaryUnaryMultiCallable[
+        waypost.api.control.v1.credential_pb2.RotateCredentialRequest,
+        waypost.api.control.v1.credential_pb2.RotateCredentialResponse,
+    ]
+    """Makes another credential that may do the same, and lets the one that is replaced expire a while later: both are
+    good meanwhile. Two of a kind at a time: FAILED_PRECONDITION while the one replaced last has not expired.
+    Credentials to join are used once, and are not rotated.
+    """
+
     DeleteCredential: grpc.aio.UnaryUnaryMultiCallable[
         waypost.api.control.v1.credential_pb2.DeleteCredentialRequest,
         waypost.api.control.v1.credential_pb2.DeleteCredentialResponse,
     ]
-    """Revokes it. Short-lived tokens that were made from it live to their end."""
+    """Revokes it. Access tokens of positions that were made from it live to their end, at most ten minutes."""
 
 class CredentialServiceServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -71,11 +89,22 @@ class CredentialServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[waypost.api.control.v1.credential_pb2.ListCredentialsResponse, collections.abc.Awaitable[waypost.api.control.v1.credential_pb2.ListCredentialsResponse]]: ...
 
     @abc.abstractmethod
+    def RotateCredential(
+        self,
+        request: waypost.api.control.v1.credential_pb2.RotateCredentialRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[waypost.api.control.v1.credential_pb2.RotateCredentialResponse, collections.abc.Awaitable[waypost.api.control.v1.credential_pb2.RotateCredentialResponse]]:
+        """Makes another credential that may do the same, and lets the one that is replaced expire a while later: both are
+        good meanwhile. Two of a kind at a time: FAILED_PRECONDITION while the one replaced last has not expired.
+        Credentials to join are used once, and are not rotated.
+        """
+
+    @abc.abstractmethod
     def DeleteCredential(
         self,
         request: waypost.api.control.v1.credential_pb2.DeleteCredentialRequest,
         context: _ServicerContext,
     ) -> typing.Union[waypost.api.control.v1.credential_pb2.DeleteCredentialResponse, collections.abc.Awaitable[waypost.api.control.v1.credential_pb2.DeleteCredentialResponse]]:
-        """Revokes it. Short-lived tokens that were made from it live to their end."""
+        """Revokes it. Access tokens of positions that were made from it live to their end, at most ten minutes."""
 
 def add_CredentialServiceServicer_to_server(servicer: CredentialServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
