@@ -21,7 +21,7 @@ POSITION = "lab/tower"
 VERSIONS = ("lab/affine/1", "lab/affine/2")
 SCALES = {f"projects/demo/applications/lab/models/affine/versions/{n}": scale for n, scale in ((1, 2.0), (2, 3.0))}
 REPLICAS = 2
-CALLERS = 6  # of 50 calls a second each
+CALLERS = 10  # of 50 calls a second each: a frozen host holds some of them up
 
 
 class World:
