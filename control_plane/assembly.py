@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from control_plane.access import Access, Secrets
 from control_plane.access.attempts import Attempts
+from control_plane.access.oidc import Oidc, issuer_of
 from control_plane.access.passwords import Passwords
 from control_plane.admin_token import keep_admin_token
 from control_plane.artifact_service import ArtifactService, ArtifactSourceService
@@ -138,7 +139,9 @@ class ControlPlane:
         self._link_bound = serve.listen(self._link, settings.link_listen, self._own.link, mutual=True)
         self._link_address = advertised_address(settings, self._link_bound)
         witness = Audit(self._stores.audit, clock.now).witness
-        self._api = serve.grpc_server(authorise=Access(self._secrets).authorise, witness=witness, quiet=QUIET)
+        issuer = issuer_of(settings)
+        access = Access(self._secrets, Oidc(issuer, clock.now) if issuer else None)
+        self._api = serve.grpc_server(authorise=access.authorise, witness=witness, quiet=QUIET)
         self._api_bound = serve.listen(self._api, settings.listen, self._own.api)
 
     async def start(self) -> None:

@@ -68,6 +68,23 @@ class ControlPlaneSettings(Settings):
     """Seconds that the check of one model version may take. A small model takes one; a minute is enough for hundreds
     of megabytes from a slow disk."""
 
+    oidc_issuer: str = ""
+    """URL of an OpenID Connect issuer whose tokens are taken besides ours: https, as the tokens' `iss` has it. What its
+    people may do, role bindings say, for oidc/subjects/... and oidc/groups/... Empty: none."""
+
+    oidc_audience: str = ""
+    """Whom the issuer's tokens are for (`aud`): the client id that it knows this platform by."""
+
+    oidc_jwks_file: Path | None = None
+    """JSON Web Key Set with the issuer's keys; read again when a token names a key that it lacks. Empty: the keys are
+    read from where the issuer's discovery document says."""
+
+    oidc_subject_claim: str = "sub"
+    """Claim that says who somebody is. Choose one that is never given to somebody else: not an e-mail address."""
+
+    oidc_groups_claim: str = "groups"
+    """Claim that lists somebody's groups."""
+
     session_hours: Annotated[float, Bounds(above=0, at_most=720)] = 12.0
     """Hours that a login is good for. Twelve: one a day, and a machine that is left open is shut the next morning."""
 

@@ -38,6 +38,15 @@ when her password is set or when she is deleted, in other processes of the contr
 before its next message. After ten wrong passwords for one user, or fifty from one address, each further try has to
 wait, the right one too. Users that do not exist are answered like those that do.
 
+## People of another issuer
+
+With `--oidc-issuer` and `--oidc-audience` the control plane also takes the tokens of an OpenID Connect issuer: JWTs
+that it signed, for that audience, not expired. Roles are granted to `oidc/subjects/SUBJECT` and `oidc/groups/GROUP`, as
+the tokens call them. Keys are found through the issuer's discovery document, or come from `--oidc-jwks-file`; they are
+read again each hour, and at most twice a minute when a token names one that is not known. A key that the issuer takes
+back is believed for an hour at most, and a person whom it lets go for as long as their token is good. To call with such
+a token: `waypost context add NAME --address HOST:PORT --token-file FILE`.
+
 ## Tokens of xApps, and replacing tokens
 
 `waypost application token create` makes a token that the application's xApps exchange at a position for an access token

@@ -4,12 +4,13 @@
     rules.py     the table: for every method of the API, the role that it needs and where (pure)
     roles.py     what roles somebody has, and what they may see by that (pure)
     secrets.py   all credentials and all grants, in memory: judging a call reads no database
+    oidc.py      tokens of somebody else's issuer, where the settings name one
     passwords.py, attempts.py    what a login is checked with (services/login.py)
 
-A caller proves itself with `authorization: Bearer wp1_...`: a program with a token for the API, a person with the
-session that a login gave. What it may do is the role of its token and what role bindings grant to it. Services ask this
-package one thing only: which of the resources that a list or a watch found may be shown (`caller().sees`); everything
-else is decided before they are called.
+A caller proves itself with `authorization: Bearer ...`: a program with a token for the API, a person with the session
+that a login gave, or with a JWT of an issuer that is trusted. What it may do is the role of its token and what role
+bindings grant to it. Services ask this package one thing only: which of the resources that a list or a watch found may
+be shown (`caller().sees`); everything else is decided before they are called.
 
 Agents come in on another port and are known by their certificate (`fleet`).
 """

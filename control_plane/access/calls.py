@@ -4,6 +4,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from control_plane.access import rules
+from control_plane.access.oidc import Oidc
 from control_plane.access.roles import NOBODY, Caller
 from control_plane.access.secrets import LOG_IN, Secrets
 from waypost import names
@@ -21,8 +22,10 @@ def caller() -> Caller:
 class Access:
     """`authorise` goes to `mesh.serve.grpc_server`."""
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, secrets: Secrets, oidc: Oidc | None = None) -> None:
+        """oidc: whose tokens are taken besides ours."""
         self._secrets = secrets
+        self._oidc = oidc
 
     async def authorise(self, method: str, context: Any, request: Any) -> None:
         """method: `/package.Service/Method`. Raises: Unauthenticated, Denied."""
@@ -33,6 +36,18 @@ class Access:
         rules.judge(method, request, calling)
 
     async def _known(self, token: str) -> Caller:
+        if token.startswith("wp1_"):
+            return await self._ours(token)
+        if self._oidc is not None and token.count(".") == 2:
+            return await self._theirs(self._oidc, token)
+        raise _malformed()
+
+    async def _theirs(self, oidc: Oidc, token: str) -> Caller:
+        person = await oidc.person(token)
+        await self._secrets.refresh()
+        return Caller(person.name, "", self._secrets.grants_of(*person.subjects), person.expires_s)
+
+    async def _ours(self, token: str) -> Caller:
         credential = await self._secrets.match(token, CREDENTIAL_KIND_API, CREDENTIAL_KIND_SESSION)
         is_session = credential.kind == CREDENTIAL_KIND_SESSION
         subject = names.parent(credential.name) if is_session else credential.name
@@ -46,6 +61,10 @@ def bearer_token(metadata: Any) -> str:
     if not values:
         raise Unauthenticated("CREDENTIAL_MISSING", "the call carries no token", LOG_IN)
     scheme, _, token = str(values[0]).partition(" ")
-    if len(values) > 1 or scheme.lower() != "bearer" or not token.startswith("wp1_"):
-        raise Unauthenticated("CREDENTIAL_MALFORMED", "the `authorization` metadata is not one Bearer token", LOG_IN)
+    if len(values) > 1 or scheme.lower() != "bearer" or not token:
+        raise _malformed()
     return token
+
+
+def _malformed() -> Unauthenticated:
+    return Unauthenticated("CREDENTIAL_MALFORMED", "the `authorization` metadata is not one Bearer token", LOG_IN)

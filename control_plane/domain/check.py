@@ -47,7 +47,9 @@ DATATYPES = frozenset(_INTEGERS | {"BOOL", "FP16", "FP32", "FP64", "BF16", "BYTE
 
 _SERVE_AS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-_SUBJECT = re.compile(r"users/[a-z0-9-]+|(?:projects/[a-z0-9-]+/)?credentials/[a-z0-9-]+")
+_SUBJECT = re.compile(
+    r"users/[a-z0-9-]+|(?:projects/[a-z0-9-]+/)?credentials/[a-z0-9-]+|oidc/(?:subjects|groups)/[^\x00-\x1f\x7f]{1,255}"
+)
 _METRIC = re.compile(r"[A-Za-z0-9_.:/ -]{1,63}")
 
 
@@ -147,7 +149,11 @@ def check_role_binding(binding: role_binding_pb2.RoleBinding) -> None:
     _check_about("", binding.description, {}, "role_binding")
     check_role(binding.role, "role_binding.role")
     if not _SUBJECT.fullmatch(binding.subject):
-        refuse("role_binding.subject", f"cannot be {binding.subject!r}", "for example users/anna or credentials/ci")
+        refuse(
+            "role_binding.subject",
+            f"cannot be {binding.subject!r}",
+            "for example users/anna, credentials/ci, oidc/groups/ran",
+        )
 
 
 def check_user(user: user_pb2.User) -> None:

@@ -25,5 +25,5 @@ class PlatformService(rpc.PlatformServiceServicer):
             revision=await self._kit.stores.records.revision(),
             start_time=self._start_time,
             link_address=self._link_address,
-            caller=caller().credential,
+            caller=caller().credential or caller().name,
         )

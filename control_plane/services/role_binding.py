@@ -11,7 +11,7 @@ from control_plane.domain.check import check_id, full_name, refuse
 from control_plane.services.families import ROLE_BINDINGS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import Listing, list_page, listing
-from control_plane.services.writing import Guards, create, delete
+from control_plane.services.writing import NO_GUARDS, Guards, create, delete
 from control_plane.store.resources import CREDENTIAL, PROJECT, ROLE_BINDING, USER, Kind, Stored
 from waypost.api.control.v1 import role_binding_pb2 as pb
 from waypost.api.control.v1 import role_binding_pb2_grpc as rpc
@@ -54,7 +54,9 @@ class RoleBindingService(rpc.RoleBindingServiceServicer):
         return pb.DeleteRoleBindingResponse()
 
     async def _guard_subject(self, binding: pb.RoleBinding) -> Guards:
-        """Raises: Precondition(SUBJECT_NOT_FOUND)."""
+        """Whom another issuer knows is not ours to look for. Raises: Precondition(SUBJECT_NOT_FOUND)."""
+        if binding.subject.startswith("oidc/"):
+            return NO_GUARDS
         kind: Kind[Any] = USER if binding.subject.startswith("users/") else CREDENTIAL
         found: Stored[Any] | None = await self._kit.resources.find(kind, binding.subject)
         if found is None or (kind is CREDENTIAL and found.message.kind != CREDENTIAL_KIND_API):

@@ -34,7 +34,7 @@ class RoleBinding(google.protobuf.message.Message):
     uid: builtins.str
     subject: builtins.str
     """Who: `users/{user}`; `credentials/{credential}` or `projects/{project}/credentials/{credential}` (a token for the
-    API).
+    API); `oidc/subjects/{subject}` and `oidc/groups/{group}`, as the tokens of the trusted issuer call them.
     """
     role: waypost.api.control.v1.role_pb2.Role.ValueType
     description: builtins.str

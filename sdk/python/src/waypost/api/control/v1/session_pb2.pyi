@@ -124,7 +124,7 @@ class WhoAmIResponse(google.protobuf.message.Message):
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     ROLES_FIELD_NUMBER: builtins.int
     subject: builtins.str
-    """Whom role bindings name: `users/anna`, `credentials/ci`."""
+    """Whom role bindings name: `users/anna`, `credentials/ci`, `oidc/subjects/{subject}`."""
     credential: builtins.str
     """Full name of the credential or session that the call came with; empty for a token of somebody else's issuer."""
     @property
