@@ -15,6 +15,7 @@ from control_plane.store.resources import CREDENTIAL, Resources
 from mesh.files import write_atomically
 from waypost.api.control.v1.credential_pb2 import Credential
 from waypost.api.control.v1.role_pb2 import ROLE_ADMIN
+from waypost.errors import AlreadyExists
 
 log = structlog.get_logger()
 
@@ -33,6 +34,9 @@ async def keep_admin_token(
         return
     if known is not None:
         await stores.records.commit([Delete(known.message.name)], expect={known.message.name: known.revision})
-    _, secret = await credentials.issue("", ADMIN, Credential(description=DESCRIPTION, role=ROLE_ADMIN))
+    try:
+        _, secret = await credentials.issue("", ADMIN, Credential(description=DESCRIPTION, role=ROLE_ADMIN))
+    except AlreadyExists:
+        return  # another control plane began on the same new store, and was faster: the file is in its directory
     write_atomically(path, f"{secret}\n".encode())
     log.info("admin_token_written", path=str(path))

@@ -8,6 +8,7 @@
                   artifacts/           files by digest
                   sources/             access tokens for training platforms
                   packages/            model versions under check
+                  control-plane.id     by which other control planes on the same store know this directory
 
 Every long task is level-triggered and may be begun again at any time. A MeshError that reaches it from below (a busy
 store, a full disk) interrupts it for a moment; anything else is a fault of ours, and ends the process so that its
@@ -15,14 +16,10 @@ supervisor starts it afresh. Edge servers notice neither: they serve on and dial
 """
 
 import asyncio
-import fcntl
-import os
 import random
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -30,7 +27,7 @@ from control_plane.settings import ENV_PREFIX, ControlPlaneSettings
 from mesh import serve
 from mesh.files import private_directory
 from mesh.settings import load
-from waypost.errors import MeshError, Precondition
+from waypost.errors import MeshError
 
 log = structlog.get_logger()
 
@@ -50,12 +47,14 @@ def main(argv: Sequence[str]) -> int:
 
 async def run(settings: ControlPlaneSettings, stop: asyncio.Event) -> None:
     """Serves until `stop`. Raises MeshError where it cannot start; an ExceptionGroup where a task failed."""
+    from control_plane.alone import only_process, store_url
     from control_plane.assembly import ControlPlane  # SQLAlchemy and all that: `--help` should not wait for it
     from control_plane.store import open_stores
 
     data_dir = private_directory(settings.data_dir.resolve())
-    with only_process(data_dir):
-        async with open_stores(settings.database_url or f"sqlite:///{data_dir}/store.db") as stores:
+    url = store_url(settings.database_url, data_dir)
+    with only_process(data_dir, url):
+        async with open_stores(url) as stores:
             plane = ControlPlane(settings, data_dir, stores, rng=random.Random())
             try:
                 await plane.start()
@@ -91,26 +90,3 @@ async def _kept_running(name: str, run_task: Callable[[], Awaitable[None]], inte
     except Exception:  # the life of a task ends here, and with it the process
         log.exception("task_failed", task=name)
         raise
-
-
-@contextmanager
-def only_process(data_dir: Path) -> Iterator[None]:
-    """Holds the data directory: two control planes would write over one another. Raises Precondition."""
-    path = data_dir / "control-plane.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = path.read_text().strip()
-        os.close(descriptor)
-        raise Precondition(
-            "DATA_DIR_IN_USE",
-            f"{data_dir} is used by another control plane (pid {holder})",
-            "stop it, or choose another --data-dir",
-        ) from error
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(descriptor)

@@ -24,8 +24,16 @@ from control_plane.enrolment import EnrolmentService, Place
 from control_plane.fleet.caller import LinkAccess
 from control_plane.fleet.fleet import Fleet
 from control_plane.fleet.service import AgentLinkService
-from control_plane.identities import advertised_address, root_of
+from control_plane.identities import advertised_address, peer_address, root_of
 from control_plane.own_identity import OwnIdentity
+from control_plane.peers.artifacts import Copies, SpreadArtifacts
+from control_plane.peers.calls import PeerCalls
+from control_plane.peers.fleet import SpreadFleet
+from control_plane.peers.holdings import Holdings
+from control_plane.peers.joining import known_id, refuse_other_authority
+from control_plane.peers.membership import Membership
+from control_plane.peers.peering import Peering
+from control_plane.peers.service import PeerService
 from control_plane.reconcile.loop import Reconciler
 from control_plane.registry.check import PackageCheck
 from control_plane.registry.registry import Registry
@@ -47,7 +55,7 @@ from control_plane.services.user import UserService
 from control_plane.services.watch import WatchService
 from control_plane.settings import ControlPlaneSettings
 from control_plane.sources.grpc import GrpcSource
-from control_plane.store import Stores
+from control_plane.store import Peer, Stores
 from mesh import clock, serve
 from mesh.certificates import pem, pin
 from mesh.files import private_directory, write_atomically
@@ -70,7 +78,7 @@ from waypost.api.control.v1 import (
     user_pb2_grpc,
     watch_pb2_grpc,
 )
-from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, enrolment_pb2_grpc
+from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, enrolment_pb2_grpc, peer_pb2_grpc
 
 log = structlog.get_logger()
 
@@ -78,6 +86,7 @@ QUIET = frozenset(  # so many, or for so long, that a line each would hide the o
     (
         "/waypost.api.control.v1.WatchService/Watch",
         "/waypost.api.link.v1.ArtifactSourceService/ReadArtifact",
+        "/waypost.api.link.v1.PeerService/StatArtifact",
         "/grpc.health.v1.Health/Check",
     )
 )
@@ -106,14 +115,23 @@ class ControlPlane:
         self._login = Login(self._kit, Passwords(), Attempts(), settings.session_hours * 3600)
         self._artifacts = ArtifactStore(data_dir / "artifacts").open()
         self._admin_token = data_dir / "admin.token"
-        self._is_store_shared = bool(settings.database_url)
         self._renewal_grace = timedelta(days=settings.renewal_grace_days)
         self._listen(settings, data_dir)
+        me = Peer(
+            known_id(data_dir, ids), ids.uuid(), peer_address(settings, self._link_bound), self._link_address, VERSION
+        )
+        self._membership = Membership(stores, me)
+        self._calls = PeerCalls(lambda: self._own.link.current)
         timing = Timing(lease=settings.lease_s, heartbeat=settings.heartbeat_s)
-        self._fleet = Fleet(stores, timing=timing, software_version=self._version, link_address=self._link_address)
+        self._fleet = Fleet(
+            stores, run=me.run, timing=timing, software_version=self._version, link_address=self._link_address
+        )
+        self._spread_fleet = SpreadFleet(self._fleet, stores.claims, self._membership, self._calls)
+        self._spread_artifacts = SpreadArtifacts(self._artifacts, self._membership, self._calls)
         open_source = partial(GrpcSource, directory=private_directory(data_dir / "sources"))
         check, packages = PackageCheck(settings.check_timeout_s), data_dir / "packages"
-        registry = Registry(stores, self._artifacts, open_source, check, packages, ids=ids, rng=rng)
+        holdings = Holdings(stores.claims, self._membership)
+        registry = Registry(stores, self._spread_artifacts, open_source, check, packages, holdings, ids=ids, rng=rng)
         self.tasks: dict[str, Callable[[], Awaitable[None]]] = {
             "store": stores.follow,
             "reconcile": Reconciler(stores).run,
@@ -121,6 +139,9 @@ class ControlPlane:
             "registry": registry.run,
             "identity": self._own.run,
         }
+        if stores.is_shared:
+            self.tasks["peers"] = Peering(stores, self._membership, holdings, self._fleet).run
+            self.tasks["copies"] = Copies(stores, self._spread_artifacts, rng).run
 
     def _listen(self, settings: ControlPlaneSettings, data_dir: Path) -> None:
         """Takes both ports, each with its certificate; the link always shows one of our own."""
@@ -146,41 +167,47 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Serves, once everything that calls lean on is there."""
+        await refuse_other_authority(self._stores.facts, self._authority.pin)
         credentials = CredentialService(self._kit, pin=pin(self._root))
-        await keep_admin_token(self._stores, credentials, self._admin_token, is_store_shared=self._is_store_shared)
+        await keep_admin_token(self._stores, credentials, self._admin_token, is_store_shared=self._stores.is_shared)
         self._add_link_services()
         self._add_api_services(credentials)
-        await self._fleet.open()
+        await self._membership.open()
+        await self._fleet.open(self._membership.lives)
         await self._link.start()
         await self._api.start()
         log.info("serving", api=self._api_bound, link=self._link_bound, advertised=self._link_address)
 
     async def stop(self, grace_s: float) -> None:
         """Says goodbye to the agents, lets calls under way end, writes what is not written. Harmless before `start`."""
-        self._fleet.say_goodbye()
+        self._fleet.say_goodbye([peer.link_address for peer in self._membership.others.values()])
         await asyncio.gather(self._api.stop(grace_s), self._link.stop(grace_s))  # neither takes anybody in meanwhile
         await self._fleet.close()
+        await self._calls.close()
+        await self._membership.close()  # last: from here on our agents are others' to speak of
 
     def _add_link_services(self) -> None:
         agent_link_pb2_grpc.add_AgentLinkServiceServicer_to_server(
             AgentLinkService(self._fleet, self._link_access), self._link
         )
         artifact_source_pb2_grpc.add_ArtifactSourceServiceServicer_to_server(
-            ArtifactSourceService(self._artifacts), self._link
+            ArtifactSourceService(self._spread_artifacts), self._link
         )
+        peer = PeerService(self._fleet, self._artifacts, self._spread_artifacts)
+        peer_pb2_grpc.add_PeerServiceServicer_to_server(peer, self._link)
 
     def _add_api_services(self, credentials: CredentialService) -> None:
         api, kit = self._api, self._kit
         application_pb2_grpc.add_ApplicationServiceServicer_to_server(ApplicationService(kit), api)
-        artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactService(self._artifacts), api)
+        artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactService(self._spread_artifacts), api)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(kit), api)
         credential_pb2_grpc.add_CredentialServiceServicer_to_server(credentials, api)
         edge_server_pb2_grpc.add_EdgeServerServiceServicer_to_server(EdgeServerService(kit), api)
         event_pb2_grpc.add_EventServiceServicer_to_server(EventService(kit), api)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(kit, self._artifacts), api)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(kit, self._spread_artifacts), api)
         platform = PlatformService(kit, version=self._version, link_address=self._link_address)
         platform_pb2_grpc.add_PlatformServiceServicer_to_server(platform, api)
-        position_pb2_grpc.add_PositionServiceServicer_to_server(PositionService(kit, self._fleet), api)
+        position_pb2_grpc.add_PositionServiceServicer_to_server(PositionService(kit, self._spread_fleet), api)
         project_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(kit), api)
         role_binding_pb2_grpc.add_RoleBindingServiceServicer_to_server(RoleBindingService(kit), api)
         subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server(SubscriptionService(kit), api)

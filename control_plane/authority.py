@@ -122,6 +122,12 @@ class Authority:
             "NOT_AN_AGENT", "the caller's certificate is not an agent's", "enrol the edge server with a join token"
         )
 
+    def refuse_all_but_control_planes(self, certificate: x509.Certificate) -> None:
+        """Raises Denied (NOT_A_PEER) unless it is a control plane's, directly under the root."""
+        if CONTROL_PLANE not in certificates.uris(certificate) or not self._signer.has_signed(certificate):
+            hint = "agents have no business there"
+            raise Denied("NOT_A_PEER", "the caller's certificate is not a control plane's", hint)
+
     def _still_good(self, at: Path, key_at: Path, names: Sequence[str], now: float) -> bool:
         try:
             leaf = x509.load_pem_x509_certificate(at.read_bytes())

@@ -27,8 +27,9 @@ class Recorder:
         self._events = events
         self._now = now
 
-    async def record(self, resource: str, reason: str, message: str) -> None:
-        event = EventRow(int(self._now() * 1000), resource, reason, message, SOURCE)
+    async def record(self, resource: str, reason: str, message: str, *, key: str = "") -> None:
+        """key: where several control planes may tell the same, or one tells it again after a restart."""
+        event = EventRow(int(self._now() * 1000), resource, reason, message, SOURCE, key)
         try:
             await self._events.append([event])
         except MeshError as error:

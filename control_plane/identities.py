@@ -17,16 +17,23 @@ ALWAYS = ("localhost", "127.0.0.1", "::1")
 
 def certificate_names(settings: ControlPlaneSettings) -> list[str]:
     """DNS names and IP addresses for our own certificate, each once. Raises Precondition (BAD_ADDRESS)."""
-    addresses = [settings.listen, settings.link_listen, settings.advertise_address]
+    addresses = [settings.listen, settings.link_listen, settings.peer_address, *settings.advertise_address.split(",")]
     hosts = [split_address(address)[0] for address in addresses if address]
     named = [*ALWAYS, socket.gethostname(), *settings.advertise_names, *hosts]
     return [name for name in dict.fromkeys(named) if name not in WILDCARDS]
 
 
 def advertised_address(settings: ControlPlaneSettings, bound: str) -> str:
-    """`host:port` of the link as edge servers reach it. bound: what it listens on."""
-    if settings.advertise_address:
-        return settings.advertise_address
+    """`host:port` of the link as edge servers reach it, or several with commas. bound: what it listens on."""
+    return settings.advertise_address or _reachable(bound)
+
+
+def peer_address(settings: ControlPlaneSettings, bound: str) -> str:
+    """`host:port` of the link as other control planes reach it."""
+    return settings.peer_address or _reachable(bound)
+
+
+def _reachable(bound: str) -> str:
     host, port = split_address(bound)
     return f"{socket.gethostname()}:{port}" if host in WILDCARDS else bound
 

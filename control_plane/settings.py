@@ -18,7 +18,8 @@ class ControlPlaneSettings(Settings):
     One control plane at a time may use it."""
 
     database_url: str = ""
-    """postgresql://user@host/database where several control planes share one store. Empty: SQLite in data_dir."""
+    """postgresql://user@host/database where several control planes share one store. Empty: SQLite in data_dir, for one
+    control plane alone."""
 
     listen: str = "127.0.0.1:7600"
     """Address of the API: host:port, TLS (port 0: any). On loopback by default, so that a first try opens nothing."""
@@ -27,8 +28,12 @@ class ControlPlaneSettings(Settings):
     """Address that agents dial: host:port, mutual TLS (port 0: any)."""
 
     advertise_address: str = ""
-    """host:port of the link as edge servers reach it; they are told when they enrol. Empty: link_listen with the name
-    of this machine in the place of a wildcard."""
+    """host:port of the link as edge servers reach it; they are told when they enrol. Several with commas, for several
+    control planes: agents go round. Empty: link_listen with the name of this machine in the place of a wildcard."""
+
+    peer_address: str = ""
+    """host:port of this control plane's link as others on the same store reach it. Empty: link_listen with the name of
+    this machine in the place of a wildcard."""
 
     advertise_names: tuple[str, ...] = ()
     """DNS names and IP addresses that this control plane is reached by, for its certificate. localhost, the loopback
@@ -42,8 +47,9 @@ class ControlPlaneSettings(Settings):
     """PEM of the key that belongs to `certificate`."""
 
     ca_certificate: Path | None = None
-    """PEM of an authority of your own (EC P-256) to sign edge servers' certificates with. Empty: one is made at the
-    first start. Control planes that share a store must share it too."""
+    """PEM of an authority of your own (EC P-256) to sign edge servers' certificates with. Empty: the one in
+    data_dir/identity, made at the first start. Control planes that share a store must share it too, and refuse to start
+    otherwise."""
 
     ca_key: Path | None = None
     """PEM of the key that belongs to `ca_certificate`."""

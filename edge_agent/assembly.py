@@ -11,9 +11,8 @@ from functools import partial
 import structlog
 
 from edge_agent.artifacts import Artifacts
-from edge_agent.blobs import Blobs, GrpcSource
+from edge_agent.blobs import Blobs
 from edge_agent.box_service import BoxService
-from edge_agent.channels import RenewableChannel
 from edge_agent.commands import Commands
 from edge_agent.drivers import open_driver
 from edge_agent.enrolment import Enrolment, EnrolmentFile
@@ -31,16 +30,14 @@ from edge_agent.settings import AgentSettings
 from edge_agent.solitude import Moment, Solitude
 from edge_agent.supervise import Supervisor
 from edge_agent.uplink import Uplink, capacity, describe_for_ever
+from edge_agent.upstreams import Upstreams
 from edge_agent.wall_clock import WallClock
 from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
-from mesh.link import ChildWire
-from mesh.link_grpc import dial_grpc
 from mesh.version import VERSION
 from waypost.api.edge.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
-from waypost.api.link.v1.agent_link_pb2_grpc import AgentLinkServiceStub
 from waypost.api.link.v1.monitor_link_pb2_grpc import add_MonitorLinkServiceServicer_to_server
 from waypost.errors import Unavailable
 
@@ -73,8 +70,9 @@ class Agent:
         )
         self._wall_clock = WallClock(self._ledger.newest_time, self._ledger.keep_newest_time, clock.now)
         self._wall_clock.not_before(enrolment.life.issued)
-        # Files must not delay news: two connections.
-        self._link, self._files = (_channel(settings, enrolment, stack) for _ in range(2))
+        rng, self._known_address = random.Random(), settings.control_plane
+        self._upstreams = Upstreams(self._known_address or enrolment.link_address, enrolment.identity.tls(), rng)
+        stack.push_async_callback(self._upstreams.close)
         self._renewal = Renewal(
             settings,
             EnrolmentFile(layout.identity),
@@ -82,7 +80,7 @@ class Agent:
             changed=self._use_certificate,
             tell=lambda reason, message: self._uplink.event(enrolment.edge_server, reason, message),
         )
-        self._uplink.open(self._dial, random.Random(), refused=self._renewal.refused)
+        self._uplink.open(self._upstreams.dial, rng, refused=self._renewal.refused, redirected=self._upstreams.redirect)
         self._parts = self._make_parts(settings, stack)
         self._supervisor = Supervisor(self._parts)
         self._commands = Commands(self._parts, self._supervisor.assignment, self._supervisor.wake)
@@ -100,8 +98,7 @@ class Agent:
 
     def _make_parts(self, settings: AgentSettings, stack: AsyncExitStack) -> Parts:
         server = self._driver.fingerprint()
-        source = GrpcSource(lambda: self._files.current)
-        blobs = Blobs(self._layout.blobs, source, bytes_max=settings.artifact_bytes_max)
+        blobs = Blobs(self._layout.blobs, self._upstreams, bytes_max=settings.artifact_bytes_max)
         probe = GatewayProbe(self._gateway.address)
         stack.push_async_callback(probe.close)
         return Parts(
@@ -163,14 +160,10 @@ class Agent:
             await box.stop(None)
             await server.stop(None)  # monitors dial again as soon as there is an agent
 
-    async def _dial(self) -> ChildWire:
-        return await dial_grpc(AgentLinkServiceStub(self._link.current).ConnectAgent)()
-
     async def _use_certificate(self, enrolment: Enrolment) -> None:
         """Everything that is begun from now on comes with it."""
         self._wall_clock.dated(enrolment.life.issued)
-        await self._link.renew(enrolment)
-        await self._files.renew(enrolment)
+        await self._upstreams.renew(self._known_address or enrolment.link_address, enrolment.identity.tls())
         self._uplink.redial()
 
     def _connect(self) -> None:
@@ -212,13 +205,6 @@ class Agent:
             gateway_address=self._gateway.address,
             capacity=capacity(server),
         )
-
-
-def _channel(settings: AgentSettings, enrolment: Enrolment, stack: AsyncExitStack) -> RenewableChannel:
-    """To the control plane's link, until the stack unwinds."""
-    channel = RenewableChannel(enrolment, settings.control_plane)
-    stack.push_async_callback(channel.close)
-    return channel
 
 
 def open_gateway(settings: AgentSettings, layout: Layout) -> Gateway:

@@ -150,7 +150,7 @@ def api_address(settings: AgentSettings, held: Enrolment | None = None) -> str:
     link = settings.control_plane or (held.link_address if held else "")
     if not link:
         raise Precondition("NOT_ENROLLED", "nobody says where to enrol", "name the control plane's API with --api")
-    host, port = split_address(link)
+    host, port = split_address(link.split(",")[0].strip())
     return f"{f'[{host}]' if ':' in host else host}:{port - 1}"
 
 

@@ -32,10 +32,12 @@ class AgentSettings(Settings):
     names needs it: the edge server is created when its agent joins."""
 
     control_plane: str = ""
-    """Address of the control plane's link, host:port. Empty: as it says at enrolment."""
+    """Address of the control plane's link, host:port; several with commas, which the agent goes round. Empty: as it
+    says at enrolment."""
 
     api: str = ""
-    """Address of the control plane's API, host:port, for enrolment. Empty: control_plane's host, one port below."""
+    """Address of the control plane's API, host:port, for enrolment. Empty: the first host of control_plane, one port
+    below."""
 
     join_token: Path | None = None
     """File with the join token, `wp1_...`. Read only where this agent has no identity yet."""

@@ -63,8 +63,9 @@ class Uplink:
         rng: random.Random,
         timing: Timing = REMOTE,
         refused: Callable[[MeshError], None] = lambda error: None,
+        redirected: Callable[[str], None] = lambda address: None,
     ) -> None:
-        """Gives it a control plane; without one everything that is said is dropped. refused: by the control plane."""
+        """Gives it a control plane; without one everything that is said is dropped. refused, redirected: by it."""
         self._link = ChildLink(
             dial,
             self,
@@ -76,6 +77,7 @@ class Uplink:
             epoch=self._ledger.epoch,
             timing=timing,
             refused=refused,
+            redirected=redirected,
         )
 
     def redial(self) -> None:

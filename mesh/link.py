@@ -135,8 +135,13 @@ class ChildLink:
         epoch: int = 0,
         timing: Timing = Timing(),
         refused: Callable[[MeshError], None] = lambda error: None,
+        redirected: Callable[[str], None] = lambda address: None,
     ) -> None:
-        """refused: called where the parent does not let this child in."""
+        """refused: called where the parent does not let this child in.
+
+        redirected: hears the address that a parent's goodbye names, before the next `dial`.
+        """
+        self._redirected = redirected
         self._dial = dial
         self._handler = handler
         self._rng = rng
@@ -252,8 +257,10 @@ class ChildLink:
                         self._handler.interest(names, pace_s)
                     case core.Commanded(command=command):
                         self._start(command, running, tasks)
-                    case core.Left(reason=reason, reconnect_after_s=after_s):
+                    case core.Left(reason=reason, reconnect_after_s=after_s, alternate=alternate):
                         self._not_before_s = after_s
+                        if alternate:
+                            self._redirected(alternate)
                         raise WireLost(f"the parent said goodbye: {reason}")
                     case core.Broken(reason=reason, message=text):
                         raise Precondition(reason, text)
@@ -359,9 +366,9 @@ class ParentSession:
         self._core.set_interest(names, pace_s)
         self._news.set()
 
-    def end(self, reason: str, reconnect_after_s: float = 0.0) -> None:
-        """Says goodbye and ends the session soon."""
-        self._core.goodbye(reason, reconnect_after_s)
+    def end(self, reason: str, reconnect_after_s: float = 0.0, alternate: str = "") -> None:
+        """Says goodbye and ends the session soon. alternate: `host:port` where the child may try instead."""
+        self._core.goodbye(reason, reconnect_after_s, alternate)
         self._ending.set()
         self._news.set()
 

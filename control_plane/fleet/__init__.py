@@ -10,5 +10,6 @@ which a session sends the newest; what it says goes into rows of which the newes
 nothing that the next one, or the next process, would miss.
 
 `status` decides what an edge server's status says (pure), `figures` adds up metrics, `rows` writes observed rows at a
-measured pace, `session` is one agent's stream, `fleet` is all of them and what the services ask of them.
+measured pace, `session` is one agent's stream, `owners` says which edge servers are ours to speak of where there are
+several control planes, `fleet` is all of it and what the services ask of it.
 """

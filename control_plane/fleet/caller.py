@@ -1,4 +1,4 @@
-"""Who calls on the link port: the edge server that its certificate names, if that still exists and may."""
+"""Who calls on the link port: the edge server that its certificate names, if that exists and may; or a peer of ours."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from control_plane.revocation import refuse_revoked
 from control_plane.store.resources import EDGE_SERVER, Resources
 from waypost.errors import Denied
 
+PEERS = "/waypost.api.link.v1.PeerService/"
+
 
 class LinkAccess:
-    """Lets agents of existing edge servers in, on every method of the link port (`mesh.serve.Authorise`)."""
+    """Lets agents of existing edge servers in, and control planes to what is for them (`mesh.serve.Authorise`)."""
 
     def __init__(self, resources: Resources, authority: Authority) -> None:
         self._resources = resources
@@ -19,15 +21,17 @@ class LinkAccess:
 
     async def __call__(self, method: str, context: Any, request: Any) -> None:
         """Raises: Denied."""
-        await self.refuse_shut_out(self.certificate(context))
+        if method.startswith(PEERS):
+            self._authority.refuse_all_but_control_planes(_shown(context))
+        else:
+            await self.refuse_shut_out(self.certificate(context))
 
     def certificate(self, context: Any) -> AgentCertificate:
         """The caller's. TLS has proved by then that it is under our root and the caller holds its key.
 
         Raises: Denied(NOT_AN_AGENT).
         """
-        (pem,) = context.auth_context()["x509_pem_cert"]
-        return self._authority.agent(x509.load_pem_x509_certificate(pem))
+        return self._authority.agent(_shown(context))
 
     async def refuse_shut_out(self, certificate: AgentCertificate) -> None:
         """Raises: Denied(EDGE_SERVER_DELETED | EDGE_SERVER_REVOKED)."""
@@ -39,3 +43,8 @@ class LinkAccess:
                 "create it, and enrol its agent with a new join token",
             )
         refuse_revoked(edge_server.message, certificate.life.issued)
+
+
+def _shown(context: Any) -> x509.Certificate:
+    (pem,) = context.auth_context()["x509_pem_cert"]
+    return x509.load_pem_x509_certificate(pem)

@@ -103,3 +103,8 @@ def merged(windows: Iterable[PositionMetrics]) -> PositionMetrics:
         total.name = window.name
         total.time.CopyFrom(window.time)
     return total
+
+
+def added(before: bytes, after: bytes) -> bytes:
+    """`merged`, of serialized windows: what two control planes heard of one position in one minute."""
+    return merged([PositionMetrics.FromString(before), PositionMetrics.FromString(after)]).SerializeToString()

@@ -1,19 +1,20 @@
 """All sessions, and what the services ask of them (`services.fleet_port.Fleet`)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
 
 from control_plane.fleet import status as status_of
 from control_plane.fleet.duplicates import Duplicates
-from control_plane.fleet.figures import PACE_S, Figures
+from control_plane.fleet.figures import PACE_S, Figures, added
+from control_plane.fleet.owners import Owners
 from control_plane.fleet.rows import Observation, Rows
 from control_plane.fleet.session import AgentSession
 from control_plane.mirror import Mirror
 from control_plane.revocation import refuse_revoked, revoked_at
-from control_plane.store import Stores
+from control_plane.store import Claim, Stores
 from control_plane.store import observed_rows as rows
 from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name
 from mesh import clock
@@ -29,10 +30,11 @@ MINUTES_PACE_S = 10.0  # how late a finished minute may stand in the history
 
 
 class Fleet:
-    """One per control plane. `open` before anything else; `run` beside the sessions."""
+    """One per control plane. `open` before anything else; `run` beside the sessions. run: `Peer.run` of ours."""
 
-    def __init__(self, stores: Stores, *, timing: Timing, software_version: str, link_address: str) -> None:
+    def __init__(self, stores: Stores, *, run: str, timing: Timing, software_version: str, link_address: str) -> None:
         self.stores = stores
+        self.owners = Owners(stores.claims, run)
         self.rows = Rows(stores.observed)
         self.figures = Figures(self.show_interest)
         self._timing = timing
@@ -40,18 +42,25 @@ class Fleet:
         self._link_address = link_address
         self._sessions = Sessions()
         self._duplicates = Duplicates()
-        self._epochs: dict[str, int] = {}
         self._issued: dict[str, float] = {}  # when the certificate of the present session was signed
         self._revoked: dict[str, EdgeServer] = {}
         self._status: dict[str, EdgeServerStatus] = {}
         self._leases_s: dict[str, float] = {}  # of agents that are lost: when it is over, on the loop's clock
         self._lease_began = asyncio.Event()
 
-    async def open(self) -> None:
-        """Takes up what the process before knew. Agents that it was connected with have a lease to come back."""
-        for row in await self.stores.observed.scan(rows.EDGE_SERVER):
+    async def open(self, lives: Callable[[str], bool] = lambda holder: False) -> None:
+        """Takes up what a process that is no more knew: agents that it was connected with have a lease to come back.
+
+        lives: whether the holder of a claim does, another control plane.
+        """
+        found = await self.stores.observed.scan(rows.EDGE_SERVER)
+        claims = await self.stores.claims.read([row.name for row in found])
+        for row in found:
             self._status[row.name] = before = EdgeServerStatus.FromString(row.body)
-            if before.state == EDGE_SERVER_STATE_CONNECTED:
+            claim = claims.get(row.name)
+            if before.state != EDGE_SERVER_STATE_CONNECTED or (claim and lives(claim.holder)):
+                continue
+            if await self.owners.inherit(row.name, claim):
                 self._begin_lease(row.name)
                 await self.judge(row.name, status_of.restarted(before, now=clock.now()))
 
@@ -63,10 +72,10 @@ class Fleet:
             tasks.create_task(self.rows.run(), name="fleet-rows")
             tasks.create_task(self._keep_minutes(), name="fleet-minutes")
 
-    def say_goodbye(self) -> None:
-        """We are about to restart: the agents come back by themselves."""
-        for link in self._sessions.all():
-            link.end("RESTARTING")
+    def say_goodbye(self, alternates: Sequence[str] = ()) -> None:
+        """We are about to end: the agents come back by themselves, or go to these link addresses, evenly."""
+        for number, link in enumerate(self._sessions.all()):
+            link.end("RESTARTING", alternate=alternates[number % len(alternates)] if alternates else "")
 
     async def close(self) -> None:
         """Writes what is not written yet."""
@@ -111,11 +120,12 @@ class Fleet:
         Raises: Denied(DUPLICATE_IDENTITY | EDGE_SERVER_REVOKED).
         """
         await self._refuse_second(session, boot_id)
-        taken = await self.stores.counters.take(f"epoch/{session.edge_server}")
+        known = (await self.stores.observed.read(rows.EDGE_SERVER, [session.edge_server])).get(session.edge_server)
+        epoch = await self.owners.take(session.edge_server, above=epoch_seen)
         if (revoked := self._revoked.get(session.edge_server)) is not None:
             refuse_revoked(revoked, session.issued)  # what is revoked after this line, `_shut_out` ends
-        epoch = max(taken, epoch_seen + 1, self._epochs.get(session.edge_server, 0) + 1)
-        self._epochs[session.edge_server] = epoch
+        if known is not None:  # another control plane may have written it
+            self._status[session.edge_server] = EdgeServerStatus.FromString(known)
         self._duplicates.entered(session.edge_server, boot_id, session.peer)
         self._issued[session.edge_server] = session.issued
         self._sessions.enter(session.edge_server, session.link)
@@ -149,14 +159,38 @@ class Fleet:
         return self._status.get(edge_server, EdgeServerStatus())
 
     async def judge(self, edge_server: str, status: EdgeServerStatus) -> None:
+        """Of an edge server that we speak for."""
         self._status[edge_server] = status
-        row = rows.edge_server_row(edge_server, status)
+        row = rows.edge_server_row(edge_server, status, self.owners.fence(edge_server))
         await self.rows.put([Observation(row, status_of.essence(status))])
 
     def show_interest(self, edge_server: str) -> None:
         """Tells the agent which of its positions are watched now, if it is there."""
         if (link := self._sessions.get(edge_server)) is not None:
             link.set_interest(self.figures.watched(edge_server), PACE_S)
+
+    # -- for the peering
+
+    async def inherit(self, claims: Mapping[str, int], holder: str) -> None:
+        """`holder`, another control plane, is gone; its agents have a lease to come back to one of us."""
+        mine = [name for name in claims if name.startswith("edgeServers/")]
+        found = await self.stores.observed.read(rows.EDGE_SERVER, mine)
+        for edge_server in mine:
+            if await self.owners.inherit(edge_server, Claim(edge_server, holder, claims[edge_server])):
+                before = EdgeServerStatus.FromString(found.get(edge_server, b""))
+                self._status[edge_server] = before
+                if before.state == EDGE_SERVER_STATE_CONNECTED:
+                    self._begin_lease(edge_server)
+                    await self.judge(edge_server, status_of.link_lost(before, now=clock.now()))
+
+    async def let_go(self) -> None:
+        """Ends sessions of agents that another control plane has admitted since: they speak through it now."""
+        for edge_server in await self.owners.overtaken():
+            self._leases_s.pop(edge_server, None)
+            self._status.pop(edge_server, None)
+            if (link := self._sessions.get(edge_server)) is not None:
+                self._sessions.leave(edge_server, link)
+                link.end("SUPERSEDED")
 
     # -- life
 
@@ -203,6 +237,7 @@ class Fleet:
         reports = await self.stores.observed.scan(rows.POSITION_REPORT, f"{edge_server}/")
         await self.rows.delete(rows.POSITION_REPORT, [row.name for row in reports])
         await self.rows.delete(rows.EDGE_SERVER, [edge_server])
+        await self.owners.drop(edge_server)
 
     def _begin_lease(self, edge_server: str) -> None:
         self._leases_s[edge_server] = asyncio.get_running_loop().time() + self._timing.lease
@@ -214,6 +249,8 @@ class Fleet:
             now_s = asyncio.get_running_loop().time()
             for edge_server in [server for server, over_s in self._leases_s.items() if over_s <= now_s]:
                 del self._leases_s[edge_server]
+                if edge_server not in self.owners:
+                    continue
                 log.warning("agent_lost", server=edge_server, lease_s=self._timing.lease)
                 status = status_of.lease_over(self.status(edge_server), self._link_address, now=clock.now())
                 await self.judge(edge_server, status)
@@ -231,4 +268,4 @@ class Fleet:
 
     async def _write_minutes(self, now: float) -> None:
         if minutes := self.figures.finished_minutes(now=now):
-            await self.stores.minutes.append(minutes, now_s=clock.now())
+            await self.stores.minutes.append(minutes, now_s=clock.now(), merge=added)

@@ -2,7 +2,7 @@
 
 A row is given with its *essence*, the part of it whose change somebody waits for. Another essence is written before
 `put` returns; the same essence with other figures is kept, the newest only, and written by `run` within PACE_S. So is
-what the store could not take at once.
+what the store could not take at once. Under a new fence everything is written anew: others may have written meanwhile.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from control_plane.store import ObservedRow, ObservedStore
+from control_plane.store import Fence, ObservedRow, ObservedStore
 from waypost.errors import MeshError
 
 PACE_S = 1.0  # a write costs the disk a sync; nobody reads figures faster than this
@@ -29,7 +29,9 @@ class Rows:
 
     def __init__(self, observed: ObservedStore) -> None:
         self._observed = observed
-        self._written: dict[tuple[str, str], bytes] = {}  # digests of essences
+        self._written: dict[
+            tuple[str, str], tuple[Fence | None, bytes]
+        ] = {}  # digests of essences, and written as whom
         self._waiting: dict[tuple[str, str], ObservedRow] = {}
         self._order = asyncio.Lock()  # what was given later is written later
 
@@ -38,22 +40,22 @@ class Rows:
         now: dict[tuple[str, str], ObservedRow] = {}
         for observation in observations:
             key = (observation.row.kind, observation.row.name)
-            digest = hashlib.sha256(observation.essence).digest()
-            if self._written.get(key) == digest:
+            written = (observation.row.fence, hashlib.sha256(observation.essence).digest())
+            if self._written.get(key) == written:
                 self._waiting[key] = observation.row
             else:
                 self._waiting.pop(key, None)
-                self._written[key] = digest
+                self._written[key] = written
                 now[key] = observation.row
         if now:
             await self._write(now)
 
-    async def delete(self, kind: str, names: Collection[str]) -> None:
+    async def delete(self, kind: str, names: Collection[str], *, fence: Fence | None = None) -> None:
         for name in names:
             self._written.pop((kind, name), None)
             self._waiting.pop((kind, name), None)
         async with self._order:
-            await self._observed.delete(kind, names)
+            await self._observed.delete(kind, names, fence=fence)
 
     async def run(self) -> None:
         """Writes what waits; for ever."""

@@ -146,7 +146,7 @@ class AgentSession:
     def _observation(self, position: str, item: pb.StatusItem) -> Observation:
         report = _decode(PositionReport, item.body)
         report.status.report_time.CopyFrom(timestamp(clock.now()))
-        row = report_row(self.edge_server, position, report)
+        row = report_row(self.edge_server, position, report, self._fleet.owners.fence(self.edge_server))
         report.status.ClearField("report_time")
         return Observation(row, report.SerializeToString(deterministic=True))
 
@@ -158,7 +158,7 @@ class AgentSession:
             kept = {report_name(self.edge_server, name) for name in everything_but}
             gone |= {row.name for row in rows} - kept
         if gone:
-            await self._fleet.rows.delete(POSITION_REPORT, gone)
+            await self._fleet.rows.delete(POSITION_REPORT, gone, fence=self._fleet.owners.fence(self.edge_server))
 
 
 def _decode(kind: type[M], body: bytes) -> M:

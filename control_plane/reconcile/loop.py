@@ -134,17 +134,27 @@ class Reconciler:
         return self._mirror.of(POSITION)[name].revision
 
     async def _tell(self, outcome: Outcome) -> None:
-        """An event for each position that newly does not get what it asks for, or is elsewhere than it asks for."""
+        """An event for each position that newly does not get what it asks for, or is elsewhere than it asks for.
+
+        Once, of however many control planes: the one that committed a move tells of it, and what needs no commit is
+        told once for each spec and reason.
+        """
         for position, why in outcome.held.items():
             if self._held.get(position) != why:
-                keeps = f"it keeps {names.short(why.keeps)}" if why.keeps else "it has no version to serve"
-                await self._recorder.record(position, why.reason, f"the spec cannot be followed yet: {keeps}")
+                await self._tell_held(position, why)
         for position, server in outcome.replaced.items():
-            if self._replaced.get(position) != server:
+            if self._replaced.get(position) != server and server in outcome.changed:
                 await self._recorder.record(position, REPLACED, f"{names.leaf(server)} stands in for its edge server")
         for position in self._replaced.keys() - outcome.replaced.keys():
-            await self._recorder.record(position, RETURNED, "nobody stands in for its edge server any more")
+            if self._replaced[position] in outcome.changed:
+                await self._recorder.record(position, RETURNED, "nobody stands in for its edge server any more")
         self._held, self._replaced = outcome.held, outcome.replaced
+
+    async def _tell_held(self, position: str, why: Held) -> None:
+        keeps = f"it keeps {names.short(why.keeps)}" if why.keeps else "it has no version to serve"
+        told = self._mirror.of(POSITION)[position].message
+        key = f"held/{told.uid}/{told.generation}/{why.reason}/{why.keeps}"
+        await self._recorder.record(position, why.reason, f"the spec cannot be followed yet: {keeps}", key=key)
 
 
 def _planned_from(reported: Reported | None) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from control_plane.conditions import condition, failed
 from control_plane.registry.reporter import Reporter
 from control_plane.registry.translate import Draft, Found, Note, Origin, Target, translate, withdraw
 from control_plane.sources.base import ModelSource
-from control_plane.store import EventRow, Put, RevisionConflict, Stores
+from control_plane.store import EventRow, Fence, Put, RevisionConflict, Stores
 from control_plane.store.observed_rows import SUBSCRIPTION as STATUS
 from control_plane.store.observed_rows import subscription_row
 from control_plane.store.resources import APPLICATION, MODEL, MODEL_VERSION, PROJECT, SUBSCRIPTION, Resources, Stored
@@ -51,8 +51,17 @@ class Follower:
     """Follows one source for one subscription, in one task."""
 
     def __init__(
-        self, stores: Stores, subscription: Subscription, source: ModelSource, *, ids: Ids, rng: random.Random
+        self,
+        stores: Stores,
+        subscription: Subscription,
+        source: ModelSource,
+        fence: Fence | None,
+        *,
+        ids: Ids,
+        rng: random.Random,
     ) -> None:
+        """fence: under which its status is written."""
+        self._fence = fence
         self._stores = stores
         self._resources = Resources(stores.records)
         self._subscription = subscription
@@ -206,7 +215,7 @@ class Follower:
         return SubscriptionStatus.FromString(rows.get(self._subscription.name, b""))
 
     async def _put_status(self, status: SubscriptionStatus) -> None:
-        await self._stores.observed.put([subscription_row(self._subscription.name, status)])
+        await self._stores.observed.put([subscription_row(self._subscription.name, status, self._fence)])
 
 
 def _key(subscription_uid: str, note: Note) -> str:

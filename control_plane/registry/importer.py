@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from google.protobuf import json_format
 
-from control_plane.artifacts import ArtifactStore, disk_explained
+from control_plane.artifacts import Pieces, disk_explained
 from control_plane.conditions import condition, failed, timestamp
 from control_plane.mirror import Mirror
 from control_plane.registry.versions import ARTIFACTS_STORED, CHECKED, MANIFEST
@@ -29,7 +30,6 @@ from control_plane.sources.base import ModelSource
 from control_plane.store import EventRow, RevisionConflict, Stores
 from control_plane.store.resources import MODEL_VERSION, SUBSCRIPTION, Resources, Stored
 from mesh import clock
-from waypost import names
 from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.api.control.v1.model_pb2 import (
     MODEL_VERSION_STATE_AVAILABLE,
@@ -54,14 +54,32 @@ Check = Callable[[Path], Awaitable[Signature]]
 """Judges a package directory; returns what the model takes and gives. Raises Invalid with what is wrong with it."""
 
 
+class Artifacts(Protocol):
+    """What of the artifact stores is needed here."""
+
+    def has(self, digest: str) -> bool:
+        """It lies on our own disk."""
+
+    def path(self, digest: str) -> Path: ...
+
+    async def ensure(self, digest: str) -> None:
+        """It lies on our own disk afterwards. Raises NotFound where no control plane has it."""
+
+    async def fetch(self, digest: str, size_bytes: int, pieces: Pieces) -> None: ...
+
+
 class Importer:
-    """One per control plane. directory: for packages under check; whatever lies in it is cleared at the start."""
+    """One per control plane. directory: for packages under check; whatever lies in it is cleared at the start.
+
+    is_ours: of several control planes, whether this one is to import a version. `look_again` when that changed.
+    """
 
     def __init__(
         self,
         stores: Stores,
-        artifacts: ArtifactStore,
+        artifacts: Artifacts,
         sources: Callable[[str], ModelSource | None],
+        is_ours: Callable[[ModelVersion], bool],
         check: Check,
         directory: Path,
         *,
@@ -71,6 +89,7 @@ class Importer:
         self._resources = Resources(stores.records)
         self._artifacts = artifacts
         self._sources = sources
+        self._is_ours = is_ours
         self._check = check
         self._directory = directory
         self._rng = rng
@@ -78,6 +97,11 @@ class Importer:
         self._checking = asyncio.Semaphore(CHECKS_MAX)
         self._under_way: set[str] = set()
         self._look_again: set[str] = set()
+        self._claims_changed = asyncio.Event()
+
+    def look_again(self) -> None:
+        """Other versions may be ours than before."""
+        self._claims_changed.set()
 
     async def run(self) -> None:
         """For ever; cancel it to end. May be run again."""
@@ -87,11 +111,24 @@ class Importer:
             self._directory.mkdir(mode=0o700, parents=True)
         mirror = Mirror(self._stores.records, MODEL_VERSION)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_claims(mirror, tasks), name="importer-claims")
             async for revision in self._stores.records.watch(0):
-                for name in await mirror.refresh(revision):
-                    stored = mirror.of(MODEL_VERSION).get(name)
-                    if stored is not None and _is_importing(stored.message):
-                        self._start(name, tasks)
+                self._start_all(mirror, await mirror.refresh(revision), tasks)
+
+    async def _follow_claims(self, mirror: Mirror, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await self._claims_changed.wait()
+            self._claims_changed.clear()
+            self._start_all(mirror, list(mirror.of(MODEL_VERSION)), tasks)
+
+    def _start_all(self, mirror: Mirror, changed: Iterable[str], tasks: asyncio.TaskGroup) -> None:
+        for name in changed:
+            stored = mirror.of(MODEL_VERSION).get(name)
+            if stored is not None and self._is_to_do(stored.message):
+                self._start(name, tasks)
+
+    def _is_to_do(self, version: ModelVersion) -> bool:
+        return version.state == MODEL_VERSION_STATE_IMPORTING and self._is_ours(version)
 
     def _start(self, name: str, tasks: asyncio.TaskGroup) -> None:
         if name in self._under_way:
@@ -105,7 +142,7 @@ class Importer:
         while True:
             self._look_again.discard(name)
             stored = await self._resources.find(MODEL_VERSION, name)
-            if stored is not None and _is_importing(stored.message):
+            if stored is not None and self._is_to_do(stored.message):
                 if not await self._attempt(stored):
                     await asyncio.sleep(self._rng.uniform(0, backoff_s))
                     backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
@@ -132,19 +169,19 @@ class Importer:
     # -- the two steps
 
     async def _store_artifacts(self, version: ModelVersion) -> None:
-        missing = [artifact for artifact in version.artifacts if not self._artifacts.has(artifact.digest)]
-        if missing:
-            source = await self._source(version)
-            for artifact in missing:
-                await self._artifacts.fetch(
-                    artifact.digest, artifact.size_bytes, partial(source.fetch, artifact.digest)
-                )
+        for artifact in version.artifacts:
+            if self._artifacts.has(artifact.digest):
+                continue
+            if version.subscription:
+                source = await self._source(version)
+                pieces = partial(source.fetch, artifact.digest)
+                await self._artifacts.fetch(artifact.digest, artifact.size_bytes, pieces)
+            else:
+                await self._artifacts.ensure(artifact.digest)
 
     async def _source(self, version: ModelVersion) -> ModelSource:
         """Where the version's artifacts come from. Raises NotFound where they come from nowhere any more."""
         hint = "upload its artifacts and create the version again"
-        if not version.subscription:
-            raise NotFound("ARTIFACT_NOT_FOUND", f"artifacts of {names.short(version.name)} are not stored here", hint)
         if source := self._sources(version.subscription):
             return source
         if await self._resources.find(SUBSCRIPTION, version.subscription):
@@ -219,10 +256,6 @@ class Importer:
             log.info(reason.lower(), version=version.name, why=version.conditions[-1].reason or None)
             now_ms = round(clock.now() * 1000)
             await self._stores.events.append([EventRow(now_ms, version.name, reason, message, "control-plane")])
-
-
-def _is_importing(version: ModelVersion) -> bool:
-    return version.state == MODEL_VERSION_STATE_IMPORTING
 
 
 def _stored_and_checked(version: ModelVersion) -> list[Condition]:

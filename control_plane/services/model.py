@@ -14,15 +14,14 @@ from control_plane.store.resources import APPLICATION, MODEL, MODEL_VERSION, POS
 from waypost import names
 from waypost.api.control.v1 import model_pb2 as pb
 from waypost.api.control.v1 import model_pb2_grpc as rpc
-from waypost.errors import Invalid, Precondition
+from waypost.errors import Invalid, NotFound, Precondition
 
 
 class Artifacts(Protocol):
     """What of the artifact store is needed here."""
 
-    def has(self, digest: str) -> bool: ...
-
-    def size_bytes(self, digest: str) -> int: ...
+    async def size_bytes(self, digest: str) -> int:
+        """Raises NotFound where no control plane has it."""
 
 
 class ModelService(rpc.ModelServiceServicer):
@@ -74,7 +73,7 @@ class ModelService(rpc.ModelServiceServicer):
         check_id(request.model_version_id, "versions", "model_version_id")
         asked = request.model_version
         check_files(asked)
-        self._check_uploaded(asked)
+        await self._check_uploaded(asked)
         name = f"{parent}/versions/{request.model_version_id}"
         created = await create(self._kit, MODEL_VERSIONS, asked, name, made=self._begin_import, guard=self._guard_model)
         return pb.CreateModelVersionResponse(model_version=created)
@@ -98,16 +97,18 @@ class ModelService(rpc.ModelServiceServicer):
         version.digest = version_digest(version.artifacts)
         version.publish_time.CopyFrom(self._kit.timestamp())
 
-    def _check_uploaded(self, version: pb.ModelVersion) -> None:
+    async def _check_uploaded(self, version: pb.ModelVersion) -> None:
         for index, artifact in enumerate(version.artifacts):
-            if not self._artifacts.has(artifact.digest):
+            try:
+                size = await self._artifacts.size_bytes(artifact.digest)
+            except NotFound as error:
                 raise Precondition(
                     "ARTIFACT_MISSING",
                     f"artifact {artifact.path!r} ({artifact.digest}) has not been uploaded",
                     "upload it with ArtifactService.WriteArtifact first",
                     digest=artifact.digest,
-                )
-            if (size := self._artifacts.size_bytes(artifact.digest)) != artifact.size_bytes:
+                ) from error
+            if size != artifact.size_bytes:
                 field = f"model_version.artifacts[{index}].size_bytes"
                 raise Invalid("INVALID_FIELD", f"{field} is {artifact.size_bytes}, the file has {size}", field=field)
 

@@ -1,6 +1,6 @@
 """What every store promises: narrow on purpose, etcd's shape and not an ORM's.
 
-Six small seams over one database:
+Nine small seams over one database:
 
 * `Store`: desired state. Named records of bytes; a commit is all-or-nothing and takes the next revision, and no
   reader ever sees revision 8 before revision 7. Deletions leave tombstones, so that whoever watches learns of them;
@@ -11,6 +11,9 @@ Six small seams over one database:
 * `EventStore`: a bounded list of what happened, for people.
 * `AuditStore`: a bounded list of who changed what.
 * `MinuteStore`: metrics by the minute, kept for a day.
+* `Claims`: who of several control planes works at what, numbered, so that who was overtaken can be kept from writing.
+* `Roster`: which control planes there are.
+* `Facts`: what they must agree on, written once.
 
 What the bytes mean is `resources.py` (and, for observed rows, `observed_rows.py`): adding a resource never touches a
 store. Waking (`watch`) only says "look again": it may be late, early or once for many commits. Reads are the truth.
@@ -19,7 +22,7 @@ Errors that any method may raise: Unavailable(STORE_BUSY | STORE_UNREACHABLE), E
 DataLoss(STORE_DAMAGED). Nothing was written then; trying again is safe.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -151,10 +154,21 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """A claim and the number under which the writer holds it."""
+
+    claim: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedRow:
+    """fence: the row is left alone where this claim has another number by now: whoever holds it tells what is."""
+
     kind: str
     name: str
     body: bytes
+    fence: Fence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +192,8 @@ class ObservedStore(Protocol):
     async def put(self, rows: Sequence[ObservedRow]) -> None:
         """Write rows; one whose body is what is stored already is left alone and wakes nobody."""
 
-    async def delete(self, kind: str, names: Collection[str]) -> None:
-        """Remove rows; what does not exist stays away."""
+    async def delete(self, kind: str, names: Collection[str], *, fence: Fence | None = None) -> None:
+        """Remove rows; what does not exist stays away, and all of them stay where the fence is overtaken."""
 
     async def read(self, kind: str, names: Collection[str]) -> dict[str, bytes]:
         """Bodies of those that exist, by name."""
@@ -276,9 +290,80 @@ class MinuteRow:
     body: bytes
 
 
+Merge = Callable[[bytes, bytes], bytes]
+"""What two rows of one minute are together: a position may have been heard by two control planes in it."""
+
+
 class MinuteStore(Protocol):
-    async def append(self, rows: Sequence[MinuteRow], *, now_s: float) -> None:
-        """Add or replace minutes; those older than a day before `now_s` are forgotten."""
+    async def append(self, rows: Sequence[MinuteRow], *, now_s: float, merge: Merge) -> None:
+        """Add minutes to what is there; those older than a day before `now_s` are forgotten."""
 
     async def query(self, name: str, *, since_minute: int, until_minute: int) -> Sequence[MinuteRow]:
         """Minutes of one position in [since, until), oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """holder: `Peer.run` of who works at `name`, or did last. epoch: rises with each change of hands."""
+
+    name: str
+    holder: str
+    epoch: int
+
+
+class Claims(Protocol):
+    """Who works at what. A claim says who *may* write (`Fence`), not who lives: that is for others to judge."""
+
+    async def take(self, name: str, holder: str, *, above: int = 0) -> int:
+        """`holder` holds it from now on, whoever did before. Returns its number: above all before, and `above`."""
+
+    async def take_over(self, name: str, holder: str, *, from_: Claim | None) -> int | None:
+        """The same where it is still exactly as `from_` (None: nobody ever held it); else None."""
+
+    async def read(self, names: Collection[str]) -> dict[str, Claim]:
+        """Those that somebody holds or held."""
+
+    async def held_by(self, holder: str) -> dict[str, int]:
+        """Name -> number."""
+
+    async def drop(self, names: Collection[str]) -> None:
+        """Forgets claims on what is no more. Their numbers are not given again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One control plane.
+
+    id: of its data directory, so that the next process there is known to replace this one. run: of the process.
+    address: `host:port` of its link as its peers reach it; link_address: as agents do.
+    """
+
+    id: str
+    run: str
+    address: str
+    link_address: str
+    version: str
+    beats: int = 0
+
+
+class Roster(Protocol):
+    """The control planes on this store, dead ones for a while among them."""
+
+    async def join(self, peer: Peer) -> None:
+        """In the place of whoever had this id."""
+
+    async def beat(self, peer: Peer) -> bool:
+        """A sign of life. False where another process has the row now, or nobody: it was given up."""
+
+    async def all(self) -> Sequence[Peer]: ...
+
+    async def remove(self, peer: Peer) -> bool:
+        """Where it has not given a sign of life since `peer` was read. False: it has."""
+
+
+class Facts(Protocol):
+    async def keep(self, key: str, value: str) -> str:
+        """What is kept under `key`: `value` where it was nothing. Of several who ask at once one is first."""
+
+    async def read(self, key: str) -> str:
+        """Empty where nothing is kept."""

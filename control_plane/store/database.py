@@ -101,6 +101,16 @@ def uninterrupted(
     return run
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a store on SQLite; None in memory and for every other store. Raises: Invalid(BAD_STORE_URL)."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _bad_url(url) from error
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)).resolve() if is_file else None
+
+
 def connect(url: str) -> Database:
     """`sqlite:///path`, `sqlite://` (in memory) or `postgresql://user@host/database`. Opens no connection yet.
 

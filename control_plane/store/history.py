@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from control_plane.store.base import EventRow, MinuteRow
+from control_plane.store.base import EventRow, Merge, MinuteRow
 from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import take
-from control_plane.store.schema import EVENT, events, minutes
-from control_plane.store.statements import insert_for, upsert, within
+from control_plane.store.schema import EVENT, MINUTE, events, minutes
+from control_plane.store.statements import BATCH, insert_for, upsert, within
 
 EVENTS_MAX = 10_000  # some 3 MB; weeks of a quiet fleet, hours of a bad day
 MINUTES_KEPT = 24 * 60
@@ -61,12 +62,14 @@ class SqlMinutes:
         self._pruned_minute = 0
 
     @uninterrupted
-    async def append(self, rows: Sequence[MinuteRow], *, now_s: float) -> None:
+    async def append(self, rows: Sequence[MinuteRow], *, now_s: float, merge: Merge) -> None:
         if not rows:
             return
         this_minute = int(now_s // 60)
         async with self._database.write() as connection:
-            values = [{"name": row.name, "minute": row.minute, "body": row.body} for row in rows]
+            await take(connection, MINUTE)  # one at a time: what is added must not be overwritten
+            known = await _bodies(connection, rows)
+            values = [{"name": row.name, "minute": row.minute, "body": _sum(row, known, merge)} for row in rows]
             await connection.execute(upsert(connection, minutes, ["name", "minute"]), values)
             if this_minute > self._pruned_minute:
                 await connection.execute(delete(minutes).where(minutes.c.minute < this_minute - MINUTES_KEPT))
@@ -80,3 +83,17 @@ class SqlMinutes:
         async with self._database.read() as connection:
             rows = (await connection.execute(wanted.order_by(minutes.c.minute))).mappings().all()
         return [MinuteRow(**row) for row in rows]
+
+
+async def _bodies(connection: AsyncConnection, rows: Sequence[MinuteRow]) -> dict[tuple[str, int], bytes]:
+    found: dict[tuple[str, int], bytes] = {}
+    for start in range(0, len(rows), BATCH):
+        keys = [(row.name, row.minute) for row in rows[start : start + BATCH]]
+        wanted = select(minutes).where(tuple_(minutes.c.name, minutes.c.minute).in_(keys))
+        found.update(((row.name, row.minute), row.body) for row in await connection.execute(wanted))
+    return found
+
+
+def _sum(row: MinuteRow, known: dict[tuple[str, int], bytes], merge: Merge) -> bytes:
+    before = known.get((row.name, row.minute))
+    return row.body if before is None else merge(before, row.body)

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from sqlalchemy import RowMapping, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from control_plane.store.base import ObservedChanges, ObservedRow
+from control_plane.store.base import Fence, ObservedChanges, ObservedRow
+from control_plane.store.claims import epochs
 from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import counter, lock, notify, take
 from control_plane.store.schema import OBSERVED, observed
@@ -33,6 +34,7 @@ class SqlObserved:
     async def _put(self, rows: Sequence[ObservedRow]) -> None:
         async with self._database.write() as connection:
             await lock(connection, OBSERVED)
+            rows = await _still_theirs(connection, rows)
             stored: dict[tuple[str, str], bytes] = {}
             for batch in batches({row.name for row in rows}):
                 found = await connection.execute(select(observed).where(observed.c.name.in_(batch)))
@@ -47,9 +49,11 @@ class SqlObserved:
         self._wake.rise(sequence)
 
     @uninterrupted
-    async def delete(self, kind: str, names: Collection[str]) -> None:
+    async def delete(self, kind: str, names: Collection[str], *, fence: Fence | None = None) -> None:
         async with self._database.write() as connection:
             await lock(connection, OBSERVED)
+            if fence and (await epochs(connection, [fence.claim])).get(fence.claim) != fence.epoch:
+                return
             going: list[str] = []
             for batch in batches(names):
                 wanted = select(observed.c.name).where(observed.c.kind == kind, observed.c.name.in_(batch), _EXISTS)
@@ -104,6 +108,18 @@ class SqlObserved:
         while True:
             since = await self._wake.beyond(since)
             yield since
+
+
+async def _still_theirs(connection: AsyncConnection, rows: Sequence[ObservedRow]) -> Sequence[ObservedRow]:
+    """Without rows of writers who were overtaken.
+
+    Whoever takes a claim while this transaction is under way writes after it: the lock on OBSERVED sees to that.
+    """
+    fences = {row.fence.claim for row in rows if row.fence}
+    if not fences:
+        return rows
+    now = await epochs(connection, fences)
+    return [row for row in rows if not row.fence or now.get(row.fence.claim) == row.fence.epoch]
 
 
 async def _prune(connection: AsyncConnection) -> None:

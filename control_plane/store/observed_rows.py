@@ -13,7 +13,7 @@ its status alone: the planner needs `gone`.
 
 from collections.abc import Iterable
 
-from control_plane.store.base import ObservedRow, ObservedStore
+from control_plane.store.base import Fence, ObservedRow, ObservedStore
 from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
 from waypost.api.control.v1.subscription_pb2 import SubscriptionStatus
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
@@ -33,18 +33,18 @@ def split_report_name(name: str) -> tuple[str, str]:
     return f"{collection}/{edge_server}", position
 
 
-def report_row(edge_server: str, position: str, report: PositionReport) -> ObservedRow:
+def report_row(edge_server: str, position: str, report: PositionReport, fence: Fence | None = None) -> ObservedRow:
     return ObservedRow(
-        POSITION_REPORT, report_name(edge_server, position), report.SerializeToString(deterministic=True)
+        POSITION_REPORT, report_name(edge_server, position), report.SerializeToString(deterministic=True), fence
     )
 
 
-def edge_server_row(edge_server: str, status: EdgeServerStatus) -> ObservedRow:
-    return ObservedRow(EDGE_SERVER, edge_server, status.SerializeToString(deterministic=True))
+def edge_server_row(edge_server: str, status: EdgeServerStatus, fence: Fence | None = None) -> ObservedRow:
+    return ObservedRow(EDGE_SERVER, edge_server, status.SerializeToString(deterministic=True), fence)
 
 
-def subscription_row(subscription: str, status: SubscriptionStatus) -> ObservedRow:
-    return ObservedRow(SUBSCRIPTION, subscription, status.SerializeToString(deterministic=True))
+def subscription_row(subscription: str, status: SubscriptionStatus, fence: Fence | None = None) -> ObservedRow:
+    return ObservedRow(SUBSCRIPTION, subscription, status.SerializeToString(deterministic=True), fence)
 
 
 async def read_reports(

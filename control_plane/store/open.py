@@ -3,8 +3,10 @@
     async with open_stores("sqlite:///waypost.db") as stores, asyncio.TaskGroup() as tasks:
         tasks.create_task(stores.follow(), name="store-follow")
 
-A new database is made at once from `schema.metadata`; one of an older format is migrated by Alembic, in a transaction;
-one of a newer format is refused. Alembic is imported only where there is something to migrate: it costs 10 MB.
+A new database is made at once from `schema.metadata`; one of an older format is migrated by Alembic, in a transaction.
+Alembic is imported only where there is something to migrate: it costs 10 MB. Steps expand first, and contract a release
+later: so software of the version before works on with what newer software has migrated, and may be started there too.
+One of a newer format than that is refused.
 """
 
 import asyncio
@@ -19,7 +21,18 @@ import structlog
 from sqlalchemy import Connection, insert, inspect, select, text
 
 from control_plane.store.audit import SqlAudit
-from control_plane.store.base import AuditStore, Counters, EventStore, MinuteStore, ObservedStore, Store
+from control_plane.store.base import (
+    AuditStore,
+    Claims,
+    Counters,
+    EventStore,
+    Facts,
+    MinuteStore,
+    ObservedStore,
+    Roster,
+    Store,
+)
+from control_plane.store.claims import SqlClaims, SqlFacts, SqlRoster
 from control_plane.store.database import Database, connect, uninterrupted
 from control_plane.store.history import SqlEvents, SqlMinutes
 from control_plane.store.observed import SqlCounters, SqlObserved
@@ -29,6 +42,8 @@ from control_plane.store.schema import (
     COMPACTED,
     FORMAT,
     INCARNATION,
+    NEEDED_FORMAT,
+    NEEDS,
     OBSERVED,
     REVISION,
     TOKEN_KEY,
@@ -36,6 +51,7 @@ from control_plane.store.schema import (
     meta,
     metadata,
 )
+from control_plane.store.statements import insert_for
 from control_plane.store.wake import Bell, Wake
 from waypost.errors import MeshError, Precondition
 
@@ -56,6 +72,11 @@ class Stores:
     events: EventStore
     audit: AuditStore
     minutes: MinuteStore
+    claims: Claims
+    roster: Roster
+    facts: Facts
+    is_shared: bool
+    """Other control planes may work on it at the same time."""
     token_key: bytes
     """32 random bytes, the same for all replicas of this control plane and its whole life. Signs page tokens."""
     _news: "_News"
@@ -101,6 +122,10 @@ async def _open(database: Database) -> Stores:
         SqlEvents(database),
         SqlAudit(database),
         SqlMinutes(database),
+        SqlClaims(database),
+        SqlRoster(database),
+        SqlFacts(database),
+        not database.is_sqlite,
         bytes.fromhex(kept[TOKEN_KEY]),
         news,
     )
@@ -111,10 +136,10 @@ def prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # two replicas may start at once
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     found = format_of(connection)
-    if found > FORMAT:
+    if found > FORMAT and (needed := needed_format(connection)) > FORMAT:
         raise Precondition(
             "STORE_TOO_NEW",
-            f"the store has format {found}, and this software knows {FORMAT}",
+            f"the store has format {found}, which needs software that knows {needed}; this one knows {FORMAT}",
             "start the newer version of Waypost that wrote it, or restore a backup made before the upgrade",
         )
     if found == 0:
@@ -130,6 +155,19 @@ def format_of(connection: Connection) -> int:
     return int(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
 
 
+def needed_format(connection: Connection) -> int:
+    """What software must know at least to work with this database, as the newest that migrated it has said."""
+    said = connection.execute(select(meta.c.value).where(meta.c.key == NEEDS)).scalar()
+    return int(said) if said else format_of(connection)
+
+
+def tell_needs(connection: Connection) -> None:
+    """Every migration ends with it."""
+    statement = insert_for(connection, meta)
+    told = statement.on_conflict_do_update(index_elements=["key"], set_={"value": statement.excluded["value"]})
+    connection.execute(told, {"key": NEEDS, "value": str(NEEDED_FORMAT)})
+
+
 def _create(connection: Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
@@ -141,6 +179,7 @@ def first_rows(connection: Connection) -> None:
     """What a new store begins with."""
     connection.execute(insert(meta), {"key": INCARNATION, "value": str(uuid4())})
     connection.execute(insert(meta), {"key": TOKEN_KEY, "value": secrets.token_hex(32)})
+    tell_needs(connection)
     for name in (REVISION, COMPACTED, OBSERVED):
         connection.execute(insert(counters), {"name": name, "value": 0})
 

@@ -7,8 +7,12 @@ are ranges of an index.
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, String, Table, Text
 
-FORMAT = 2
-"""Number of the newest migration. A database with a higher one was written by newer software and is refused."""
+FORMAT = 3
+"""Number of the newest migration. A database with a higher one was written by newer software."""
+
+NEEDED_FORMAT = 1
+"""What software must know at least to work with a database of this FORMAT. Steps that only add something leave it where
+it is, so that two versions may run at once; the step that takes something away, a release later, raises it."""
 
 metadata = MetaData()
 
@@ -23,7 +27,7 @@ meta = Table(
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
 )
-"""INCARNATION and TOKEN_KEY, written once."""
+"""INCARNATION, TOKEN_KEY, NEEDS and the facts that control planes must agree on."""
 
 counters = Table(
     "counters",
@@ -31,7 +35,7 @@ counters = Table(
     Column("name", name_type(), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""REVISION, COMPACTED, OBSERVED, EVENT, AUDIT and those of `Counters`. A row is the lock of what it counts."""
+"""REVISION, COMPACTED, OBSERVED, EVENT, AUDIT, MINUTE and those of `Counters`. A row is the lock of what it counts."""
 
 records = Table(
     "records",
@@ -103,5 +107,30 @@ minutes = Table(
     Index("minutes_by_minute", "minute"),
 )
 
-INCARNATION, TOKEN_KEY = "incarnation", "token_key"
-REVISION, COMPACTED, OBSERVED, EVENT, AUDIT = "revision", "compacted", "observed", "event", "audit"
+peers = Table(
+    "peers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("beats", BigInteger, nullable=False),
+    Column("address", String, nullable=False),
+    Column("link_address", String, nullable=False),
+    Column("version", String, nullable=False),
+)
+"""The control planes that share this database; gone with the process that it tells of."""
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("name", name_type(), primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Index("claims_by_holder", "holder"),
+)
+
+PASSING = frozenset((peers, claims))
+"""What is of no use in a backup: it tells of processes."""
+
+INCARNATION, TOKEN_KEY, NEEDS = "incarnation", "token_key", "needs_format"
+REVISION, COMPACTED, OBSERVED = "revision", "compacted", "observed"
+EVENT, AUDIT, MINUTE = "event", "audit", "minute"

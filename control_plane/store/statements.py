@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, and_, true
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, true
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 BATCH = 1000  # names in one IN (...): both databases allow some 32 000
 
 
-def insert_for(connection: AsyncConnection, table: Table) -> Any:
+def insert_for(connection: AsyncConnection | Connection, table: Table) -> Any:
     """An INSERT that knows ON CONFLICT; the two dialects spell it alike."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table)

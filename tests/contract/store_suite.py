@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from control_plane.store import (
     AuditFilter,
     AuditRow,
+    Claim,
     Delete,
     EventRow,
+    Fence,
     MinuteRow,
     ObservedRow,
+    Peer,
     Put,
     RevisionConflict,
     Stores,
@@ -23,6 +27,7 @@ from control_plane.store import (
     observed,
     records,
 )
+from control_plane.store.schema import FORMAT
 from waypost.errors import Precondition
 
 Open = Callable[[], AbstractAsyncContextManager[Stores]]
@@ -367,13 +372,95 @@ class StoreSuite:
     async def test_minutes_are_kept_for_a_day(self, opened: Open) -> None:
         async with opened() as stores:
             day = 24 * 60
-            await stores.minutes.append([MinuteRow("p", 10, b"old"), MinuteRow("p", 11, b"x")], now_s=11 * 60)
-            await stores.minutes.append([MinuteRow("p", 11, b"y"), MinuteRow("q", 11, b"q")], now_s=12 * 60)
+            append = functools.partial(stores.minutes.append, merge=bytes.__add__)
+            await append([MinuteRow("p", 10, b"old"), MinuteRow("p", 11, b"x")], now_s=11 * 60)
+            await append([MinuteRow("p", 11, b"y"), MinuteRow("q", 11, b"q")], now_s=12 * 60)
             found = await stores.minutes.query("p", since_minute=0, until_minute=12)
-            assert [(row.minute, row.body) for row in found] == [(10, b"old"), (11, b"y")]
-            await stores.minutes.append([MinuteRow("p", 11 + day, b"z")], now_s=(11 + day) * 60)
+            assert [(row.minute, row.body) for row in found] == [(10, b"old"), (11, b"xy")]
+            await append([MinuteRow("p", 11 + day, b"z")], now_s=(11 + day) * 60)
             found = await stores.minutes.query("p", since_minute=0, until_minute=11 + day)
             assert [row.minute for row in found] == [11]
+
+    # ---- several control planes
+
+    @scenario
+    async def test_a_claim_has_one_holder_and_a_number_that_only_rises(self, opened: Open) -> None:
+        async with opened() as stores:
+            claims = stores.claims
+            assert await claims.take("a", "one") == 1
+            assert await claims.take("a", "two", above=7) == 8
+            assert await claims.read(["a", "b"]) == {"a": Claim("a", "two", 8)}
+            await claims.drop(["a"])
+            assert await claims.read(["a"]) == {}
+            epoch = await claims.take("a", "one")
+            assert epoch > 8
+            assert await claims.held_by("one") == {"a": epoch}
+
+    @scenario
+    async def test_a_claim_is_taken_over_only_from_whom_it_was_seen_with(self, opened: Open) -> None:
+        async with opened() as stores:
+            claims = stores.claims
+            assert await claims.take_over("a", "one", from_=None) is not None
+            assert await claims.take_over("a", "two", from_=None) is None
+            seen = (await claims.read(["a"]))["a"]
+            taken = await asyncio.gather(*(claims.take_over("a", who, from_=seen) for who in ("two", "three", "four")))
+            assert len([epoch for epoch in taken if epoch]) == 1
+            assert (await claims.read(["a"]))["a"].holder != "one"
+
+    @scenario
+    async def test_the_numbers_of_claims_go_on_where_an_older_version_numbered_sessions(self, opened: Open) -> None:
+        async with opened() as stores:
+            assert await stores.counters.take("epoch/edgeServers/e") == 1
+            assert await stores.claims.take("edgeServers/e", "one") == 2
+            assert await stores.counters.take("epoch/edgeServers/e") == 3
+
+    @scenario
+    async def test_who_was_overtaken_writes_nothing_and_deletes_nothing(self, opened: Open) -> None:
+        async with opened() as stores:
+            ours = Fence("c", await stores.claims.take("c", "us"))
+            await stores.observed.put([ObservedRow("k", "a", b"ours", ours), ObservedRow("k", "free", b"1")])
+            theirs = Fence("c", await stores.claims.take("c", "them"))
+            await stores.observed.put([ObservedRow("k", "a", b"late", ours), ObservedRow("k", "free", b"2")])
+            assert await stores.observed.read("k", ["a", "free"]) == {"a": b"ours", "free": b"2"}
+            await stores.observed.delete("k", ["a"], fence=ours)
+            assert await stores.observed.read("k", ["a"]) == {"a": b"ours"}
+            await stores.observed.put([ObservedRow("k", "a", b"theirs", theirs)])
+            assert await stores.observed.read("k", ["a"]) == {"a": b"theirs"}
+            await stores.claims.drop(["c"])
+            await stores.observed.put([ObservedRow("k", "a", b"later still", theirs)])
+            await stores.observed.delete("k", ["a"], fence=theirs)
+            assert await stores.observed.read("k", ["a"]) == {"a": b"theirs"}
+
+    @scenario
+    async def test_the_roster_lists_who_gives_signs_of_life(self, opened: Open) -> None:
+        async with opened() as stores:
+            one, two = Peer("1", "run-1", "a:1", "b:1", "v"), Peer("2", "run-2", "a:2", "b:2", "v")
+            await stores.roster.join(one)
+            await stores.roster.join(two)
+            assert await stores.roster.beat(one)
+            first, second = await stores.roster.all()
+            assert (first, second) == (replace(one, beats=1), two)
+            await stores.roster.beat(two)
+            assert not await stores.roster.remove(second)  # it lives after all
+            assert await stores.roster.remove(first)
+            assert not await stores.roster.beat(one)
+
+    @scenario
+    async def test_the_next_process_of_a_directory_takes_the_place_of_the_one_before(self, opened: Open) -> None:
+        async with opened() as stores:
+            before, after = Peer("1", "run-1", "a:1", "b:1", "v"), Peer("1", "run-2", "a:2", "b:1", "v")
+            await stores.roster.join(before)
+            await stores.roster.join(after)
+            assert await stores.roster.all() == [after]
+            assert not await stores.roster.beat(before)
+
+    @scenario
+    async def test_the_first_to_state_a_fact_has_stated_it(self, opened: Open) -> None:
+        async with opened() as stores:
+            assert await stores.facts.read("f") == ""
+            assert await stores.facts.keep("f", "one") == "one"
+            assert await stores.facts.keep("f", "two") == "one"
+            assert await stores.facts.read("f") == "one"
 
 
 class DurableStoreSuite(StoreSuite):
@@ -412,21 +499,31 @@ class DurableStoreSuite(StoreSuite):
             assert sorted(revisions) == list(range(1, 13))
 
     @scenario
-    async def test_a_store_of_a_newer_format_is_refused(self, opened: Open) -> None:
+    async def test_a_store_that_newer_software_has_only_added_to_is_opened(self, opened: Open) -> None:
         async with opened() as stores:
-            await set_format(stores, "0999")
+            await set_format(stores, "0999", needed=str(FORMAT))
+            await stores.records.commit([put("a")])
+        async with opened() as stores:
+            assert await stores.records.revision() == 1
+
+    @scenario
+    async def test_a_store_of_a_format_that_takes_newer_software_is_refused(self, opened: Open) -> None:
+        async with opened() as stores:
+            await set_format(stores, "0999", needed="998")
         with pytest.raises(Precondition) as refused:
             async with opened():
                 pass
         assert refused.value.reason == "STORE_TOO_NEW"
         assert "999" in refused.value.message
+        assert "998" in refused.value.message
 
 
-async def set_format(stores: Stores, number: str) -> None:
+async def set_format(stores: Stores, number: str, *, needed: str) -> None:
     from sqlalchemy import text
 
     async with stores.records._database.write() as connection:  # type: ignore[attr-defined]
         await connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": number})
+        await connection.execute(text("UPDATE meta SET value = :n WHERE key = 'needs_format'"), {"n": needed})
 
 
 def audited(

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from edge_agent.upstreams import Upstreams
 from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing
-from mesh.link_grpc import dial_grpc
 from waypost.api.control.v1 import (
     application_pb2,
     application_pb2_grpc,
@@ -31,7 +31,7 @@ from waypost.api.control.v1 import (
     project_pb2,
     project_pb2_grpc,
 )
-from waypost.api.link.v1 import agent_link_pb2_grpc, enrolment_pb2_grpc
+from waypost.api.link.v1 import enrolment_pb2_grpc
 from waypost.api.link.v1.command_pb2 import Command, LogPiece, Result
 from waypost.api.link.v1.enrolment_pb2 import EnrolRequest
 from waypost.errors import MeshError
@@ -193,7 +193,7 @@ async def enrol(
     async with plane.channel(token=None) as channel:
         request = EnrolRequest(join_token=join_token, certificate_request=certificate_request(key))
         answer = await enrolment_pb2_grpc.EnrolmentServiceStub(channel).Enrol(request)
-    assert answer.link_address == plane.link
+    assert plane.link in answer.link_address
     return Certificate(answer.certificate_chain.encode(), private_pem(key), answer.roots.encode())
 
 
@@ -205,6 +205,7 @@ class Agent:
     epochs: list[int] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     link: ChildLink = field(init=False)
+    upstreams: Upstreams = field(init=False)
 
     def refuse(self, item: Item) -> MeshError | None:
         return None
@@ -226,18 +227,24 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(plane: ControlPlaneProcess, certificate: Certificate, identity: str) -> AsyncIterator[Agent]:
-    """Dials until the end of the block."""
-    handler = Agent()
-    async with open_aio_channel(plane.link, tls=certificate.tls) as channel, asyncio.TaskGroup() as tasks:
+async def agent(
+    plane: ControlPlaneProcess, certificate: Certificate, identity: str, *, addresses: str = "", seed: int = 1
+) -> AsyncIterator[Agent]:
+    """Dials until the end of the block. addresses: of several control planes' links, as an agent is told them."""
+    handler, rng = Agent(), random.Random(seed)
+    upstreams = Upstreams(addresses or plane.link, certificate.tls, rng)
+    handler.upstreams = upstreams
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        stack.push_async_callback(upstreams.close)
         handler.link = ChildLink(
-            dial_grpc(agent_link_pb2_grpc.AgentLinkServiceStub(channel).ConnectAgent),
+            upstreams.dial,
             handler,
             identity=identity,
             boot_id="boot",
             software_version="1",
-            rng=random.Random(1),
+            rng=rng,
             timing=QUICK,
+            redirected=upstreams.redirect,
         )
         task = tasks.create_task(handler.link.run())
         try:

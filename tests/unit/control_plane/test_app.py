@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.app import only_process, run_tasks
+from control_plane.alone import only_process, store_url
+from control_plane.app import run_tasks
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.errors import Precondition, Unavailable
 
@@ -43,7 +44,21 @@ async def test_a_fault_of_ours_ends_everything() -> None:
 
 
 def test_a_data_directory_has_one_process(tmp_path: Path) -> None:
-    with only_process(tmp_path), pytest.raises(Precondition, match=r"pid \d+"), only_process(tmp_path):
+    url = store_url("", tmp_path)
+    with only_process(tmp_path, url), pytest.raises(Precondition, match=r"pid \d+"), only_process(tmp_path, url):
         pass
-    with only_process(tmp_path):
+    with only_process(tmp_path, url):
+        pass
+
+
+def test_a_store_that_is_a_file_has_one_process_whatever_directories_they_have(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    url = f"sqlite:///{tmp_path}/shared/store.db"
+    with only_process(one, url), pytest.raises(Precondition) as refused, only_process(two, url):
+        pass
+    assert refused.value.reason == "STORE_IN_USE"
+    assert "PostgreSQL" in refused.value.hint
+    with only_process(one, "postgresql://host/db"), only_process(two, "postgresql://host/db"):
         pass

@@ -150,5 +150,5 @@ async def world() -> AsyncIterator[World]:
         fleet.say_goodbye()
 
 
-def new_fleet(stores: Stores) -> Fleet:
-    return Fleet(stores, timing=QUICK, software_version="1", link_address="cp:7601")
+def new_fleet(stores: Stores, run: str = "ours") -> Fleet:
+    return Fleet(stores, run=run, timing=QUICK, software_version="1", link_address="cp:7601")

@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from control_plane.artifacts import ArtifactStore
+from control_plane.peers.artifacts import SpreadArtifacts
+from control_plane.peers.calls import PeerCalls
+from control_plane.peers.holdings import Holdings
+from control_plane.peers.membership import Membership
 from control_plane.registry.registry import Registry
 from control_plane.sources.fake import FakePlatform, FakeSource
-from control_plane.store import Stores, open_stores
+from control_plane.store import Peer, Stores, open_stores
 from control_plane.store.observed_rows import report_row
 from control_plane.store.resources import MODEL_VERSION, SUBSCRIPTION, Resources
 from mesh.clock import RandomIds
+from mesh.identity import Identity
 from tests.unit.control_plane.scenario import until
 from waypost.api.control.v1.model_pb2 import ModelVersion, ModelVersionState, Signature, TensorSpec
 from waypost.api.control.v1.position_pb2 import PositionStatus, ServingVersion
@@ -112,13 +117,17 @@ class World:
         """Of all events, oldest first."""
         return [event.reason for event in reversed(await self.stores.events.newest(limit=1000))]
 
-    def registry(self) -> Registry:
+    def registry(self, run: str = "") -> Registry:
+        """run: of a control plane among others, which are in the store's roster; else of one alone."""
+        membership = Membership(self.stores, Peer("id", run or RandomIds().uuid(), "cp:7601", "cp:7601", "1"))
+        calls = PeerCalls(Identity.local)
         return Registry(
             self.stores,
-            self.artifacts,
+            SpreadArtifacts(self.artifacts, membership, calls),
             lambda subscription: FakeSource(self.platforms[subscription.uid]),
             self.check,
             self.packages,
+            Holdings(self.stores.claims, membership),
             ids=RandomIds(),
             rng=random.Random(1),
         )

@@ -61,6 +61,7 @@ from waypost.api.control.v1 import (
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE, Condition
 from waypost.api.control.v1.role_pb2 import ROLE_ADMIN, Role
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
+from waypost.errors import NotFound
 from waypost.rpc import open_aio_channel
 
 SESSION_S = 3600.0
@@ -79,10 +80,9 @@ class FakeArtifacts:
 
     stored: dict[str, int] = field(default_factory=dict)
 
-    def has(self, digest: str) -> bool:
-        return digest in self.stored
-
-    def size_bytes(self, digest: str) -> int:
+    async def size_bytes(self, digest: str) -> int:
+        if digest not in self.stored:
+            raise NotFound("ARTIFACT_NOT_FOUND", "nobody has it")
         return self.stored[digest]
 
 

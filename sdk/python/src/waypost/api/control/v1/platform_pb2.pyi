@@ -38,7 +38,7 @@ class GetPlatformResponse(google.protobuf.message.Message):
     revision: builtins.int
     """Newest commit of the store."""
     link_address: builtins.str
-    """`host:port` that agents dial."""
+    """`host:port` that agents dial; several with commas where there are several control planes."""
     caller: builtins.str
     """Who the caller is: name of its credential."""
     @property

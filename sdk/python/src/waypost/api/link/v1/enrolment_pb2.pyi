@@ -49,7 +49,7 @@ class EnrolResponse(google.protobuf.message.Message):
     edge_server: builtins.str
     """`edgeServers/{edge_server}`."""
     link_address: builtins.str
-    """`host:port` to dial for the link."""
+    """`host:port` to dial for the link; several with commas where there are several control planes."""
     api_roots: builtins.str
     """PEM of the roots to check this service's port by from now on."""
     def __init__(

@@ -1,0 +1,138 @@
+"""`Claims`, `Roster` and `Facts` over SQLAlchemy Core: what several control planes need to know of one another.
+
+The numbers of claims come from counters, `epoch/<name>` as versions before claims called those of agents' sessions: so
+they rise on where such a version runs beside this one.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_plane.store.base import Claim, Peer
+from control_plane.store.database import Database, uninterrupted
+from control_plane.store.records import take
+from control_plane.store.schema import claims, meta, peers
+from control_plane.store.statements import batches, insert_for, upsert
+
+
+class SqlClaims:
+    """See `base.Claims`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def take(self, name: str, holder: str, *, above: int = 0) -> int:
+        async with self._database.write() as connection:
+            epoch = await _next_epoch(connection, name, above)
+            await _hold(connection, Claim(name, holder, epoch))
+        return epoch
+
+    @uninterrupted
+    async def take_over(self, name: str, holder: str, *, from_: Claim | None) -> int | None:
+        async with self._database.write() as connection:
+            epoch = await _next_epoch(connection, name, 0)  # first, because it locks
+            found = (await _read(connection, [name])).get(name)
+            if found != from_:
+                return None
+            await _hold(connection, Claim(name, holder, epoch))
+        return epoch
+
+    @uninterrupted
+    async def read(self, names: Collection[str]) -> dict[str, Claim]:
+        async with self._database.read() as connection:
+            return await _read(connection, names)
+
+    @uninterrupted
+    async def held_by(self, holder: str) -> dict[str, int]:
+        wanted = select(claims.c.name, claims.c.epoch).where(claims.c.holder == holder)
+        async with self._database.read() as connection:
+            return {row.name: row.epoch for row in await connection.execute(wanted)}
+
+    @uninterrupted
+    async def drop(self, names: Collection[str]) -> None:
+        async with self._database.write() as connection:
+            for batch in batches(names):
+                await connection.execute(delete(claims).where(claims.c.name.in_(batch)))
+
+
+async def _next_epoch(connection: AsyncConnection, name: str, above: int) -> int:
+    """Its row stays locked until the transaction ends."""
+    counter = f"user/epoch/{name}"
+    epoch = await take(connection, counter)
+    return epoch if epoch > above else await take(connection, counter, above + 1 - epoch)
+
+
+async def _hold(connection: AsyncConnection, claim: Claim) -> None:
+    row = {"name": claim.name, "holder": claim.holder, "epoch": claim.epoch}
+    await connection.execute(upsert(connection, claims, ["name"]), row)
+
+
+async def _read(connection: AsyncConnection, names: Collection[str]) -> dict[str, Claim]:
+    found: dict[str, Claim] = {}
+    for batch in batches(names):
+        rows = await connection.execute(select(claims).where(claims.c.name.in_(batch)))
+        found.update((row.name, Claim(row.name, row.holder, row.epoch)) for row in rows)
+    return found
+
+
+async def epochs(connection: AsyncConnection, names: Collection[str]) -> dict[str, int]:
+    """The numbers of claims, inside a transaction that writes under them."""
+    return {claim.name: claim.epoch for claim in (await _read(connection, names)).values()}
+
+
+class SqlRoster:
+    """See `base.Roster`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def join(self, peer: Peer) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(delete(peers).where(peers.c.id == peer.id))
+            await connection.execute(insert(peers), _row(peer))
+
+    @uninterrupted
+    async def beat(self, peer: Peer) -> bool:
+        own = and_(peers.c.id == peer.id, peers.c.run == peer.run)
+        async with self._database.write() as connection:
+            written = await connection.execute(update(peers).where(own).values(beats=peers.c.beats + 1))
+        return bool(written.rowcount)
+
+    @uninterrupted
+    async def all(self) -> Sequence[Peer]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(peers).order_by(peers.c.id))).mappings().all()
+        return [Peer(**row) for row in rows]
+
+    @uninterrupted
+    async def remove(self, peer: Peer) -> bool:
+        silent = and_(peers.c.id == peer.id, peers.c.run == peer.run, peers.c.beats <= peer.beats)
+        async with self._database.write() as connection:
+            removed = await connection.execute(delete(peers).where(silent))
+        return bool(removed.rowcount)
+
+
+def _row(peer: Peer) -> dict[str, object]:
+    return {column.name: getattr(peer, column.name) for column in peers.columns}
+
+
+class SqlFacts:
+    """See `base.Facts`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def keep(self, key: str, value: str) -> str:
+        async with self._database.write() as connection:
+            statement = insert_for(connection, meta).on_conflict_do_nothing()
+            await connection.execute(statement, {"key": key, "value": value})
+            return str(await connection.scalar(select(meta.c.value).where(meta.c.key == key)))
+
+    @uninterrupted
+    async def read(self, key: str) -> str:
+        async with self._database.read() as connection:
+            return str(await connection.scalar(select(meta.c.value).where(meta.c.key == key)) or "")
