@@ -6,6 +6,7 @@
     fleet/        one session per agent; metrics, commands             reports.py    what positions report, in memory
     registry/     models, from training platforms and from people      sources/      the training platforms
     artifacts.py  files by digest (artifact_service.py: over gRPC)     authority.py  the root, and what it signs
+    peers/        other control planes on the same store               backups/      backup and restore
     enrolment.py  how an agent gets its certificate                    settings.py   what can be chosen
     app.py        the process                                          assembly.py   which part gets which
 

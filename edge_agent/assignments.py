@@ -66,6 +66,18 @@ class Assignment:
         return self.spec.serve_as or names.leaf(self.position)
 
 
+def sets_back(item: Item, held: Item) -> bool:
+    """Whether an item of another store is an older spec of the position that is held, or another position of its name.
+
+    Items are numbered by their store and say nothing across stores; the position's own generation and uid do.
+    """
+    try:
+        after, before = (PositionAssignment.FromString(each.body) for each in (item, held))
+    except DecodeError:
+        return False  # refused by itself
+    return after.uid != before.uid or after.generation < before.generation
+
+
 def read_assignment(item: Item) -> Assignment:
     """Raises: Invalid(BAD_ASSIGNMENT)."""
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from edge_agent.assignments import read_assignment
+from edge_agent.assignments import read_assignment, sets_back
 from edge_agent.commands import Commands
 from edge_agent.conditions import dated
 from edge_agent.drivers.base import Fingerprint
@@ -78,6 +78,7 @@ class Uplink:
             timing=timing,
             refused=refused,
             redirected=redirected,
+            sets_back=sets_back,
         )
 
     def redial(self) -> None:

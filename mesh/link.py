@@ -136,17 +136,19 @@ class ChildLink:
         timing: Timing = Timing(),
         refused: Callable[[MeshError], None] = lambda error: None,
         redirected: Callable[[str], None] = lambda address: None,
+        sets_back: Callable[[Item, Item], bool] = lambda item, held: False,
     ) -> None:
         """refused: called where the parent does not let this child in.
 
         redirected: hears the address that a parent's goodbye names, before the next `dial`.
+        sets_back: whether an item of another store takes what is held back to something older.
         """
         self._redirected = redirected
         self._dial = dial
         self._handler = handler
         self._rng = rng
         self._timing = timing
-        self._core = core.ChildCore(identity, boot_id, software_version, held, epoch)
+        self._core = core.ChildCore(identity, boot_id, software_version, held, epoch, sets_back=sets_back)
         self._refused = refused
         self._news = asyncio.Event()
         self._anew = asyncio.Event()

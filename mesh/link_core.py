@@ -20,7 +20,7 @@ values. mesh/link.py drives these machines over gRPC; tests/sim drives them over
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -235,6 +235,8 @@ class ChildCore:
     held: DesiredState = EMPTY
     epoch: int = 0
     capabilities: tuple[str, ...] = ()
+    sets_back: Callable[[Item, Item], bool] = lambda item, held: False
+    """Whether an item of another store than what is held takes that back to something older. Pure."""
 
     _status: dict[str, pb.StatusItem] = field(default_factory=dict)
     _unsent: dict[str, None] = field(default_factory=dict)
@@ -356,6 +358,9 @@ class ChildCore:
         if not desired.allow_prune and (lost := self._pruned(state)):
             session.ack = pb.Ack(applied=self.held.applied(), errors=[_prune_refused(lost, self.held)])
             return []
+        if not desired.allow_prune and (older := self._set_back(state)):
+            session.ack = pb.Ack(applied=self.held.applied(), errors=[_set_back_refused(older, self.held)])
+            return []
         return [Offered(state, self._stale(state))]
 
     def _pruned(self, state: DesiredState) -> Sequence[str]:
@@ -363,6 +368,13 @@ class ChildCore:
         if state.items and state.incarnation == self.held.incarnation:
             return ()
         return sorted(self.held.items.keys() - state.items.keys())
+
+    def _set_back(self, state: DesiredState) -> Sequence[str]:
+        """What a store that was restored from an old backup must not undo by mistake, and `state` would."""
+        if state.incarnation == self.held.incarnation:
+            return ()  # here generations say it: `_stale`
+        pairs = ((item, self.held.items.get(item.name)) for item in state.items.values())
+        return sorted(item.name for item, held in pairs if held and self.sets_back(item, held))
 
     def _assembled(self, pieces: Sequence[pb.Desired]) -> DesiredState | None:
         """The state that the pieces describe; None where they do not fit on what is held or are not what they say."""
@@ -692,3 +704,10 @@ def _prune_refused(lost: Sequence[str], held: DesiredState) -> pb.ItemError:
     text = f"this would take away {len(lost)} of the {len(held.items)} items that are held, {lost[0]} among them"
     hint = "what is held stays; where that is meant to go, somebody has to say so"
     return pb.ItemError(error=to_status(Precondition("PRUNE_REFUSED", text, hint)))
+
+
+def _set_back_refused(older: Sequence[str], held: DesiredState) -> pb.ItemError:
+    """Without a name: it is about the whole state."""
+    text = f"this would set back {len(older)} of the {len(held.items)} items that are held, {older[0]} among them"
+    hint = "what is held stays; where the older one is meant, somebody has to say so"
+    return pb.ItemError(error=to_status(Precondition("SET_BACK_REFUSED", text, hint)))

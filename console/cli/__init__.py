@@ -10,13 +10,18 @@ import sys
 from collections.abc import Sequence
 
 COMPONENTS = {
-    "control-plane": "control_plane",
-    "agent": "edge_agent",
-    "monitor": "position_monitor",
-    "host": "inference_host",
-    "training": "training_platform",
+    "control-plane": "control_plane.app:main",
+    "backup": "control_plane.backups.commands:backup",
+    "restore": "control_plane.backups.commands:restore",
+    "agent": "edge_agent.app:main",
+    "monitor": "position_monitor.app:main",
+    "host": "inference_host.app:main",
+    "training": "training_platform.app:main",
 }
-"""Word on the command line, and extra of the distribution -> package with `app.main(argv) -> exit code`."""
+"""Word on the command line -> function of its arguments that returns the exit code."""
+
+EXTRAS = {"backup": "control-plane", "restore": "control-plane"}
+"""Extra of the distribution, where that is not called as the word."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_component(word: str, arguments: Sequence[str]) -> int:
     """Runs one component in this process, until it ends."""
     try:
-        app = importlib.import_module(f"{COMPONENTS[word]}.app")
+        module, _, function = COMPONENTS[word].partition(":")
+        run = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
-        return _not_installed(f"waypost {word}", word, error)
-    return int(app.main(list(arguments)))
+        return _not_installed(f"waypost {word}", EXTRAS.get(word, word), error)
+    return int(run(list(arguments)))
 
 
 def _not_installed(command: str, extra: str, error: ModuleNotFoundError) -> int:

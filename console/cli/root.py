@@ -79,6 +79,8 @@ SECTIONS: dict[str, tuple[Entry, ...]] = {
     ),
     "Components, one each, as production runs them": (
         Entry("control-plane", "", "Run the control plane: the fleet's brain and API."),
+        Entry("backup", "", "Write a control plane's data into one file, while it runs."),
+        Entry("restore", "", "Make a control plane's data of a backup."),
         Entry("agent", "", "Run the agent of an edge server."),
         Entry("monitor", "", "Run the monitor of a position (its agent does)."),
         Entry("host", "", "Serve a model by hand: waypost host run model.onnx."),

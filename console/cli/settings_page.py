@@ -101,6 +101,15 @@ SECTIONS = (
         "control_plane.settings:ControlPlaneSettings",
         "WAYPOST_CONTROL_PLANE_",
     ),
+    *(
+        Section(
+            f"Control plane, its {verb}",
+            f"waypost {verb}",
+            f"control_plane.backups.settings:{verb.capitalize()}Settings",
+            "WAYPOST_CONTROL_PLANE_",
+        )
+        for verb in ("backup", "restore")
+    ),
     Section("Edge agent", "waypost agent run", "edge_agent.settings:AgentSettings", "WAYPOST_AGENT_"),
     *(
         Section(f"Edge agent, {what}", f"waypost agent {verb}", f"edge_agent.box:{kind}", "WAYPOST_AGENT_")

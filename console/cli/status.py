@@ -34,6 +34,10 @@ def _say_platform(session: Session, platform: GetPlatformResponse, now: float) -
     started = messages.age(platform.start_time, now)
     print(f"waypost {platform.version} at {context.address} (context {context.name}), started {started}")
     print(f"you are {platform.caller}; agents join {platform.link_address}")
+    if platform.HasField("restore_time"):
+        print(f"its store was restored from a backup {messages.age(platform.restore_time, now)}")
+        if trouble := columns.problem(platform.conditions):
+            print(f"  {trouble}")
 
 
 def _say_kind(session: Session, kind: Kind, resources: list[Any], now: float) -> None:

@@ -70,7 +70,7 @@ def accepted(before: EdgeServerStatus, version: int, refusals: Sequence[Refusal]
             False,
             before.conditions,
             now=now,
-            reason="PRUNE_REFUSED",
+            reason=_whole_reason(whole),
             message=f"its agent keeps what it has: {whole.error.message}",
             hint="see that the store is the right one; then say that it is meant: `waypost edge-server confirm`",
         )
@@ -86,6 +86,11 @@ def accepted(before: EdgeServerStatus, version: int, refusals: Sequence[Refusal]
         )
     )
     return _with(after, judged)
+
+
+def _whole_reason(refusal: Refusal) -> str:
+    """PRUNE_REFUSED or SET_BACK_REFUSED (mesh.link_core)."""
+    return from_status(refusal.error).reason
 
 
 def _first_refused(refused: Sequence[RefusedAssignment]) -> str:

@@ -55,6 +55,16 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading whose statements all see the same moment; nobody waits for it."""
+        with as_mesh_errors():
+            async with self.engine.connect() as connection:
+                one_moment = {_BEGIN: "BEGIN"} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+                await connection.execution_options(**one_moment)
+                async with connection.begin():
+                    yield connection
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end, rolled back by an exception."""
         with as_mesh_errors():

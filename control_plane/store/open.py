@@ -10,6 +10,7 @@ One of a newer format than that is refused.
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,6 +46,7 @@ from control_plane.store.schema import (
     NEEDED_FORMAT,
     NEEDS,
     OBSERVED,
+    RESTORED_FROM,
     REVISION,
     TOKEN_KEY,
     counters,
@@ -77,6 +79,8 @@ class Stores:
     facts: Facts
     is_shared: bool
     """Other control planes may work on it at the same time."""
+    restored_from: "RestoredFrom | None"
+    """Where a backup was restored into this store."""
     token_key: bytes
     """32 random bytes, the same for all replicas of this control plane and its whole life. Signs page tokens."""
     _news: "_News"
@@ -94,6 +98,15 @@ class Stores:
     async def follow(self) -> None:
         """Wakes watchers when another process commits; for ever. Our own commits wake without it."""
         await self._news.follow()
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredFrom:
+    """The store that a backup was made of, and when it was restored."""
+
+    incarnation: str
+    revision: int
+    time_unix_s: int
 
 
 @asynccontextmanager
@@ -126,6 +139,7 @@ async def _open(database: Database) -> Stores:
         SqlRoster(database),
         SqlFacts(database),
         not database.is_sqlite,
+        RestoredFrom(**json.loads(kept[RESTORED_FROM])) if RESTORED_FROM in kept else None,
         bytes.fromhex(kept[TOKEN_KEY]),
         news,
     )
@@ -169,10 +183,15 @@ def tell_needs(connection: Connection) -> None:
 
 
 def _create(connection: Connection) -> None:
+    create_empty(connection)
+    first_rows(connection)
+
+
+def create_empty(connection: Connection) -> None:
+    """The schema of the newest format, without a row."""
     metadata.create_all(connection, checkfirst=False)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:format)"), {"format": f"{FORMAT:04}"})
-    first_rows(connection)
 
 
 def first_rows(connection: Connection) -> None:

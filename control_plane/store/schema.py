@@ -27,7 +27,7 @@ meta = Table(
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
 )
-"""INCARNATION, TOKEN_KEY, NEEDS and the facts that control planes must agree on."""
+"""INCARNATION, TOKEN_KEY, NEEDS, RESTORED_FROM and the facts that control planes must agree on."""
 
 counters = Table(
     "counters",
@@ -131,6 +131,6 @@ claims = Table(
 PASSING = frozenset((peers, claims))
 """What is of no use in a backup: it tells of processes."""
 
-INCARNATION, TOKEN_KEY, NEEDS = "incarnation", "token_key", "needs_format"
+INCARNATION, TOKEN_KEY, NEEDS, RESTORED_FROM = "incarnation", "token_key", "needs_format", "restored_from"
 REVISION, COMPACTED, OBSERVED = "revision", "compacted", "observed"
 EVENT, AUDIT, MINUTE = "event", "audit", "minute"

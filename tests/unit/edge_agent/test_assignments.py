@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.assignments import read_assignment, read_decision, variant_of, version_digest
+from edge_agent.assignments import read_assignment, read_decision, sets_back, variant_of, version_digest
 from edge_agent.diff import DecidedShare, Version
 from mesh.link import Item
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
@@ -122,3 +122,12 @@ def test_a_versions_digest_does_not_depend_on_the_order_of_its_artifacts() -> No
     one, two = Artifact(path="a", digest="sha256:1"), Artifact(path="b", digest="sha256:2")
     assert version_digest(ModelVersion(artifacts=[one, two])) == version_digest(ModelVersion(artifacts=[two, one]))
     assert version_digest(ModelVersion(artifacts=[one])) != version_digest(ModelVersion(artifacts=[two]))
+
+
+def test_an_older_spec_of_a_position_or_another_one_of_its_name_sets_it_back() -> None:
+    held = item(assignment(generation=3))
+    assert sets_back(item(assignment(generation=2)), held)
+    assert sets_back(item(assignment(generation=9, uid="7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0002")), held)
+    assert not sets_back(item(assignment(generation=3)), held)
+    assert not sets_back(item(assignment(generation=4)), held)
+    assert not sets_back(Item(POSITION, 7, b"\xff no message"), held)

@@ -170,6 +170,29 @@ def test_another_store_that_leaves_out_nothing_is_followed() -> None:
     assert child.held == same
 
 
+def test_another_store_sets_nothing_back_unless_it_says_so() -> None:
+    held = DesiredState.of("store", 5, [Item("a", 9, b"2"), Item("b", 9, b"2")])
+    child = a_child(held)
+    child.sets_back = lambda item, before: item.body < before.body
+    older = DesiredState.of("restored store", 3, [Item("a", 2, b"2"), Item("b", 2, b"1")])
+    pair = Pair(child, older, allow_prune=False)
+    [accepted] = [e for e in pair.settle() if isinstance(e, Accepted)]
+    assert child.held == held
+    assert "set back 1 of the 2 items that are held, b among them" in accepted.refusals[0].error.message
+    caught_up = DesiredState.of("restored store", 4, [Item("a", 2, b"2"), Item("b", 4, b"2")])
+    pair.parent.desire(caught_up)
+    pair.settle()
+    assert child.held == caught_up
+
+
+def test_who_says_so_may_set_back() -> None:
+    child = a_child(DesiredState.of("store", 5, [Item("a", 9, b"2")]))
+    child.sets_back = lambda item, before: True
+    older = DesiredState.of("restored store", 3, [Item("a", 2, b"1")])
+    Pair(child, older, allow_prune=True).settle()
+    assert child.held == older
+
+
 def test_what_a_plan_of_the_same_store_takes_away_goes() -> None:
     child = a_child(DesiredState.of("store", 5, [Item("a", 1, b""), Item("b", 1, b"")]))
     fewer = DesiredState.of("store", 6, [Item("a", 1, b"")])

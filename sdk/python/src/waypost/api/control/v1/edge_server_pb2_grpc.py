@@ -106,8 +106,8 @@ class EdgeServerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmDesiredState(self, request, context):
-        """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
-        (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+        """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds, or sets
+        them back (condition DesiredStateAccepted, reason PRUNE_REFUSED or SET_BACK_REFUSED). This says that it is meant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

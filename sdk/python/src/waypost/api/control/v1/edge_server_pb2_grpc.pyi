@@ -49,8 +49,8 @@ class EdgeServerServiceStub:
         waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateRequest,
         waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse,
     ]
-    """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
-    (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+    """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds, or sets
+    them back (condition DesiredStateAccepted, reason PRUNE_REFUSED or SET_BACK_REFUSED). This says that it is meant.
     """
 
     RevokeEdgeServer: grpc.UnaryUnaryMultiCallable[
@@ -92,8 +92,8 @@ class EdgeServerServiceAsyncStub:
         waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateRequest,
         waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse,
     ]
-    """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
-    (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+    """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds, or sets
+    them back (condition DesiredStateAccepted, reason PRUNE_REFUSED or SET_BACK_REFUSED). This says that it is meant.
     """
 
     RevokeEdgeServer: grpc.aio.UnaryUnaryMultiCallable[
@@ -147,8 +147,8 @@ class EdgeServerServiceServicer(metaclass=abc.ABCMeta):
         request: waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateRequest,
         context: _ServicerContext,
     ) -> typing.Union[waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse, collections.abc.Awaitable[waypost.api.control.v1.edge_server_pb2.ConfirmDesiredStateResponse]]:
-        """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds
-        (condition DesiredStateAccepted, reason PRUNE_REFUSED). This says that it is meant.
+        """After a store was lost or restored, an agent refuses a desired state that takes away positions it holds, or sets
+        them back (condition DesiredStateAccepted, reason PRUNE_REFUSED or SET_BACK_REFUSED). This says that it is meant.
         """
 
     @abc.abstractmethod

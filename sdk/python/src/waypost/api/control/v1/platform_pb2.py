@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from waypost.api.control.v1 import condition_pb2 as waypost_dot_api_dot_control_dot_v1_dot_condition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%waypost/api/control/v1/platform.proto\x12\x16waypost.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12GetPlatformRequest\"\xa3\x01\n\x13GetPlatformResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clink_address\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x06 \x01(\t2~\n\x0fPlatformService\x12k\n\x0bGetPlatform\x12*.waypost.api.control.v1.GetPlatformRequest\x1a+.waypost.api.control.v1.GetPlatformResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%waypost/api/control/v1/platform.proto\x12\x16waypost.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\x14\n\x12GetPlatformRequest\"\xc5\x02\n\x13GetPlatformResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0clink_address\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x06 \x01(\t\x12\x1c\n\x14restored_incarnation\x18\x07 \x01(\t\x12\x19\n\x11restored_revision\x18\x08 \x01(\x03\x12\x30\n\x0crestore_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\nconditions\x18\n \x03(\x0b\x32!.waypost.api.control.v1.Condition2~\n\x0fPlatformService\x12k\n\x0bGetPlatform\x12*.waypost.api.control.v1.GetPlatformRequest\x1a+.waypost.api.control.v1.GetPlatformResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLATFORMSERVICE'].methods_by_name['GetPlatform']._loaded_options = None
   _globals['_PLATFORMSERVICE'].methods_by_name['GetPlatform']._serialized_options = b'\220\002\001'
-  _globals['_GETPLATFORMREQUEST']._serialized_start=98
-  _globals['_GETPLATFORMREQUEST']._serialized_end=118
-  _globals['_GETPLATFORMRESPONSE']._serialized_start=121
-  _globals['_GETPLATFORMRESPONSE']._serialized_end=284
-  _globals['_PLATFORMSERVICE']._serialized_start=286
-  _globals['_PLATFORMSERVICE']._serialized_end=412
+  _globals['_GETPLATFORMREQUEST']._serialized_start=138
+  _globals['_GETPLATFORMREQUEST']._serialized_end=158
+  _globals['_GETPLATFORMRESPONSE']._serialized_start=161
+  _globals['_GETPLATFORMRESPONSE']._serialized_end=486
+  _globals['_PLATFORMSERVICE']._serialized_start=488
+  _globals['_PLATFORMSERVICE']._serialized_end=614
 # @@protoc_insertion_point(module_scope)

@@ -4,10 +4,13 @@ isort:skip_file
 """
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import typing
+import waypost.api.control.v1.condition_pb2
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
@@ -31,6 +34,10 @@ class GetPlatformResponse(google.protobuf.message.Message):
     START_TIME_FIELD_NUMBER: builtins.int
     LINK_ADDRESS_FIELD_NUMBER: builtins.int
     CALLER_FIELD_NUMBER: builtins.int
+    RESTORED_INCARNATION_FIELD_NUMBER: builtins.int
+    RESTORED_REVISION_FIELD_NUMBER: builtins.int
+    RESTORE_TIME_FIELD_NUMBER: builtins.int
+    CONDITIONS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Software version, SemVer."""
     incarnation: builtins.str
@@ -41,8 +48,17 @@ class GetPlatformResponse(google.protobuf.message.Message):
     """`host:port` that agents dial; several with commas where there are several control planes."""
     caller: builtins.str
     """Who the caller is: name of its credential."""
+    restored_incarnation: builtins.str
+    """Only where the store was restored from a backup: of which store, at which of its revisions, and when."""
+    restored_revision: builtins.int
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def restore_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.condition_pb2.Condition]:
+        """RestoreSettled, in a restored store: FALSE while edge servers keep what it would take from them."""
+
     def __init__(
         self,
         *,
@@ -52,8 +68,12 @@ class GetPlatformResponse(google.protobuf.message.Message):
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         link_address: builtins.str = ...,
         caller: builtins.str = ...,
+        restored_incarnation: builtins.str = ...,
+        restored_revision: builtins.int = ...,
+        restore_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        conditions: collections.abc.Iterable[waypost.api.control.v1.condition_pb2.Condition] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["caller", b"caller", "incarnation", b"incarnation", "link_address", b"link_address", "revision", b"revision", "start_time", b"start_time", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["restore_time", b"restore_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["caller", b"caller", "conditions", b"conditions", "incarnation", b"incarnation", "link_address", b"link_address", "restore_time", b"restore_time", "restored_incarnation", b"restored_incarnation", "restored_revision", b"restored_revision", "revision", b"revision", "start_time", b"start_time", "version", b"version"]) -> None: ...
 
 global___GetPlatformResponse = GetPlatformResponse
