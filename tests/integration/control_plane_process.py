@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from edge_agent.assignments import sets_back
 from edge_agent.upstreams import Upstreams
 from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing
 from waypost.api.control.v1 import (
@@ -50,6 +52,8 @@ class ControlPlaneProcess:
         self.data_dir = data_dir
         self.options = options
         self.api = self.link = "127.0.0.1:0"
+        self.code: Path | None = None
+        """Another copy of the source tree to run, instead of ours."""
         self.log: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -57,7 +61,10 @@ class ControlPlaneProcess:
     def start(self) -> None:
         command = [sys.executable, "-m", "control_plane", "--data-dir", str(self.data_dir)]
         command += ["--listen", self.api, "--link-listen", self.link, *self.options]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        where: dict[str, Any] = {}
+        if self.code is not None:
+            where = {"cwd": self.code, "env": {**os.environ, "PYTHONPATH": f"{self.code}:{self.code}/sdk/python/src"}}
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **where)
         serving = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, serving))
         self._reader.start()
@@ -245,6 +252,7 @@ async def agent(
             rng=rng,
             timing=QUICK,
             redirected=upstreams.redirect,
+            sets_back=sets_back,
         )
         task = tasks.create_task(handler.link.run())
         try:
