@@ -97,7 +97,8 @@ docs-test: $(INSTALLED)  ## Every example of the docs
 test-postgres: $(INSTALLED)  ## The store and the control plane on a real PostgreSQL (apt-get install postgresql)
 	@$(BIN)/python tools/with_postgres.py $(BIN)/python -m pytest --quiet -k postgres \
 		tests/contract/test_stores.py tests/integration/test_control_plane.py tests/integration/test_backup.py \
-		tests/integration/test_several_control_planes.py tests/integration/test_version_before.py
+		tests/integration/test_several_control_planes.py tests/integration/test_version_before.py \
+		tests/integration/test_calls_while_control_planes_die.py
 
 # Without a cache, so that `pytest --last-failed` still means the tests of the environment that people use.
 lowest: $(LOWEST)/.installed  ## Unit, contract and one whole platform on the oldest versions that we allow

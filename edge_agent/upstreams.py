@@ -12,6 +12,7 @@ weeks later.
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -79,9 +80,9 @@ class Upstreams:
         channels = self._channels
         addresses = [self._current, *(each for each in self._addresses if each != self._current)]
         for address in addresses:
-            channel, begun = channels.get(channels.files, address), False
+            source, begun = GrpcSource(partial(channels.get, channels.files, address)), False
             try:
-                async for piece in GrpcSource(lambda channel=channel: channel).read(digest, offset):
+                async for piece in source.read(digest, offset):
                     begun = True
                     yield piece
                 return
