@@ -16,6 +16,7 @@ import grpc
 from console.contexts import Context
 from waypost.api.control.v1.artifact_pb2_grpc import ArtifactServiceStub
 from waypost.api.control.v1.audit_pb2_grpc import AuditServiceStub
+from waypost.api.control.v1.authority_pb2_grpc import AuthorityServiceStub
 from waypost.api.control.v1.credential_pb2_grpc import CredentialServiceStub
 from waypost.api.control.v1.edge_server_pb2_grpc import EdgeServerServiceStub
 from waypost.api.control.v1.event_pb2_grpc import EventServiceStub
@@ -49,6 +50,7 @@ class Client:
         self.positions = PositionServiceStub(self.channel)
         self.edge_servers = EdgeServerServiceStub(self.channel)
         self.subscriptions = SubscriptionServiceStub(self.channel)
+        self.authority = AuthorityServiceStub(self.channel)
         self.credentials = CredentialServiceStub(self.channel)
         self.role_bindings = RoleBindingServiceStub(self.channel)
         self.sessions = SessionServiceStub(self.channel)

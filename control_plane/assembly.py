@@ -24,21 +24,23 @@ from control_plane.enrolment import EnrolmentService, Place
 from control_plane.fleet.caller import LinkAccess
 from control_plane.fleet.fleet import Fleet
 from control_plane.fleet.service import AgentLinkService
-from control_plane.identities import advertised_address, peer_address, root_of
+from control_plane.identities import advertised_address, peer_address
 from control_plane.own_identity import OwnIdentity
 from control_plane.peers.artifacts import Copies, SpreadArtifacts
 from control_plane.peers.calls import PeerCalls
 from control_plane.peers.fleet import SpreadFleet
 from control_plane.peers.holdings import Holdings
-from control_plane.peers.joining import known_id, refuse_other_authority
+from control_plane.peers.joining import agree_on_authority, known_id
 from control_plane.peers.membership import Membership
 from control_plane.peers.peering import Peering
 from control_plane.peers.service import PeerService
 from control_plane.reconcile.loop import Reconciler
 from control_plane.registry.check import PackageCheck
 from control_plane.registry.registry import Registry
+from control_plane.root_rotation import RootRotation
 from control_plane.services.application import ApplicationService
 from control_plane.services.audit import AuditService
+from control_plane.services.authority import AuthorityService
 from control_plane.services.credential import CredentialService
 from control_plane.services.edge_server import EdgeServerService
 from control_plane.services.event import EventService
@@ -57,14 +59,14 @@ from control_plane.settings import ControlPlaneSettings
 from control_plane.sources.grpc import GrpcSource
 from control_plane.store import Peer, Stores
 from mesh import clock, serve
-from mesh.certificates import pem, pin
-from mesh.files import private_directory, write_atomically
+from mesh.files import private_directory
 from mesh.link import Timing
 from mesh.version import VERSION
 from waypost.api.control.v1 import (
     application_pb2_grpc,
     artifact_pb2_grpc,
     audit_pb2_grpc,
+    authority_pb2_grpc,
     credential_pb2_grpc,
     edge_server_pb2_grpc,
     event_pb2_grpc,
@@ -92,8 +94,8 @@ QUIET = frozenset(  # so many, or for so long, that a line each would hide the o
 )
 
 _NAMES = (
-    "Application Artifact Audit Credential EdgeServer Event Model Platform Position Project RoleBinding Session"
-    " Subscription User Watch"
+    "Application Artifact Audit Authority Credential EdgeServer Event Model Platform Position Project RoleBinding"
+    " Session Subscription User Watch"
 )
 SHOWN = (
     *(f"waypost.api.control.v1.{name}Service" for name in _NAMES.split()),
@@ -128,6 +130,7 @@ class ControlPlane:
         )
         self._spread_fleet = SpreadFleet(self._fleet, stores.claims, self._membership, self._calls)
         self._spread_artifacts = SpreadArtifacts(self._artifacts, self._membership, self._calls)
+        self._rotation = RootRotation(self._authority, self._own, stores, self._spread_fleet, ids)
         open_source = partial(GrpcSource, directory=private_directory(data_dir / "sources"))
         check, packages = PackageCheck(settings.check_timeout_s), data_dir / "packages"
         holdings = Holdings(stores.claims, self._membership)
@@ -138,6 +141,7 @@ class ControlPlane:
             "fleet": self._fleet.run,
             "registry": registry.run,
             "identity": self._own.run,
+            "rotation": self._rotation.run,
         }
         if stores.is_shared:
             self.tasks["peers"] = Peering(stores, self._membership, holdings, self._fleet).run
@@ -152,9 +156,7 @@ class ControlPlane:
             key=settings.ca_key,
             agent_life=timedelta(days=settings.agent_certificate_days),
         )
-        self._own = OwnIdentity(settings, self._authority, clock.now)
-        self._root = root_of(self._own.api.current.certificate)
-        write_atomically(data_dir / "ca.pem", pem(self._root), mode=0o644)
+        self._own = OwnIdentity(settings, self._authority, data_dir / "ca.pem", clock.now)
         self._link_access = LinkAccess(self._kit.resources, self._authority)
         self._link = serve.grpc_server(authorise=self._link_access, quiet=QUIET)
         self._link_bound = serve.listen(self._link, settings.link_listen, self._own.link, mutual=True)
@@ -167,8 +169,8 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Serves, once everything that calls lean on is there."""
-        await refuse_other_authority(self._stores.facts, self._authority.pin)
-        credentials = CredentialService(self._kit, pin=pin(self._root))
+        await agree_on_authority(self._stores.facts, self._authority.pins)
+        credentials = CredentialService(self._kit, pin=lambda: self._own.api_pin)
         await keep_admin_token(self._stores, credentials, self._admin_token, is_store_shared=self._stores.is_shared)
         self._add_link_services()
         self._add_api_services(credentials)
@@ -201,6 +203,8 @@ class ControlPlane:
         application_pb2_grpc.add_ApplicationServiceServicer_to_server(ApplicationService(kit), api)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactService(self._spread_artifacts), api)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(kit), api)
+        authority = AuthorityService(self._authority, self._own, self._rotation)
+        authority_pb2_grpc.add_AuthorityServiceServicer_to_server(authority, api)
         credential_pb2_grpc.add_CredentialServiceServicer_to_server(credentials, api)
         edge_server_pb2_grpc.add_EdgeServerServiceServicer_to_server(EdgeServerService(kit), api)
         event_pb2_grpc.add_EventServiceServicer_to_server(EventService(kit), api)
@@ -218,7 +222,7 @@ class ControlPlane:
             self._stores,
             self._secrets,
             self._authority,
-            Place(self._link_address, pem(self._root)),
+            Place(self._link_address, lambda: self._own.api_roots),
             renewal_grace=self._renewal_grace,
             now=clock.now,
         )

@@ -1,8 +1,8 @@
 """The root of this mesh, and what was signed with it.
 
-The control plane keeps a root of its own, made at its first start, and signs two kinds of leaves with it: its own
-server certificate (API port and link port) and one for each edge server that enrols, under the names of mesh/spiffe.py.
-Nothing else is ever signed here.
+The control plane keeps a root of its own, made at its first start and replaced when somebody says so (roots.py), and
+signs two kinds of leaves with it: its own server certificate (API port and link port) and one for each edge server that
+enrols, under the names of mesh/spiffe.py. Nothing else is ever signed here.
 
 Who has no certificate yet knows us by the *pin* in its join token: sha256 of the root's public key (its DER
 SubjectPublicKeyInfo). The server therefore shows its whole chain, root included. Keys lie in `<data_dir>/identity`
@@ -19,14 +19,14 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.roots import RootFiles, Roots
 from mesh import certificates
-from mesh.certificates import Life, Signer, luck_of
-from mesh.files import private_directory, write_atomically
+from mesh.certificates import Life, is_directly_under, luck_of
+from mesh.files import write_atomically
 from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity
 from mesh.spiffe import CONTROL_PLANE, agent_name, edge_server_of
-from waypost.errors import Denied, Invalid, Precondition
+from waypost.errors import Denied, Invalid
 
-ROOT_LIFE = timedelta(days=3650)  # replaced by hand; ten years outlive the machine
 SERVER_LIFE = timedelta(days=90)  # renewed while we run and at each start, so that nobody depends on the figure
 AGENT_LIFE = timedelta(days=30)  # an edge server away for two weeks comes back as if nothing had been
 
@@ -46,9 +46,10 @@ class AgentCertificate:
 class Authority:
     """The root, and what was signed with it. Methods are synchronous: each costs well under a millisecond."""
 
-    def __init__(self, directory: Path, signer: Signer, agent_life: timedelta) -> None:
-        self._directory = directory
-        self._signer = signer
+    def __init__(self, files: RootFiles, roots: Roots, agent_life: timedelta) -> None:
+        self._directory = files.directory
+        self._files = files
+        self._roots = roots
         self._agent_life = agent_life
 
     @classmethod
@@ -66,36 +67,56 @@ class Authority:
         certificate, key: an operator's own authority to sign with instead (PEM, EC).
         Raises Precondition (IDENTITY_INCOMPLETE, BAD_AUTHORITY).
         """
-        private_directory(directory)
-        at, key_at = certificate or directory / "ca.pem", key or directory / "ca.key"
-        if certificate is None and key is None and not at.exists():
-            _create_root(at, key_at, now)
-        return cls(directory, _load_signer(at, key_at), agent_life)
+        files = RootFiles(directory, certificate, key)
+        return cls(files, files.open(now), agent_life)
 
     @property
     def roots(self) -> bytes:
-        """PEM of what everyone in this mesh trusts."""
-        return certificates.pem(self._signer.certificate)
+        """PEM of what everyone in this mesh trusts, the signing root first."""
+        return certificates.pem(*self._roots.trusted)
+
+    @property
+    def certificates(self) -> Sequence[x509.Certificate]:
+        """The same."""
+        return self._roots.trusted
+
+    @property
+    def pins(self) -> list[str]:
+        """sha256 of each root's SubjectPublicKeyInfo, hex, in the same order."""
+        return self._roots.pins
 
     @property
     def pin(self) -> str:
-        """sha256 of the root's SubjectPublicKeyInfo, hex: what a join token carries."""
-        return certificates.pin(self._signer.certificate)
+        """Of the one that signs: what a join token carries."""
+        return self.pins[0]
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether the root is a file of the operator's."""
+        return self._files.from_outside
+
+    def rotate(self, *, now: float) -> None:
+        """From now on a new root signs, and the one before is trusted beside it. Raises: as RootFiles.rotate."""
+        self._roots = self._files.rotate(now)
+
+    def finish_rotation(self) -> None:
+        """From now on only the one that signs is trusted. Raises: as RootFiles.finish."""
+        self._roots = self._files.finish()
 
     def identity(self, names: Sequence[str], *, now: float) -> Identity:
         """The control plane's own identity, with `names` (DNS names and IP addresses) in its certificate.
 
-        Signed anew when a name is missing, when half its life is over or when the root is another one.
+        Signed anew when a name is missing, when half its life is over or when the roots are others.
         """
         at, key_at = self._directory / CERTIFICATE, self._directory / KEY
         if not (at.exists() and key_at.exists() and self._still_good(at, key_at, names, now)):
             key = certificates.new_key()
-            leaf = self._signer.leaf(
+            leaf = self._roots.signer.leaf(
                 key.public_key(), "waypost control plane", CONTROL_PLANE, now=now, life=SERVER_LIFE, names=names
             )
             write_atomically(key_at, certificates.private_pem(key))
-            write_atomically(at, certificates.pem(leaf) + self.roots)
-            write_atomically(self._directory / ROOTS, self.roots)
+            write_atomically(at, certificates.pem(leaf) + self._roots.shown)
+        write_atomically(self._directory / ROOTS, self.roots)
         return Identity.load(self._directory)
 
     def issue(self, certificate_request: bytes, edge_server: str, *, now: float) -> str:
@@ -105,16 +126,17 @@ class Authority:
         holds the private one. Raises Invalid (BAD_CERTIFICATE_REQUEST).
         """
         key, name = requested_key(certificate_request), agent_name(edge_server)
-        leaf = self._signer.leaf(key, edge_server, name, now=now, life=self._agent_life)
-        return (certificates.pem(leaf) + self.roots).decode()
+        signer = self._roots.signer
+        leaf = signer.leaf(key, edge_server, name, now=now, life=self._agent_life)
+        return certificates.pem(leaf, signer.certificate).decode()
 
     def agent(self, certificate: x509.Certificate) -> AgentCertificate:
         """What an agent's certificate says, expired or not. Raises Denied (NOT_AN_AGENT).
 
-        It must be directly under the root: what an agent signs itself makes nobody an agent.
+        It must be directly under a root: what an agent signs itself makes nobody an agent.
         """
         key = certificate.public_key()
-        if isinstance(key, ec.EllipticCurvePublicKey) and self._signer.has_signed(certificate):
+        if isinstance(key, ec.EllipticCurvePublicKey) and self._is_under_a_root(certificate):
             for uri in certificates.uris(certificate):
                 if edge_server := edge_server_of(uri):
                     return AgentCertificate(f"edgeServers/{edge_server}", Life.of(certificate), key)
@@ -123,20 +145,25 @@ class Authority:
         )
 
     def refuse_all_but_control_planes(self, certificate: x509.Certificate) -> None:
-        """Raises Denied (NOT_A_PEER) unless it is a control plane's, directly under the root."""
-        if CONTROL_PLANE not in certificates.uris(certificate) or not self._signer.has_signed(certificate):
+        """Raises Denied (NOT_A_PEER) unless it is a control plane's, directly under a root."""
+        if CONTROL_PLANE not in certificates.uris(certificate) or not self._is_under_a_root(certificate):
             hint = "agents have no business there"
             raise Denied("NOT_A_PEER", "the caller's certificate is not a control plane's", hint)
 
+    def _is_under_a_root(self, certificate: x509.Certificate) -> bool:
+        return any(is_directly_under(certificate, root) for root in self._roots.trusted)
+
     def _still_good(self, at: Path, key_at: Path, names: Sequence[str], now: float) -> bool:
         try:
-            leaf = x509.load_pem_x509_certificate(at.read_bytes())
+            chain = at.read_bytes()
+            leaf = x509.load_pem_x509_certificate(chain)
             key = certificates.read_key(key_at.read_bytes())
         except (ValueError, TypeError):
             return False
         covered = set(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         return (
-            self._signer.has_signed(leaf)
+            self._roots.signer.has_signed(leaf)
+            and chain == certificates.pem(leaf) + self._roots.shown
             and key.public_key() == leaf.public_key()  # a kill between the two writes leaves a new key and an old leaf
             and covered.issuperset(map(certificates.general_name, names))
             and now < Life.of(leaf).renew_at(luck_of(leaf))
@@ -162,30 +189,3 @@ def requested_key(certificate_request: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Invalid("BAD_CERTIFICATE_REQUEST", "certificate_request carries a key that is not EC P-256", hint)
     return key
-
-
-def _create_root(at: Path, key_at: Path, now: float) -> None:
-    """Writes the key first: a certificate without its key would be taken for a finished root."""
-    root = certificates.new_root("waypost root", now=now, life=ROOT_LIFE)
-    write_atomically(key_at, certificates.private_pem(root.key))
-    write_atomically(at, certificates.pem(root.certificate))
-
-
-def _load_signer(at: Path, key_at: Path) -> Signer:
-    missing = [str(path) for path in (at, key_at) if not path.exists()]
-    if missing:
-        raise Precondition(
-            "IDENTITY_INCOMPLETE",
-            f"the authority's {' and '.join(missing)} is missing",
-            "restore it from a backup, or remove the whole identity directory and let every edge server join again",
-        )
-    try:
-        certificate = x509.load_pem_x509_certificate(at.read_bytes())
-        key = certificates.read_key(key_at.read_bytes())
-    except (ValueError, TypeError) as error:
-        raise Precondition("BAD_AUTHORITY", f"{at} or {key_at} cannot be read: {error}", "give PEM files") from error
-    if key.public_key() != certificate.public_key():
-        raise Precondition(
-            "BAD_AUTHORITY", f"{key_at} is not the EC key of {at}", "give a certificate and the key that belongs to it"
-        )
-    return Signer(certificate, key)

@@ -39,7 +39,7 @@ class Place:
 
     link_address: str
     """`host:port` of the link as edge servers reach it."""
-    api_roots: bytes
+    api_roots: Callable[[], bytes]
     """PEM of what the API's certificate is under."""
 
 
@@ -100,7 +100,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
             "certificate_chain": chain,
             "roots": self._authority.roots.decode(),
             "link_address": self._place.link_address,
-            "api_roots": self._place.api_roots.decode(),
+            "api_roots": self._place.api_roots().decode(),
         }
 
     def _refuse_too_old(self, held: AgentCertificate) -> None:

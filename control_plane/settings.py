@@ -49,7 +49,7 @@ class ControlPlaneSettings(Settings):
     ca_certificate: Path | None = None
     """PEM of an authority of your own (EC P-256) to sign edge servers' certificates with. Empty: the one in
     data_dir/identity, made at the first start. Control planes that share a store must share it too, and refuse to start
-    otherwise."""
+    otherwise. Further certificates in the file are trusted beside the first, so that one can follow the other."""
 
     ca_key: Path | None = None
     """PEM of the key that belongs to `ca_certificate`."""

@@ -83,8 +83,10 @@ class Agent:
         self._uplink.open(self._upstreams.dial, rng, refused=self._renewal.refused, redirected=self._upstreams.redirect)
         self._parts = self._make_parts(settings, stack)
         self._supervisor = Supervisor(self._parts)
-        self._commands = Commands(self._parts, self._supervisor.assignment, self._supervisor.wake)
-        self._mode_changed = asyncio.Event()
+        find, wake = self._supervisor.assignment, self._supervisor.wake
+        self._commands = Commands(self._parts, find, wake, self._renewal.ask)
+        self._news = asyncio.Event()
+        """Something about this edge server is to be said at once."""
         self._box = BoxService(
             self._ledger,
             self._solitude,
@@ -144,10 +146,10 @@ class Agent:
                     "wall-clock": self._wall_clock.run(),
                     "describe": describe_for_ever(
                         self._uplink,
-                        await self._description(),
+                        partial(self._description, await self._gateway.version()),
                         self._layout.data_dir,
                         self._ledger,
-                        self._mode_changed,
+                        self._news,
                         lambda: [self._renewal.condition(), self._wall_clock.condition()],
                     ),
                 }
@@ -164,6 +166,7 @@ class Agent:
         """Everything that is begun from now on comes with it."""
         self._wall_clock.dated(enrolment.life.issued)
         await self._upstreams.renew(self._known_address or enrolment.link_address, enrolment.identity.tls())
+        self._news.set()
         self._uplink.redial()
 
     def _connect(self) -> None:
@@ -184,7 +187,7 @@ class Agent:
         )
 
     def _follow_mode(self) -> None:
-        self._mode_changed.set()
+        self._news.set()
         self._supervisor.mode_changed()
 
     async def _start_gateway(self) -> None:
@@ -194,16 +197,17 @@ class Agent:
         except Unavailable as error:
             log.error("gateway_failed", why=error.message, hint=error.hint)
 
-    async def _description(self) -> EdgeServerReport:
+    def _description(self, gateway_version: str) -> EdgeServerReport:
         server = self._parts.server
         return EdgeServerReport(
             agent_version=self._version,
             driver=self._driver.name,
             driver_version=server.driver_version,
             gateway=self._gateway.name,
-            gateway_version=await self._gateway.version(),
+            gateway_version=gateway_version,
             gateway_address=self._gateway.address,
             capacity=capacity(server),
+            trusted_roots=self._renewal.enrolment.trusted_roots,
         )
 
 

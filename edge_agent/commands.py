@@ -22,12 +22,22 @@ PIECE_CHARS = 64 << 10  # at most 256 KiB of UTF-8
 
 
 class Commands:
-    """find: the assignment of a position that is here, by full name; raises NotFound. woken: after a change."""
+    """find: the assignment of a position that is here, by full name; raises NotFound. woken: after a change.
 
-    def __init__(self, parts: Parts, find: Callable[[str], Assignment], woken: Callable[[str], None]) -> None:
+    renew: gets this agent a new certificate, soon.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        find: Callable[[str], Assignment],
+        woken: Callable[[str], None],
+        renew: Callable[[], None],
+    ) -> None:
         self._parts = parts
         self._find = find
         self._woken = woken
+        self._renew = renew
 
     def answer(self, command: pb.Command) -> AsyncIterator[pb.Result]:
         """The pieces of the answer. Raises: MeshError."""
@@ -39,6 +49,9 @@ class Commands:
             case "clear_rejected":
                 clear = partial(self._clear_rejected, command.clear_rejected)
                 self._parts.ledger.journal.once(command.id, clear, clock.now())
+                return _nothing()
+            case "renew_certificate":
+                self._parts.ledger.journal.once(command.id, self._renew, clock.now())
                 return _nothing()
         raise Unsupported("UNKNOWN_COMMAND", "this agent does not know that command", "update the agent")
 

@@ -164,9 +164,11 @@ async def _trusted_roots(settings: AgentSettings, address: str, token: str) -> b
     _, separator, pin = token.partition(".")
     if not separator:
         raise Precondition("BAD_JOIN_TOKEN", "the join token carries no pin", "name the root's file with --ca")
-    for certificate in await asyncio.to_thread(fetch_chain, *split_address(address)):
-        if certificates.pin(x509.load_der_x509_certificate(certificate)) == pin:
-            return ssl.DER_cert_to_PEM_cert(certificate).encode()
+    for der in await asyncio.to_thread(fetch_chain, *split_address(address)):
+        shown = x509.load_der_x509_certificate(der)
+        is_root = shown.issuer == shown.subject  # the same key also stands in the bridge from a root before
+        if is_root and certificates.pin(shown) == pin:
+            return ssl.DER_cert_to_PEM_cert(der).encode()
     raise Denied(
         "PIN_MISMATCH",
         f"{address} does not show the root that the join token names: it is another control plane, or somebody else",

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from edge_agent.storage import storage_errors
 from mesh import certificates
-from mesh.certificates import Life, luck_of
+from mesh.certificates import Life, luck_of, pin
 from mesh.files import private_directory, write_atomically
 from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity
 
@@ -48,6 +48,11 @@ class Enrolment:
     @property
     def life(self) -> Life:
         return Life.of(self.leaf)
+
+    @property
+    def trusted_roots(self) -> list[str]:
+        """sha256 of each root's public key, in the order that they were given in."""
+        return [pin(root) for root in x509.load_pem_x509_certificates(self.identity.roots)]
 
     @property
     def renew_at(self) -> float:

@@ -1,9 +1,10 @@
 """Keeps this agent's certificate young, for ever and without being asked.
 
-It is renewed at half of its life (mesh/certificates.py). Where that fails, because nobody answers, it is tried again
-within a minute, until it succeeds: after the certificate's end too, since a renewal needs only the old key. Where the
-control plane refuses, trying helps nobody: it is asked again now and then, and a join token that this agent has not
-used yet is used. Nothing that serves here depends on any of this; the certificate opens the way to the control plane
+It is renewed at half of its life (mesh/certificates.py), and when the control plane says that its roots are others now.
+Where that fails, because nobody answers, it is tried again within a minute, until it succeeds: after the certificate's
+end too, since a renewal needs only the old key. Where the control plane refuses, trying helps nobody: it is asked again
+now and then. A join token that this agent has not used yet is used where renewing fails, at the start too: somebody put
+it there for that. Nothing that serves here depends on any of this; the certificate opens the way to the control plane
 and nothing else.
 
 The clock of certificates is the wall's, which may jump: nobody sleeps for weeks here, but looks every minute.
@@ -57,13 +58,14 @@ class Renewal:
         self._failure: MeshError | None = None
         self._not_before_s = 0.0
         """Of the next attempt, on the loop's clock."""
-        self._is_refused = False
+        self._is_wanted = False
         self._renewed_s = -math.inf
 
     async def run(self) -> None:
         """Cancel it to end."""
         if clock.now() >= self.enrolment.life.expires:
             log.warning("certificate_expired", since=_date(self.enrolment.life.expires), hint="it serves on")
+        self._is_wanted = self._unused_token() is not None
         while True:
             self._news.clear()
             if self._due_in_s() <= 0:
@@ -74,8 +76,13 @@ class Renewal:
         """The link was refused: perhaps with a newer certificate it is not, unless this one is new."""
         log.warning("link_refused", reason=error.reason, why=error.message, hint=error.hint)
         if _now_s() >= self._renewed_s + REFUSED_S:
-            self._is_refused = True
+            self._is_wanted = True
             self._news.set()
+
+    def ask(self) -> None:
+        """The roots are others now."""
+        self._is_wanted = True
+        self._news.set()
 
     def condition(self) -> c.Condition:
         """Whether the certificate is as it should be."""
@@ -95,7 +102,7 @@ class Renewal:
     def _due_in_s(self) -> float:
         """Seconds until the next attempt, as things are."""
         allowed_in_s = self._not_before_s - _now_s()
-        if self._is_refused:
+        if self._is_wanted:
             return allowed_in_s
         life = self.enrolment.life
         # To a wall clock that is far ahead every certificate is due: so renewals keep a distance by another clock, too.
@@ -109,7 +116,7 @@ class Renewal:
         except MeshError as error:
             self._failed(error)
             return
-        self._failures, self._failure, self._is_refused = 0, None, False
+        self._failures, self._failure, self._is_wanted = 0, None, False
         self._renewed_s = _now_s()
         log.info("certificate_renewed", expires=_date(self.enrolment.life.expires))
         if (now := clock.now()) >= before.life.expires:
@@ -120,9 +127,7 @@ class Renewal:
     async def _fresh(self, held: Enrolment) -> Enrolment:
         try:
             return await renew(self._settings, self._kept, held)
-        except TEMPORARY:
-            raise
-        except MeshError:
+        except MeshError:  # to who does not know its root, the control plane seems to be away
             if (token := self._unused_token()) is None:
                 raise
             return await join(self._settings, self._kept, token, expected=held.edge_server)

@@ -167,7 +167,7 @@ class Uplink:
 
 async def describe_for_ever(
     uplink: Uplink,
-    report: EdgeServerReport,
+    describe: Callable[[], EdgeServerReport],
     data_dir: Path,
     ledger: Ledger,
     changed: asyncio.Event,
@@ -175,13 +175,12 @@ async def describe_for_ever(
 ) -> None:
     """Keeps the control plane informed of what changes: the free disk, the mode, and what `besides` says.
 
-    report: all that does not. changed: set where it must be said at once.
+    describe: all else. changed: set where it must be said at once.
     """
     before: Sequence[c.Condition] = ()
     while True:
         free_bytes = shutil.disk_usage(data_dir).free // DISK_STEP_BYTES * DISK_STEP_BYTES
-        current = EdgeServerReport()
-        current.CopyFrom(report)
+        current = describe()
         current.capacity.disk_free_bytes = free_bytes
         changed.clear()
         found = [_mode_condition(ledger.mode), _disk_condition(free_bytes), _ledger_condition(ledger), *besides()]

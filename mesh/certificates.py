@@ -114,6 +114,15 @@ def uris(certificate: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
+def is_directly_under(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the holder of `issuer` has signed it."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """A certificate that may sign, with its key."""
@@ -123,11 +132,7 @@ class Signer:
 
     def has_signed(self, certificate: x509.Certificate) -> bool:
         """Whether the certificate is directly under this one."""
-        try:
-            certificate.verify_directly_issued_by(self.certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        return is_directly_under(certificate, self.certificate)
 
     def leaf(
         self,
@@ -143,11 +148,22 @@ class Signer:
         sans = [x509.UniformResourceIdentifier(spiffe), *map(general_name, names)]
         uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         return self._sign(
-            _builder(common_name, self.certificate.subject, public_key, now, life)
+            _builder(_subject(common_name), self.certificate.subject, public_key, _span(now, life))
             .add_extension(x509.SubjectAlternativeName(sans), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        )
+
+    def vouch_for(self, root: x509.Certificate) -> x509.Certificate:
+        """Another root's name and key under ours, for as long as both are good: who trusts us reaches its leaves."""
+        key = root.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        ends = min(root.not_valid_after_utc, self.certificate.not_valid_after_utc)
+        return self._sign(
+            _builder(root.subject, self.certificate.subject, key, (root.not_valid_before_utc, ends))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
         )
 
     def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
@@ -159,7 +175,7 @@ def new_root(common_name: str, *, now: float, life: timedelta) -> Signer:
     """Signs itself; may sign leaves, and authorities that sign leaves."""
     key = new_key()
     certificate = (
-        _builder(common_name, _subject(common_name), key.public_key(), now, life)
+        _builder(_subject(common_name), _subject(common_name), key.public_key(), _span(now, life))
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
@@ -174,18 +190,22 @@ def general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _builder(
-    common_name: str, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, now: float, life: timedelta
-) -> x509.CertificateBuilder:
+def _span(now: float, life: timedelta) -> tuple[datetime, datetime]:
     moment = datetime.fromtimestamp(now, UTC)
+    return moment - BACKDATED, moment + life
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, span: tuple[datetime, datetime]
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
-        .subject_name(_subject(common_name))
+        .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(moment - BACKDATED)
-        .not_valid_after(moment + life)
+        .not_valid_before(span[0])
+        .not_valid_after(span[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 

@@ -67,6 +67,7 @@ SECTIONS: dict[str, tuple[Entry, ...]] = {
         Entry("model", "models", "Models and their versions: what positions serve."),
         Entry("position", "positions", "Positions: inference services, each at one place."),
         Entry("edge-server", "edge_servers", "Edge servers: machines near the radio network."),
+        Entry("authority", "authority", "The root of all certificates, and its replacement."),
         Entry("subscription", "subscriptions", "Subscriptions: training platforms that are followed."),
     ),
     "Who may do what": (

@@ -119,6 +119,11 @@ _API: dict[str, dict[str, Needs]] = {
     "AuditService": {
         "ListAuditEntries":     within(ADMIN, "resource"),
     },
+    "AuthorityService": {
+        "GetAuthority":         anywhere(VIEWER),
+        "RotateAuthority":      everywhere(ADMIN),
+        "FinishAuthorityRotation": everywhere(ADMIN),
+    },
     "CredentialService": {
         "CreateCredential":     of_owner("parent", **_CREDENTIALS),
         "ListCredentials":      of_owner("parent", **_CREDENTIALS),

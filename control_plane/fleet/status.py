@@ -42,6 +42,7 @@ def reported(before: EdgeServerStatus, report: EdgeServerReport, *, now: float) 
     for field in ("agent_version", "driver", "driver_version", "gateway", "gateway_version", "gateway_address"):
         setattr(after, field, getattr(report, field))
     after.capacity.CopyFrom(report.capacity)
+    after.trusted_roots[:] = report.trusted_roots
     ours = [kept for kept in before.conditions if kept.type in OURS]
     theirs = [told for told in report.conditions if told.type not in OURS]
     _replace_conditions(after, [*ours, *theirs])

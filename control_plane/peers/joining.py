@@ -1,5 +1,6 @@
 """What is found out before a control plane joins others on a store."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from control_plane.store import Facts
@@ -20,17 +21,21 @@ def known_id(data_dir: Path, ids: Ids) -> str:
     return path.read_text().strip()
 
 
-async def refuse_other_authority(facts: Facts, pin: str) -> None:
+async def agree_on_authority(facts: Facts, pins: Sequence[str]) -> None:
     """One mesh has one authority: an agent that one control plane let in could not speak to another.
 
-    The key itself is never in the store: whoever can read the database must not be able to make identities.
-    Raises: Precondition(AUTHORITY_DIFFERS).
+    pins: of all roots that we trust, the signing one first. It is enough to trust the one that others sign with: while
+    one root follows another, two are good. The key itself is never in the store: whoever can read the database must not
+    be able to make identities. Raises: Precondition(AUTHORITY_DIFFERS).
     """
-    kept = await facts.keep(AUTHORITY, pin)
-    if kept != pin:
+    ours = pins[0]
+    kept = await facts.keep(AUTHORITY, ours)
+    if kept not in pins:
         raise Precondition(
             "AUTHORITY_DIFFERS",
-            f"this control plane signs with the root {pin[:12]}..., the others on its store with {kept[:12]}...",
+            f"this control plane signs with the root {ours[:12]}..., the others on its store with {kept[:12]}...",
             "copy ca.pem and ca.key from identity/ of one that runs into ours, or name them with --ca-certificate"
             " and --ca-key",
         )
+    if kept != ours:
+        await facts.change(AUTHORITY, ours)

@@ -6,6 +6,7 @@ plane's root, `wp1_<random>.<pin>`, so that the agent knows whom to trust before
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -44,9 +45,9 @@ class _Parent:
 
 
 class CredentialService(rpc.CredentialServiceServicer):
-    """pin: sha256 of the SubjectPublicKeyInfo of this control plane's root certificate, 64 hex digits."""
+    """pin: now, the sha256 of the SubjectPublicKeyInfo of this control plane's root certificate, 64 hex digits."""
 
-    def __init__(self, kit: Kit, *, pin: str) -> None:
+    def __init__(self, kit: Kit, *, pin: Callable[[], str]) -> None:
         self._kit = kit
         self._pin = pin
 
@@ -107,7 +108,7 @@ class CredentialService(rpc.CredentialServiceServicer):
 
     def _new_secret(self, owner: _Parent) -> str:
         secret = f"wp1_{secrets.token_urlsafe(SECRET_BYTES)}"
-        return f"{secret}.{self._pin}" if owner.kind == pb.CREDENTIAL_KIND_JOIN else secret
+        return f"{secret}.{self._pin()}" if owner.kind == pb.CREDENTIAL_KIND_JOIN else secret
 
 
 def _owner_of(name: str) -> _Parent:

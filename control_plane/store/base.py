@@ -13,7 +13,7 @@ Nine small seams over one database:
 * `MinuteStore`: metrics by the minute, kept for a day.
 * `Claims`: who of several control planes works at what, numbered, so that who was overtaken can be kept from writing.
 * `Roster`: which control planes there are.
-* `Facts`: what they must agree on, written once.
+* `Facts`: what they must agree on.
 
 What the bytes mean is `resources.py` (and, for observed rows, `observed_rows.py`): adding a resource never touches a
 store. Waking (`watch`) only says "look again": it may be late, early or once for many commits. Reads are the truth.
@@ -364,6 +364,9 @@ class Roster(Protocol):
 class Facts(Protocol):
     async def keep(self, key: str, value: str) -> str:
         """What is kept under `key`: `value` where it was nothing. Of several who ask at once one is first."""
+
+    async def change(self, key: str, value: str) -> None:
+        """What is kept under `key`, from now on."""
 
     async def read(self, key: str) -> str:
         """Empty where nothing is kept."""

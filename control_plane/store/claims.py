@@ -133,6 +133,12 @@ class SqlFacts:
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == key)))
 
     @uninterrupted
+    async def change(self, key: str, value: str) -> None:
+        async with self._database.write() as connection:
+            statement = insert_for(connection, meta).on_conflict_do_update(["key"], set_={"value": value})
+            await connection.execute(statement, {"key": key, "value": value})
+
+    @uninterrupted
     async def read(self, key: str) -> str:
         async with self._database.read() as connection:
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == key)) or "")

@@ -461,6 +461,8 @@ class StoreSuite:
             assert await stores.facts.keep("f", "one") == "one"
             assert await stores.facts.keep("f", "two") == "one"
             assert await stores.facts.read("f") == "one"
+            await stores.facts.change("f", "three")
+            assert await stores.facts.read("f") == "three"
 
 
 class DurableStoreSuite(StoreSuite):

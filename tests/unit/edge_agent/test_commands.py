@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from edge_agent.uplink import Uplink
 from mesh.link import DesiredState, Item, WireLost
 from tests.unit.edge_agent.rig import POSITION, UID, Rig, assignment, decision, model_version, moment, run
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
-from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs, Result, TryInference
+from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs, RenewCertificate, Result, TryInference
 from waypost.errors import Invalid, MeshError, NotFound, Unavailable, Unsupported
 
 
@@ -32,8 +32,8 @@ async def serving(rig: Rig) -> AsyncIterator[Commands]:
         yield commands_of(supervisor)
 
 
-def commands_of(supervisor: Supervisor) -> Commands:
-    return Commands(supervisor._parts, supervisor.assignment, supervisor.wake)
+def commands_of(supervisor: Supervisor, renew: Callable[[], None] = lambda: None) -> Commands:
+    return Commands(supervisor._parts, supervisor.assignment, supervisor.wake, renew)
 
 
 async def pieces(commands: Commands, command: Command) -> list[Result]:
@@ -154,5 +154,17 @@ def test_without_a_control_plane_nothing_that_is_said_waits(rig: Rig) -> None:
             uplink.retract(POSITION)
             await asyncio.sleep(100)
             life.cancel()
+
+    run(scenario())
+
+
+def test_a_renewal_is_begun_once_for_each_command(rig: Rig) -> None:
+    async def scenario() -> None:
+        begun: list[str] = []
+        async with rig.agent() as supervisor:
+            commands = commands_of(supervisor, lambda: begun.append("renewal"))
+            for id_ in ("1", "1", "2"):
+                assert await pieces(commands, Command(id=id_, renew_certificate=RenewCertificate())) == []
+        assert begun == ["renewal", "renewal"]
 
     run(scenario())

@@ -46,7 +46,7 @@ class World:
             stores,
             Secrets(stores, lambda: self.now),
             self.authority,
-            Place("cp.example:7601", b"the API's root"),
+            Place("cp.example:7601", lambda: b"the API's root"),
             renewal_grace=GRACE,
             now=lambda: self.now,
         )

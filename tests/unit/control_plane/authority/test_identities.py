@@ -89,7 +89,7 @@ class Store:
 
     async def start(self, *, is_store_shared: bool = False) -> str:
         """The secret in the file after a start; empty where there is none."""
-        credentials = CredentialService(make_kit(self.stores, now=lambda: NOW, ids=RandomIds()), pin="")
+        credentials = CredentialService(make_kit(self.stores, now=lambda: NOW, ids=RandomIds()), pin=str)
         await keep_admin_token(self.stores, credentials, self.path, is_store_shared=is_store_shared)
         return self.path.read_text().strip() if self.path.exists() else ""
 

@@ -277,7 +277,7 @@ async def open_api() -> AsyncIterator[Api]:
             server = grpc_server(
                 authorise=Access(Secrets(stores, clock)).authorise, witness=Audit(stores.audit, clock).witness
             )
-            credentials = CredentialService(kit, pin=PIN)
+            credentials = CredentialService(kit, pin=lambda: PIN)
             _serve(server, kit, credentials, fleet, artifacts)
             address = listen(server, f"unix:{directory}/api.sock", Identity.local())
             await server.start()

@@ -139,6 +139,7 @@ class EdgeServerStatus(google.protobuf.message.Message):
     LAST_SEEN_TIME_FIELD_NUMBER: builtins.int
     CONNECTED_SINCE_TIME_FIELD_NUMBER: builtins.int
     REFUSED_FIELD_NUMBER: builtins.int
+    TRUSTED_ROOTS_FIELD_NUMBER: builtins.int
     state: global___EdgeServerState.ValueType
     message: builtins.str
     """One sentence for people; never empty."""
@@ -168,6 +169,12 @@ class EdgeServerStatus(google.protobuf.message.Message):
     def refused(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefusedAssignment]:
         """What its agent was sent and could not take. The positions keep what they had."""
 
+    @property
+    def trusted_roots(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The roots that came with its agent's certificate, as in Authority.roots: sha256, hex. Empty: its agent is too old
+        to say.
+        """
+
     def __init__(
         self,
         *,
@@ -187,9 +194,10 @@ class EdgeServerStatus(google.protobuf.message.Message):
         last_seen_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         connected_since_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         refused: collections.abc.Iterable[global___RefusedAssignment] | None = ...,
+        trusted_roots: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capacity", b"capacity", "connected_since_time", b"connected_since_time", "last_seen_time", b"last_seen_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accepted_version", b"accepted_version", "agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "connected_since_time", b"connected_since_time", "desired_version", b"desired_version", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "hint", b"hint", "last_seen_time", b"last_seen_time", "message", b"message", "refused", b"refused", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accepted_version", b"accepted_version", "agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "connected_since_time", b"connected_since_time", "desired_version", b"desired_version", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "hint", b"hint", "last_seen_time", b"last_seen_time", "message", b"message", "refused", b"refused", "state", b"state", "trusted_roots", b"trusted_roots"]) -> None: ...
 
 global___EdgeServerStatus = EdgeServerStatus
 

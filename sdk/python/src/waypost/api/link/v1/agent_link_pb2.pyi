@@ -100,6 +100,7 @@ class EdgeServerReport(google.protobuf.message.Message):
     GATEWAY_ADDRESS_FIELD_NUMBER: builtins.int
     CAPACITY_FIELD_NUMBER: builtins.int
     CONDITIONS_FIELD_NUMBER: builtins.int
+    TRUSTED_ROOTS_FIELD_NUMBER: builtins.int
     agent_version: builtins.str
     driver: builtins.str
     driver_version: builtins.str
@@ -110,6 +111,12 @@ class EdgeServerReport(google.protobuf.message.Message):
     def capacity(self) -> waypost.api.control.v1.edge_server_pb2.Capacity: ...
     @property
     def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.condition_pb2.Condition]: ...
+    @property
+    def trusted_roots(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The roots that came with its certificate, in that order: sha256 of each SubjectPublicKeyInfo, hex. An agent that
+        says so understands RenewCertificate.
+        """
+
     def __init__(
         self,
         *,
@@ -121,9 +128,10 @@ class EdgeServerReport(google.protobuf.message.Message):
         gateway_address: builtins.str = ...,
         capacity: waypost.api.control.v1.edge_server_pb2.Capacity | None = ...,
         conditions: collections.abc.Iterable[waypost.api.control.v1.condition_pb2.Condition] | None = ...,
+        trusted_roots: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capacity", b"capacity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "trusted_roots", b"trusted_roots"]) -> None: ...
 
 global___EdgeServerReport = EdgeServerReport
 

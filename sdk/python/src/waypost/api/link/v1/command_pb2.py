@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!waypost/api/link/v1/command.proto\x12\x13waypost.api.link.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xfc\x01\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\tread_logs\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.ReadLogsH\x00\x12:\n\rtry_inference\x18\x04 \x01(\x0b\x32!.waypost.api.link.v1.TryInferenceH\x00\x12<\n\x0e\x63lear_rejected\x18\x05 \x01(\x0b\x32\".waypost.api.link.v1.ClearRejectedH\x00\x42\x06\n\x04kind\"0\n\x08ReadLogs\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ntail_lines\x18\x02 \x01(\x05\"1\n\x0cTryInference\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"1\n\rClearRejected\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xa9\x01\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12,\n\x03log\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.LogPieceH\x00\x12\x38\n\tinference\x18\x04 \x01(\x0b\x32#.waypost.api.link.v1.InferencePieceH\x00\x42\x07\n\x05piece\"(\n\x08LogPiece\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"6\n\x0eInferencePiece\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x12\n\nlatency_ms\x18\x02 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!waypost/api/link/v1/command.proto\x12\x13waypost.api.link.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xc0\x02\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0ctime_to_live\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\tread_logs\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.ReadLogsH\x00\x12:\n\rtry_inference\x18\x04 \x01(\x0b\x32!.waypost.api.link.v1.TryInferenceH\x00\x12<\n\x0e\x63lear_rejected\x18\x05 \x01(\x0b\x32\".waypost.api.link.v1.ClearRejectedH\x00\x12\x42\n\x11renew_certificate\x18\x06 \x01(\x0b\x32%.waypost.api.link.v1.RenewCertificateH\x00\x42\x06\n\x04kind\"0\n\x08ReadLogs\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ntail_lines\x18\x02 \x01(\x05\"1\n\x0cTryInference\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"1\n\rClearRejected\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\x12\n\x10RenewCertificate\"\xa9\x01\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\x12,\n\x03log\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.LogPieceH\x00\x12\x38\n\tinference\x18\x04 \x01(\x0b\x32#.waypost.api.link.v1.InferencePieceH\x00\x42\x07\n\x05piece\"(\n\x08LogPiece\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"6\n\x0eInferencePiece\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x12\n\nlatency_ms\x18\x02 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'waypost.api.link.v1.command
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=116
-  _globals['_COMMAND']._serialized_end=368
-  _globals['_READLOGS']._serialized_start=370
-  _globals['_READLOGS']._serialized_end=418
-  _globals['_TRYINFERENCE']._serialized_start=420
-  _globals['_TRYINFERENCE']._serialized_end=469
-  _globals['_CLEARREJECTED']._serialized_start=471
-  _globals['_CLEARREJECTED']._serialized_end=520
-  _globals['_RESULT']._serialized_start=523
-  _globals['_RESULT']._serialized_end=692
-  _globals['_LOGPIECE']._serialized_start=694
-  _globals['_LOGPIECE']._serialized_end=734
-  _globals['_INFERENCEPIECE']._serialized_start=736
-  _globals['_INFERENCEPIECE']._serialized_end=790
+  _globals['_COMMAND']._serialized_end=436
+  _globals['_READLOGS']._serialized_start=438
+  _globals['_READLOGS']._serialized_end=486
+  _globals['_TRYINFERENCE']._serialized_start=488
+  _globals['_TRYINFERENCE']._serialized_end=537
+  _globals['_CLEARREJECTED']._serialized_start=539
+  _globals['_CLEARREJECTED']._serialized_end=588
+  _globals['_RENEWCERTIFICATE']._serialized_start=590
+  _globals['_RENEWCERTIFICATE']._serialized_end=608
+  _globals['_RESULT']._serialized_start=611
+  _globals['_RESULT']._serialized_end=780
+  _globals['_LOGPIECE']._serialized_start=782
+  _globals['_LOGPIECE']._serialized_end=822
+  _globals['_INFERENCEPIECE']._serialized_start=824
+  _globals['_INFERENCEPIECE']._serialized_end=878
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,7 @@ class Command(google.protobuf.message.Message):
     READ_LOGS_FIELD_NUMBER: builtins.int
     TRY_INFERENCE_FIELD_NUMBER: builtins.int
     CLEAR_REJECTED_FIELD_NUMBER: builtins.int
+    RENEW_CERTIFICATE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """UUID."""
     @property
@@ -35,6 +36,8 @@ class Command(google.protobuf.message.Message):
     def try_inference(self) -> global___TryInference: ...
     @property
     def clear_rejected(self) -> global___ClearRejected: ...
+    @property
+    def renew_certificate(self) -> global___RenewCertificate: ...
     def __init__(
         self,
         *,
@@ -43,10 +46,11 @@ class Command(google.protobuf.message.Message):
         read_logs: global___ReadLogs | None = ...,
         try_inference: global___TryInference | None = ...,
         clear_rejected: global___ClearRejected | None = ...,
+        renew_certificate: global___RenewCertificate | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["clear_rejected", b"clear_rejected", "kind", b"kind", "read_logs", b"read_logs", "time_to_live", b"time_to_live", "try_inference", b"try_inference"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clear_rejected", b"clear_rejected", "id", b"id", "kind", b"kind", "read_logs", b"read_logs", "time_to_live", b"time_to_live", "try_inference", b"try_inference"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["read_logs", "try_inference", "clear_rejected"] | None: ...
+    def HasField(self, field_name: typing.Literal["clear_rejected", b"clear_rejected", "kind", b"kind", "read_logs", b"read_logs", "renew_certificate", b"renew_certificate", "time_to_live", b"time_to_live", "try_inference", b"try_inference"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clear_rejected", b"clear_rejected", "id", b"id", "kind", b"kind", "read_logs", b"read_logs", "renew_certificate", b"renew_certificate", "time_to_live", b"time_to_live", "try_inference", b"try_inference"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["read_logs", "try_inference", "clear_rejected", "renew_certificate"] | None: ...
 
 global___Command = Command
 
@@ -106,6 +110,18 @@ class ClearRejected(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["digest", b"digest", "position", b"position"]) -> None: ...
 
 global___ClearRejected = ClearRejected
+
+@typing.final
+class RenewCertificate(google.protobuf.message.Message):
+    """The roots are others now. Answered when it is begun: the report of the edge server says when it is done."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___RenewCertificate = RenewCertificate
 
 @typing.final
 class Result(google.protobuf.message.Message):
