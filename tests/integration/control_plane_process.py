@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +108,13 @@ class ControlPlaneProcess:
         """To the API, with the admin's token unless another one or None is given."""
         chosen = self.token if token == "" else token
         return open_aio_channel(self.api, tls=Tls(roots=self.roots), token=chosen)
+
+
+def share_authority(one: ControlPlaneProcess, two: ControlPlaneProcess) -> None:
+    """What an operator carries from the first control plane to the next."""
+    (two.data_dir / "identity").mkdir(parents=True)
+    for name in ("identity/ca.pem", "identity/ca.key", "admin.token"):
+        shutil.copy(one.data_dir / name, two.data_dir / name)
 
 
 @contextmanager

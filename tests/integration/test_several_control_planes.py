@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from tests.integration.control_plane_process import (
     enrol,
     make_application,
     make_edge_server,
+    share_authority,
     until,
 )
 from tests.integration.test_control_plane import (
@@ -86,13 +86,6 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
             plane.start()
             held.callback(plane.kill)
         yield Pair(one, two)
-
-
-def share_authority(one: ControlPlaneProcess, two: ControlPlaneProcess) -> None:
-    """What an operator carries from the first control plane to the next."""
-    (two.data_dir / "identity").mkdir(parents=True)
-    for name in ("identity/ca.pem", "identity/ca.key", "admin.token"):
-        shutil.copy(one.data_dir / name, two.data_dir / name)
 
 
 async def joined(pair: Pair, name: str = "tower") -> Certificate:

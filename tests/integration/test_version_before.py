@@ -17,10 +17,10 @@ from tests.integration.control_plane_process import (
     agent,
     enrol,
     make_edge_server,
+    share_authority,
     until,
 )
 from tests.integration.test_control_plane import EDGE_SERVER, is_connected, scenario, shown
-from tests.integration.test_several_control_planes import share_authority
 from waypost.api.control.v1 import project_pb2, project_pb2_grpc, watch_pb2, watch_pb2_grpc
 
 if not postgres.SERVER:
