@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
@@ -26,7 +27,14 @@ from waypost.errors import Denied, Unavailable
 
 log = structlog.get_logger()
 
+
 MINUTES_PACE_S = 10.0  # how late a finished minute may stand in the history
+
+
+class Judged(Protocol):
+    """A step of `status`."""
+
+    def __call__(self, before: EdgeServerStatus, *, now: float) -> EdgeServerStatus: ...
 
 
 class Fleet:
@@ -54,15 +62,12 @@ class Fleet:
         lives: whether the holder of a claim does, another control plane.
         """
         found = await self.stores.observed.scan(rows.EDGE_SERVER)
-        claims = await self.stores.claims.read([row.name for row in found])
-        for row in found:
-            self._status[row.name] = before = EdgeServerStatus.FromString(row.body)
-            claim = claims.get(row.name)
-            if before.state != EDGE_SERVER_STATE_CONNECTED or (claim and lives(claim.holder)):
-                continue
-            if await self.owners.inherit(row.name, claim):
-                self._begin_lease(row.name)
-                await self.judge(row.name, status_of.restarted(before, now=clock.now()))
+        self._status = {row.name: EdgeServerStatus.FromString(row.body) for row in found}
+        claims = await self.stores.claims.read(self._status.keys())
+        theirs = {name for name, claim in claims.items() if lives(claim.holder)}
+        connected = {name for name, status in self._status.items() if status.state == EDGE_SERVER_STATE_CONNECTED}
+        free = {name: claims.get(name) for name in connected - theirs}
+        await self._inherit(free, dict(self._status), status_of.restarted)
 
     async def run(self) -> None:
         """Pokes sessions, ends leases, writes figures; for ever. May be run again after it raised."""
@@ -161,8 +166,12 @@ class Fleet:
     async def judge(self, edge_server: str, status: EdgeServerStatus) -> None:
         """Of an edge server that we speak for."""
         self._status[edge_server] = status
+        await self.rows.put([self._observation(edge_server)])
+
+    def _observation(self, edge_server: str) -> Observation:
+        status = self.status(edge_server)
         row = rows.edge_server_row(edge_server, status, self.owners.fence(edge_server))
-        await self.rows.put([Observation(row, status_of.essence(status))])
+        return Observation(row, status_of.essence(status))
 
     def show_interest(self, edge_server: str) -> None:
         """Tells the agent which of its positions are watched now, if it is there."""
@@ -173,15 +182,25 @@ class Fleet:
 
     async def inherit(self, claims: Mapping[str, int], holder: str) -> None:
         """`holder`, another control plane, is gone; its agents have a lease to come back to one of us."""
-        mine = [name for name in claims if name.startswith("edgeServers/")]
-        found = await self.stores.observed.read(rows.EDGE_SERVER, mine)
-        for edge_server in mine:
-            if await self.owners.inherit(edge_server, Claim(edge_server, holder, claims[edge_server])):
-                before = EdgeServerStatus.FromString(found.get(edge_server, b""))
-                self._status[edge_server] = before
-                if before.state == EDGE_SERVER_STATE_CONNECTED:
-                    self._begin_lease(edge_server)
-                    await self.judge(edge_server, status_of.link_lost(before, now=clock.now()))
+        seen = {name: Claim(name, holder, epoch) for name, epoch in claims.items() if name.startswith("edgeServers/")}
+        found = await self.stores.observed.read(rows.EDGE_SERVER, seen)
+        statuses = {name: EdgeServerStatus.FromString(body) for name, body in found.items()}
+        await self._inherit(seen, statuses, status_of.link_lost)
+
+    async def _inherit(
+        self, claims: Mapping[str, Claim | None], statuses: Mapping[str, EdgeServerStatus], judged: Judged
+    ) -> None:
+        """Speaks for edge servers that nobody speaks for; those that were connected have a lease."""
+        if not claims:
+            return
+        observations: list[Observation] = []
+        for name in await self.owners.inherit(claims):  # what was read of the others may be old by now
+            self._status[name] = before = statuses.get(name, EdgeServerStatus())
+            if before.state == EDGE_SERVER_STATE_CONNECTED:
+                self._begin_lease(name)
+                self._status[name] = judged(before, now=clock.now())
+                observations.append(self._observation(name))
+        await self.rows.put(observations)
 
     async def let_go(self) -> None:
         """Ends sessions of agents that another control plane has admitted since: they speak through it now."""

@@ -5,6 +5,8 @@ An agent has one session at a time, with whoever admitted it last. Admitting it 
 several control planes only one can write of an edge server, call its agent lost, or be believed by the agent.
 """
 
+from collections.abc import Mapping
+
 from control_plane.store import Claim, Claims, Fence
 
 
@@ -31,13 +33,11 @@ class Owners:
                 self._epochs[edge_server] = epoch
                 return epoch
 
-    async def inherit(self, edge_server: str, claim: Claim | None) -> bool:
-        """The same where nobody has taken it since `claim` was read."""
-        epoch = await self._claims.take_over(edge_server, self._run, from_=claim)
-        if epoch is None:
-            return False
-        self._epochs[edge_server] = epoch
-        return True
+    async def inherit(self, claims: Mapping[str, Claim | None]) -> list[str]:
+        """The same for edge servers that nobody has taken since their claims were read; returns them."""
+        taken = await self._claims.take_over(claims, self._run)
+        self._epochs.update(taken)
+        return sorted(taken)
 
     async def overtaken(self) -> list[str]:
         """Edge servers that others have claimed; they are forgotten here."""

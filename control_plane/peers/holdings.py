@@ -54,13 +54,9 @@ class Holdings:
             yield
 
     async def _look(self) -> dict[str, int]:
-        held: dict[str, int] = {}
-        found = await self._claims.read(self._wanted)
-        for name in sorted(self._wanted):
-            claim = found.get(name)
-            if claim and claim.holder == self._membership.me.run:
-                held[name] = claim.epoch
-            elif not claim or not self._membership.lives(claim.holder):
-                epoch = await self._claims.take_over(name, self._membership.me.run, from_=claim)
-                held.update({name: epoch} if epoch else {})
+        own, found = self._membership.me.run, await self._claims.read(self._wanted)
+        held = {claim.name: claim.epoch for claim in found.values() if claim.holder == own}
+        living = {claim.name for claim in found.values() if self._membership.lives(claim.holder)}
+        if free := {name: found.get(name) for name in self._wanted - living}:
+            held.update(await self._claims.take_over(free, own))
         return held

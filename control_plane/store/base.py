@@ -317,8 +317,8 @@ class Claims(Protocol):
     async def take(self, name: str, holder: str, *, above: int = 0) -> int:
         """`holder` holds it from now on, whoever did before. Returns its number: above all before, and `above`."""
 
-    async def take_over(self, name: str, holder: str, *, from_: Claim | None) -> int | None:
-        """The same where it is still exactly as `from_` (None: nobody ever held it); else None."""
+    async def take_over(self, seen: Mapping[str, Claim | None], holder: str) -> dict[str, int]:
+        """The same for claims that are as they were seen, by name (None: nobody holds it). Returns their numbers."""
 
     async def read(self, names: Collection[str]) -> dict[str, Claim]:
         """Those that somebody holds or held."""

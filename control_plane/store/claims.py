@@ -4,7 +4,7 @@ The numbers of claims come from counters, `epoch/<name>` as versions before clai
 they rise on where such a version runs beside this one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from control_plane.store.base import Claim, Peer
 from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import take
-from control_plane.store.schema import claims, meta, peers
+from control_plane.store.schema import claims, counters, meta, peers
 from control_plane.store.statements import batches, insert_for, upsert
 
 
@@ -26,18 +26,21 @@ class SqlClaims:
     async def take(self, name: str, holder: str, *, above: int = 0) -> int:
         async with self._database.write() as connection:
             epoch = await _next_epoch(connection, name, above)
-            await _hold(connection, Claim(name, holder, epoch))
+            await _hold(connection, [Claim(name, holder, epoch)])
         return epoch
 
     @uninterrupted
-    async def take_over(self, name: str, holder: str, *, from_: Claim | None) -> int | None:
+    async def take_over(self, seen: Mapping[str, Claim | None], holder: str) -> dict[str, int]:
+        taken: dict[str, int] = {}
         async with self._database.write() as connection:
-            epoch = await _next_epoch(connection, name, 0)  # first, because it locks
-            found = (await _read(connection, [name])).get(name)
-            if found != from_:
-                return None
-            await _hold(connection, Claim(name, holder, epoch))
-        return epoch
+            for batch in batches(
+                sorted(seen)
+            ):  # always in this order: two that take over at once must not lock each other
+                epochs = await _next_epochs(connection, batch)  # first, because it locks
+                found = await _read(connection, batch)
+                taken.update((name, epochs[name]) for name in batch if found.get(name) == seen[name])
+            await _hold(connection, [Claim(name, holder, epoch) for name, epoch in taken.items()])
+        return taken
 
     @uninterrupted
     async def read(self, names: Collection[str]) -> dict[str, Claim]:
@@ -59,14 +62,26 @@ class SqlClaims:
 
 async def _next_epoch(connection: AsyncConnection, name: str, above: int) -> int:
     """Its row stays locked until the transaction ends."""
-    counter = f"user/epoch/{name}"
-    epoch = await take(connection, counter)
-    return epoch if epoch > above else await take(connection, counter, above + 1 - epoch)
+    epoch = await take(connection, _counter(name))
+    return epoch if epoch > above else await take(connection, _counter(name), above + 1 - epoch)
 
 
-async def _hold(connection: AsyncConnection, claim: Claim) -> None:
-    row = {"name": claim.name, "holder": claim.holder, "epoch": claim.epoch}
-    await connection.execute(upsert(connection, claims, ["name"]), row)
+async def _next_epochs(connection: AsyncConnection, names: Sequence[str]) -> dict[str, int]:
+    keys = {_counter(name): name for name in names}
+    statement = upsert(connection, counters, ["name"], add="value")
+    await connection.execute(statement, [{"name": key, "value": 1} for key in keys])
+    rows = await connection.execute(select(counters).where(counters.c.name.in_(keys)))
+    return {keys[row.name]: row.value for row in rows}
+
+
+def _counter(name: str) -> str:
+    return f"user/epoch/{name}"
+
+
+async def _hold(connection: AsyncConnection, held: Sequence[Claim]) -> None:
+    rows = [{"name": claim.name, "holder": claim.holder, "epoch": claim.epoch} for claim in held]
+    if rows:
+        await connection.execute(upsert(connection, claims, ["name"]), rows)
 
 
 async def _read(connection: AsyncConnection, names: Collection[str]) -> dict[str, Claim]:

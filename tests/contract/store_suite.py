@@ -400,12 +400,15 @@ class StoreSuite:
     async def test_a_claim_is_taken_over_only_from_whom_it_was_seen_with(self, opened: Open) -> None:
         async with opened() as stores:
             claims = stores.claims
-            assert await claims.take_over("a", "one", from_=None) is not None
-            assert await claims.take_over("a", "two", from_=None) is None
-            seen = (await claims.read(["a"]))["a"]
-            taken = await asyncio.gather(*(claims.take_over("a", who, from_=seen) for who in ("two", "three", "four")))
-            assert len([epoch for epoch in taken if epoch]) == 1
-            assert (await claims.read(["a"]))["a"].holder != "one"
+            first = await claims.take_over({"a": None, "b": None}, "one")
+            assert first.keys() == {"a", "b"}
+            assert await claims.take_over({"a": None, "c": None}, "two") == {"c": 1}
+            seen = await claims.read(["a", "b"])
+            taken = await asyncio.gather(*(claims.take_over(seen, who) for who in ("two", "three", "four")))
+            (winner,) = [epochs for epochs in taken if epochs]
+            assert winner.keys() == {"a", "b"}
+            assert all(winner[name] > first[name] for name in winner)
+            assert {claim.holder for claim in (await claims.read(["a", "b"])).values()}.isdisjoint({"one"})
 
     @scenario
     async def test_the_numbers_of_claims_go_on_where_an_older_version_numbered_sessions(self, opened: Open) -> None:
