@@ -43,6 +43,8 @@ DEMANDS = (
     (r"SubscriptionService/.*", "OPERATOR", "everywhere"),
     (r"EdgeServerService/(Get|List).*", "VIEWER", "anywhere"),
     (r"EdgeServerService/.*", "OPERATOR", "everywhere"),
+    (r"AuthorityService/Get.*", "VIEWER", "anywhere"),
+    (r"AuthorityService/.*", "ADMIN", "everywhere"),
     (r"ArtifactService/.*", "DEVELOPER", "anywhere"),
     (r"\w+Service/(Get|List|Watch|Read)\w*", "VIEWER", "project"),
     (r"(Application|Model)Service/.*|PositionService/Try.*", "DEVELOPER", "project"),
