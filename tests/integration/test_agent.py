@@ -208,6 +208,7 @@ def test_a_monitor_that_is_killed_costs_nothing(tmp_path: Path, graphs: list[Pat
         async with world(tmp_path) as (plane, agent):
             plane.assign(assignment(version(plane, "1", graphs[0])))
             await in_service(plane, agent)
+            await until(lambda: plane.reports[POSITION].decision.number > 0, agent)
             async with traffic(agent) as seen:
                 number = plane.reports[POSITION].decision.number
                 before = agent.pids()
