@@ -150,7 +150,9 @@ class SqlFacts:
     @uninterrupted
     async def change(self, key: str, value: str) -> None:
         async with self._database.write() as connection:
-            statement = insert_for(connection, meta).on_conflict_do_update(["key"], set_={"value": value})
+            statement = insert_for(connection, meta).on_conflict_do_update(
+                index_elements=["key"], set_={"value": value}
+            )
             await connection.execute(statement, {"key": key, "value": value})
 
     @uninterrupted
