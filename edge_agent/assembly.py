@@ -127,6 +127,7 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; hosts, monitors and the gateway go on then. Raises: MeshError where it cannot start."""
+        self._driver.warm_up()
         await self._start_gateway()
         server = serve.grpc_server(quiet=QUIET)
         add_MonitorLinkServiceServicer_to_server(self._monitors, server)

@@ -189,7 +189,7 @@ def processes() -> list[tuple[str, float]]:
 def _named(line: list[str]) -> str:
     """`inference host` for a Python module, else the program's own name."""
     if "-m" in line:
-        return line[line.index("-m") + 1].split(".")[0].replace("_", " ")
+        return line[line.index("-m") + 1].removeprefix("mesh.").split(".")[0].replace("_", " ")
     return Path(line[0]).name
 
 

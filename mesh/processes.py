@@ -4,6 +4,7 @@ Every process has a directory of its own:
 
     lock      held (flock) by the process from before its first instruction until its end
     pid       written by the process itself before it becomes the program
+    exit      its exit code, where a nursery (mesh/nursery.py) started it
     log       stdout and stderr, appended, bounded by `bound_log`
     command   what was started, NUL-separated
 
@@ -23,13 +24,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mesh.files import private_directory
+from mesh.nursery import Nursery, Order
 from waypost.errors import Precondition
 
 LOG_BYTES_MAX = 16 << 20  # of one process; twice that with the one kept
 ALIVE_POLL_S = 0.02  # while waiting for an end: there is no signal for a child of somebody else
 PID_WAIT_S = 5.0  # a child writes its pid within milliseconds; longer means that the machine is stuck
 
-_BECOME = 'echo $$ > "$0"; exec "$@"'
+_BECOME = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
 
 
 class _Child(subprocess.Popen[bytes]):
@@ -49,11 +51,21 @@ class Process:
         self.directory = directory
         self._child: _Child | None = None
 
-    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None, *, beside_us: bool = False) -> None:
+    def spawn(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        beside_us: bool = False,
+        joins: Sequence[Path] = (),
+        nursery: Nursery | None = None,
+    ) -> None:
         """Starts the program. Raises: Precondition(ALREADY_RUNNING); OSError where it cannot be started.
 
         beside_us: in our session, where the kernel weighs its threads against those of its siblings, one by one, and
         not one session against the other (autogroup, sched(7)). Either way it has a process group of its own.
+        joins: `cgroup.procs` of the groups that it joins before its first instruction.
+        nursery: starts it, beside us and with an environment of its own, where it can.
         """
         private_directory(self.directory)
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -63,19 +75,25 @@ class Process:
             except BlockingIOError as error:
                 raise Precondition("ALREADY_RUNNING", f"a process already runs in {self.directory}") from error
             (self.directory / "pid").unlink(missing_ok=True)
+            (self.directory / "exit").unlink(missing_ok=True)
             (self.directory / "command").write_bytes("\0".join(argv).encode())
             self.bound_log()
+            pid_files = [str(path) for path in (self.directory / "pid", *joins)]
             with open(self.directory / "log", "ab") as log:
-                self._child = _Child(
-                    ["/bin/sh", "-c", _BECOME, str(self.directory / "pid"), *argv],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=None if env is None else dict(env),
-                    pass_fds=(lock,),
-                    start_new_session=not beside_us,
-                    process_group=0 if beside_us else None,
-                )
+                if nursery is not None and nursery.can_start(argv):
+                    self._child = None
+                    nursery.start(Order(tuple(argv), tuple(pid_files), lock, log.fileno()))
+                else:
+                    self._child = _Child(
+                        ["/bin/sh", "-c", _BECOME, "sh", *pid_files, "--", *argv],
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        env=None if env is None else dict(env),
+                        pass_fds=(lock,),
+                        start_new_session=not beside_us,
+                        process_group=0 if beside_us else None,
+                    )
         finally:
             os.close(lock)
 
@@ -110,8 +128,12 @@ class Process:
         return []
 
     def exit_code(self) -> int | None:
-        """Of an ended child that this very process started; None otherwise."""
-        return None if self._child is None else self._child.poll()
+        """Of an ended child that this very process started, or its nursery; None otherwise."""
+        if self._child is not None:
+            return self._child.poll()
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.directory / "exit").read_text())
+        return None
 
     def signal(self, number: int) -> bool:
         """Sends a signal; False where the process is gone already."""

@@ -131,6 +131,9 @@ class Driver(Protocol):
     def observe(self, uid: str) -> Sequence[Observed]:
         """All of one position, sorted by id."""
 
+    def warm_up(self) -> None:
+        """Prepares for the first `apply`, which need not wait for it."""
+
     def on_change(self, wake: Callable[[str], None]) -> None:
         """From now on `wake(uid)` is called when what `observe(uid)` says may have changed."""
 

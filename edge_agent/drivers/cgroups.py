@@ -9,15 +9,13 @@ no substitute: RLIMIT_AS counts address space, of which onnxruntime reserves far
 
 import contextlib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.drivers.base import Limits
 
 PERIOD_US = 100_000  # the kernel's default accounting period
-
-_JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,6 @@ class Cgroups:
             ("cpu", "cpu.cfs_quota_us", str(quota_us or -1)),
             ("memory", "memory.limit_in_bytes", str(limits.memory_bytes or -1)),
         ]
-
-
-def joining(procs: Sequence[Path], argv: Sequence[str]) -> list[str]:
-    """A command that joins the groups and then becomes `argv`."""
-    return ["/bin/sh", "-c", _JOIN, "sh", *map(str, procs), "--", *argv]
 
 
 def find(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Cgroups | None:

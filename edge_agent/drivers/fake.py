@@ -83,6 +83,9 @@ class FakeDriver:
     def observe(self, uid: str) -> Sequence[Observed]:
         return [process.observed for _, process in sorted(self.machine.of(uid).items())]
 
+    def warm_up(self) -> None:
+        pass
+
     def on_change(self, wake: Callable[[str], None]) -> None:
         self.machine.wake = wake
 

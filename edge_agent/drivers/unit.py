@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ class Unit:
     def draining(self) -> bool:
         return self._draining_until_s is not None
 
-    def start(self, about: About, argv: list[str], settings: str, env: Mapping[str, str]) -> None:
-        """Starts the process once more; `about` is completed. A start that fails is observed as ended.
+    def start(self, about: About, settings: str, spawn: Callable[[Process], None]) -> None:
+        """Starts the process once more, by `spawn`; `about` is completed. A start that fails is observed as ended.
 
         Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED).
         """
@@ -97,9 +97,10 @@ class Unit:
             write_atomically(self.directory / "unit.json", json.dumps(asdict(self.about)).encode())
         self._failure, self._ended_s, self._pid = None, 0.0, 0
         try:
-            self._process.spawn(argv, env, beside_us=True)
+            spawn(self._process)
         except (OSError, MeshError) as error:
-            self._failure = Failure("SPAWN_FAILED", f"{argv[0]} cannot be started: {error}", "look at the agent's log")
+            message = f"{self.about.id} cannot be started: {error}"
+            self._failure = Failure("SPAWN_FAILED", message, "look at the agent's log")
             self._ended_s = now
             return
         self.running = True
