@@ -69,6 +69,11 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Of the nursery; None before it is needed."""
+        return self._process and self._process.pid
+
     def can_start(self, argv: Sequence[str]) -> bool:
         return tuple(argv[:3]) == PYTHON and argv[3] in self._modules
 

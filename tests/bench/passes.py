@@ -22,7 +22,7 @@ from tests.bench.outside import WrongAnswer
 from tests.bench.requests import Face
 from tests.bench.rows import Row
 from tests.bench.servers import CPP, CannotServe, Peer, Room, Running, Server
-from tests.bench.waypost import Waypost
+from tests.bench.waypost import Repository, Waypost
 
 OURS = Waypost()
 STAND_IN = {(CPP.name, Face.BINARY): Face.GRPC}
@@ -74,8 +74,9 @@ def face_of(server: Server, face: Face) -> Face | None:
 
 
 def starts(peer: Peer, round_: int, room: Room, record: Record) -> None:
-    """Cold starts and memory, both with the tiny model alone."""
-    for turn in turns(peer, round_):
+    """Cold starts and memory, both with the tiny model alone; ours by hand, too, which nobody has imported before."""
+    order = turns(peer, round_)
+    for turn in (*order, Turn(len(order), Repository(), peer.name, round_)):
         try:
             with turn.server.start([MLP], room) as running:
                 target = running.targets[MLP.name, turn.server.faces[0]]

@@ -4,15 +4,19 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from mesh.nursery import PYTHON, Nursery
+from mesh.processes import Process
 from tests.bench.machine import CpuGroup, cpu_group
 
 END_S = 10.0  # after SIGTERM; then they are killed
+LOOK_S = 0.01  # at a process that shall end by itself
 _JOIN = 'echo $$ > "$0" && exec "$@"'
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -32,6 +36,8 @@ class Processes:
         self._group = group
         self._started: list[subprocess.Popen[bytes]] = []
         self._logs: list[Path] = []
+        self._nursery: Nursery | None = None
+        self._forked: list[Process] = []
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Starts one on the server's core; its output goes to `<name>.log`."""
@@ -48,11 +54,32 @@ class Processes:
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,
-                env={**os.environ, **ONE_THREAD, **UNTOLD, **(env or {})},
+                env=_environment(env or {}),
                 process_group=0,  # all in one session, as an agent's hosts are: see inference_host/turns.py
             )
         self._started.append(process)
         self._logs.append(log)
+
+    def open_nursery(self, modules: Sequence[str], preload: Sequence[str], env: Mapping[str, str]) -> None:
+        """Has one on the server's core that has imported everything, as an agent has had one for long."""
+        self._nursery = Nursery(str(self.directory), modules, preload, _environment(env))
+        self._nursery.warm_up()
+        assert self._nursery.pid is not None
+        if self._group is not None:
+            self._group.procs.write_text(str(self._nursery.pid))
+        if self._core is not None:
+            os.sched_setaffinity(self._nursery.pid, {self._core})
+        first = self.fork("nursery", [*PYTHON, modules[0], "--help"])
+        while first.alive():
+            time.sleep(LOOK_S)
+        self._forked.remove(first)
+
+    def fork(self, name: str, argv: Sequence[str]) -> Process:
+        """Starts one that the nursery can."""
+        process = Process(self.directory / f"{name}-process")
+        process.spawn(argv, nursery=self._nursery)
+        self._forked.append(process)
+        return process
 
     @property
     def cpu_flags(self) -> list[str]:
@@ -70,7 +97,7 @@ class Processes:
     def pids(self) -> list[int]:
         if self._group is not None:
             return self._group.pids()
-        return [process.pid for root in self._started for process in _with_descendants(root.pid)]
+        return [process.pid for root in self._roots() for process in _with_descendants(root)]
 
     def memory_bytes(self) -> int:
         """Resident memory of all of them, with what they share among themselves counted once.
@@ -91,10 +118,17 @@ class Processes:
         for process, log in zip(self._started, self._logs, strict=True):
             if process.poll() is not None:
                 return f"exit code {process.returncode}: ...{log.read_text(errors='replace')[-600:]}"
+        for forked in self._forked:
+            if not forked.alive():
+                return f"exit code {forked.exit_code()}: ...{forked.tail(10)[-600:]}"
         return ""
 
     def end(self) -> None:
-        left = [process for root in self._started for process in _with_descendants(root.pid)]
+        left = [process for root in self._roots() for process in _with_descendants(root)]
+        for process in self._forked:
+            process.signal(signal.SIGTERM)
+        if self._nursery is not None:
+            self._nursery.close()
         for root in self._started:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(root.pid, signal.SIGTERM)
@@ -104,6 +138,11 @@ class Processes:
                 os.kill(pid, signal.SIGKILL)
         for root in self._started:
             root.wait()
+
+    def _roots(self) -> list[int]:
+        """Those that they all descend from."""
+        roots = [process.pid for process in self._started]
+        return roots if self._nursery is None or self._nursery.pid is None else [*roots, self._nursery.pid]
 
 
 @contextlib.contextmanager
@@ -116,6 +155,10 @@ def processes(name: str, directory: Path, core: int | None) -> Iterator[Processe
             yield room
         finally:
             room.end()
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, **ONE_THREAD, **UNTOLD, **env}
 
 
 def _with_descendants(pid: int) -> list[psutil.Process]:

@@ -131,13 +131,16 @@ def _by_peer(figures: Figures) -> Table:
 
 def _starts(figures: Figures) -> Table:
     rows = []
-    for name in (OURS.name, *(peer.name for peer in servers.PEERS)):
+    titles = {**TITLES, Repository().name: "Waypost, started by hand"}
+    for name in (OURS.name, Repository().name, *(peer.name for peer in servers.PEERS)):
         cold, memory = (figures.value("start", "mlp", name, metric) for metric in ("cold_start_s", "memory_bytes"))
         if cold and memory:
-            rows.append([TITLES[name], spread(cold), f"{memory.median / goals.MEGABYTE:.0f}"])
+            rows.append([titles[name], spread(cold), f"{memory.median / goals.MEGABYTE:.0f}"])
     about = (
-        "With the tiny model alone: from the start of the process to the first right answer; resident memory after "
-        "some load, what the processes of a server share counted once."
+        "With the tiny model alone: from the order to start it to the first right answer; resident memory after some "
+        "load, what the processes of a server share counted once. At a position a host is forked from a process of the "
+        "agent's that has imported everything already (it is counted in the memory, once for all hosts and monitors of "
+        "an edge server); a host that a person starts has its imports before it."
     )
     return Table("Cold start and memory", about, ("server", "cold start, s", "memory, MB"), rows)
 

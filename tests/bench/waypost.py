@@ -1,5 +1,6 @@
-"""Our host, as the edge agent starts it: settings in a file, a package with a manifest, a position with keys of its
-own, a monitor that it is linked to. Callers carry the position's token, which it checks, and each call a deadline.
+"""Our host, as the edge agent starts it: forked from the nursery, settings in a file, a package with a manifest, a
+position with keys of its own, a monitor that it is linked to. Callers carry the position's token, which it checks, and
+each call a deadline.
 
 A position's host serves one model, so several models are several hosts; they share the server's core, and their CPU
 time is added up.
@@ -20,6 +21,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from edge_agent.drivers.process import HOST_COMMAND, MODULES, PRELOAD
 from inference_host import manifest
 from mesh import clock, identity, tokens
 from mesh.settings import dump_toml
@@ -108,9 +110,10 @@ class Waypost:
         with _monitor(directory, socket, positions) as log, processes(self.name, directory, room.cores.server) as host:
             targets: dict[tuple[str, Face], Target] = {}
             prepared = [self._prepare(position, packages[position.model], socket, room) for position in positions]
+            host.open_nursery(MODULES, PRELOAD, _code(compiled=self.compiled))
             began = time.monotonic()
             for position, (argv, found) in zip(positions, prepared, strict=True):
-                host.start(position.model, argv, _code(compiled=self.compiled))
+                host.fork(position.model, argv)
                 targets |= found
             wait_until_right(host, [targets[model.name, Face.GRPC] for model in models], room)
             cold_start_s = time.monotonic() - began
@@ -141,7 +144,7 @@ class Waypost:
         path = position.directory / "settings.toml"
         path.write_text(dump_toml(settings))
         ca_file = str(room.certificate() / identity.ROOTS) if self.tls else ""
-        return [sys.executable, "-m", "inference_host", "run", "--settings", str(path)], {
+        return [*HOST_COMMAND, "--settings", str(path)], {
             (position.model, face): _target(position, face, address, ca_file) for face in self.faces
         }
 
