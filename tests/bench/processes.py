@@ -75,7 +75,7 @@ class Processes:
         self._forked.remove(first)
 
     def fork(self, name: str, argv: Sequence[str]) -> Process:
-        """Starts one that the nursery can."""
+        """Starts one that the nursery can; its output goes to `log` in its own directory."""
         process = Process(self.directory / f"{name}-process")
         process.spawn(argv, nursery=self._nursery)
         self._forked.append(process)
