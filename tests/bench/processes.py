@@ -16,6 +16,8 @@ from mesh.processes import Process
 from tests.bench.machine import CpuGroup, cpu_group
 
 END_S = 10.0  # after SIGTERM; then they are killed
+HOST, HOST_PRELOAD = ("inference_host",), ("inference_host.preload",)
+"""Of what an agent's nursery has, the hosts' part: the other is the monitors', which are not measured here."""
 LOOK_S = 0.01  # at a process that shall end by itself
 _JOIN = 'echo $$ > "$0" && exec "$@"'
 
@@ -60,16 +62,16 @@ class Processes:
         self._started.append(process)
         self._logs.append(log)
 
-    def open_nursery(self, modules: Sequence[str], preload: Sequence[str], env: Mapping[str, str]) -> None:
-        """Has one on the server's core that has imported everything, as an agent has had one for long."""
-        self._nursery = Nursery(str(self.directory), modules, preload, _environment(env))
+    def open_nursery(self, env: Mapping[str, str]) -> None:
+        """Has one on the server's core that has imported what hosts need, as an agent has had one for long."""
+        self._nursery = Nursery(str(self.directory), HOST, HOST_PRELOAD, _environment(env))
         self._nursery.warm_up()
         assert self._nursery.pid is not None
         if self._group is not None:
             self._group.procs.write_text(str(self._nursery.pid))
         if self._core is not None:
             os.sched_setaffinity(self._nursery.pid, {self._core})
-        first = self.fork("nursery", [*PYTHON, modules[0], "--help"])
+        first = self.fork("nursery", [*PYTHON, *HOST, "--help"])
         while first.alive():
             time.sleep(LOOK_S)
         self._forked.remove(first)

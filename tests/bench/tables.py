@@ -139,8 +139,8 @@ def _starts(figures: Figures) -> Table:
     about = (
         "With the tiny model alone: from the order to start it to the first right answer; resident memory after some "
         "load, what the processes of a server share counted once. At a position a host is forked from a process of the "
-        "agent's that has imported everything already (it is counted in the memory, once for all hosts and monitors of "
-        "an edge server); a host that a person starts has its imports before it."
+        "agent's that has imported everything already, which is counted in the memory with what it has imported for "
+        "hosts; a second host would share it. A host that a person starts has its imports before it."
     )
     return Table("Cold start and memory", about, ("server", "cold start, s", "memory, MB"), rows)
 

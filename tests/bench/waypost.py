@@ -21,7 +21,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from edge_agent.drivers.process import HOST_COMMAND, MODULES, PRELOAD
+from edge_agent.drivers.process import HOST_COMMAND
 from inference_host import manifest
 from mesh import clock, identity, tokens
 from mesh.settings import dump_toml
@@ -110,7 +110,7 @@ class Waypost:
         with _monitor(directory, socket, positions) as log, processes(self.name, directory, room.cores.server) as host:
             targets: dict[tuple[str, Face], Target] = {}
             prepared = [self._prepare(position, packages[position.model], socket, room) for position in positions]
-            host.open_nursery(MODULES, PRELOAD, _code(compiled=self.compiled))
+            host.open_nursery(_code(compiled=self.compiled))
             began = time.monotonic()
             for position, (argv, found) in zip(positions, prepared, strict=True):
                 host.fork(position.model, argv)
