@@ -55,21 +55,24 @@ class Mirror:
         return records | {gone.name for gone in changes.deleted if gone.kind in self._kinds}
 
     async def _read_all(self) -> set[str]:
-        """May see commits after the revision it begins with: they are only read once more then."""
+        """May see commits after the revision it begins with: they are only read once more then.
+
+        What was held is replaced when all is read: a store that is busy in the middle must not leave half of it.
+        """
         before = {name for stored in self._stored.values() for name in stored}
-        self.revision = await self._store.revision()
-        self._stored = {kind: {} for kind in self._kinds}
-        for kind in self._kinds:
-            await self._read_kind(kind)
+        revision = await self._store.revision()
+        self._stored = {name: await self._read_kind(kind) for name, kind in self._kinds.items()}
+        self.revision = revision
         return before.union(*self._stored.values())
 
-    async def _read_kind(self, kind: str) -> None:
+    async def _read_kind(self, kind: Kind[Any]) -> dict[str, Stored[Message]]:
+        stored: dict[str, Stored[Message]] = {}
         after, more = "", True
         while more:
-            page = await self._store.scan("", kind=kind, after=after)
-            for record in page.records:
-                self._take(record)
+            page = await self._store.scan("", kind=kind.kind, after=after)
+            stored.update((record.name, Stored(kind.decode(record), record.revision)) for record in page.records)
             after, more = page.after, bool(page.after)
+        return stored
 
     def _take(self, record: Record) -> None:
         kind = self._kinds.get(record.kind)

@@ -43,8 +43,9 @@ class Reports:
     async def refresh(self) -> list[Change]:
         """Catches up; returns what changed since the last call."""
         if self.sequence < 0:
-            self.sequence = await self._observed.sequence()
+            sequence = await self._observed.sequence()
             rows = [*await self._observed.scan(POSITION_REPORT), *await self._observed.scan(EDGE_SERVER)]
+            self.sequence = sequence  # only now: a store that is busy in between must be read from the beginning again
             return [self._take(row) for row in rows]
         found: list[Change] = []
         while True:
