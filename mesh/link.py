@@ -349,6 +349,9 @@ class ParentSession:
         self._ending = asyncio.Event()
         self._over = False
         self._answers: dict[str, asyncio.Queue[commands.Result]] = {}
+        self._accepted = -1
+        """The version that the handler was last told that the child holds, but for what it refused."""
+        self._refused: Sequence[Refusal] = ()
 
     @property
     def identity(self) -> str:
@@ -426,6 +429,7 @@ class ParentSession:
                 self._stale = False
                 state = await self._handler.desired()
                 self._core.desire(state, allow_prune=await self._handler.may_prune(self._core.held))
+            await self._tell_agreed()
             for command in self._core.overdue(_now_s()):
                 self._tell_overdue(command)
             while (message := self._core.next_message(_now_s())) is not None:
@@ -435,6 +439,16 @@ class ParentSession:
             await news_within(self._news, self._core.next_s() - _now_s())
             if self._core.expired(_now_s()):
                 raise WireLost("silent for its lease")
+
+    async def _tell_agreed(self) -> None:
+        """Where nothing is to be sent, no Ack will say that the newest version is held."""
+        version = self._core.agreed
+        if version is not None and version != self._accepted and not self._ending.is_set():
+            await self._accept(version, self._refused)
+
+    async def _accept(self, version: int, refused: Sequence[Refusal]) -> None:
+        self._accepted, self._refused = version, refused
+        await self._handler.accepted(version, refused)
 
     def _tell_overdue(self, command: commands.Command) -> None:
         error = DeadlineExceeded("TOO_LATE", "the connection had no room for the command in time", "try again")
@@ -450,13 +464,14 @@ class ParentSession:
     async def _handle(self, effect: core.ParentEffect) -> None:
         match effect:
             case core.Greeted(hello=hello):
+                self._refused = tuple(map(Refusal.of, hello.refused))
                 self._core.welcome(await self._handler.admit(hello))
                 await self._handler.link_changed(True)
-                if hello.applied.incarnation == (await self._handler.desired()).incarnation:
-                    refusals = tuple(map(Refusal.of, hello.refused))
-                    await self._handler.accepted(hello.applied.version, refusals)  # its Ack may have been lost
+                here = hello.applied.incarnation == (await self._handler.desired()).incarnation
+                if here and self._core.agreed is None:  # else the writer says so, by the newest number
+                    await self._accept(hello.applied.version, self._refused)  # its Ack may have been lost
             case core.Accepted(version=version, refusals=refusals):
-                await self._handler.accepted(version, refusals)
+                await self._accept(version, refusals)
             case core.StatusArrived(items=items, full=full):
                 await self._handler.status(items, full)
             case core.MetricsArrived(samples=samples):

@@ -570,6 +570,20 @@ class ParentCore:
         return self._held or pb.Applied()
 
     @property
+    def agreed(self) -> int | None:
+        """Version of the desired state where the child is known to hold it, if under another number: a change may have
+        been taken back. None where it does not, or has not answered an offer yet.
+        """
+        return self._desired.version if self._desired and not self._offered and not self._differs else None
+
+    @property
+    def _differs(self) -> bool:
+        desired, held = self._desired, self._held
+        if desired is None or held is None:
+            return True
+        return (held.hash, held.incarnation) != (desired.hash, desired.incarnation)
+
+    @property
     def welcomed(self) -> bool:
         return self._held is not None
 
@@ -644,7 +658,7 @@ class ParentCore:
     def _wants_to_offer(self, now_s: float) -> bool:
         """One offer is under way at a time; one that got no answer for a heartbeat is made again."""
         desired, held = self._desired, self._held
-        if desired is None or held is None or (held.hash, held.incarnation) == (desired.hash, desired.incarnation):
+        if desired is None or held is None or not self._differs:
             return False
         if desired.hash == self._refused and not self._allow_prune:
             return False

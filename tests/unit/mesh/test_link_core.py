@@ -107,6 +107,24 @@ def test_the_hash_does_not_depend_on_the_order(some: list[Item]) -> None:
     assert hash_of(some) == hash_of(reversed(some))
 
 
+def test_what_the_child_holds_under_an_older_number_is_agreed_without_a_message() -> None:
+    held = DesiredState.of("store", 1, [Item("a", 1, b"")])
+    pair = Pair(a_child(held), DesiredState.of("store", 3, held.items.values()))  # 2 was taken back
+    pair.settle()
+    assert pair.parent.agreed == 3
+
+
+def test_nothing_is_agreed_while_an_offer_is_unanswered() -> None:
+    pair = Pair(a_child(), DesiredState.of("store", 1, [Item("a", 1, b"")]))
+    pair.settle()
+    assert pair.parent.agreed == 1
+    pair.parent.desire(DesiredState.of("store", 2, []), allow_prune=True)
+    assert pair.parent.agreed is None
+    pair.parent.next_message(0.0)
+    pair.parent.desire(DesiredState.of("store", 3, [Item("a", 1, b"")]), allow_prune=True)
+    assert pair.parent.agreed is None  # it may hold nothing by now
+
+
 def test_a_second_change_travels_as_a_difference() -> None:
     big = [Item(name, 1, b"x" * 1000) for name in "abc"]
     pair = Pair(a_child(), DesiredState.of("store", 1, big))

@@ -22,6 +22,7 @@ from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
 from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs
 from waypost.errors import NotFound, Unavailable
 
+OTHER = f"{POSITION}-2"
 ITEM = pb.Item(name=POSITION, generation=7, body=b"spec")
 
 
@@ -46,6 +47,24 @@ async def test_a_desired_state_reaches_the_agent_and_its_acceptance_comes_back()
             await until(is_accepted)
             status = await here.status()
             assert (status.state, status.desired_version) == (EDGE_SERVER_STATE_CONNECTED, version)
+
+
+@scenario
+async def test_a_change_that_was_taken_back_counts_as_accepted_though_nothing_was_sent() -> None:
+    """Found by tests/sim: desired and accepted versions differed for ever, and nobody could say why."""
+    async with world() as here:
+        await here.edge_server()
+        first = await here.desire(ITEM)
+        async with here.agent() as agent:
+            await until(lambda: agent.held.version == first)
+        await here.desire(ITEM, pb.Item(name=OTHER, generation=8, body=b"spec"))
+        again = await here.desire(ITEM)
+        async with here.agent(held=agent.held):
+
+            async def is_accepted() -> bool:
+                return (await here.status()).accepted_version == again
+
+            await until(is_accepted)
 
 
 @scenario
