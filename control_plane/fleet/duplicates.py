@@ -44,6 +44,11 @@ class Duplicates:
             seen.gone.append(seen.boot_id)
         seen.boot_id, seen.peer = boot_id, peer
 
+    def refuses(self, edge_server: str) -> bool:
+        """Whether a second agent of it was refused here, and not long ago."""
+        seen = self._seen.get(edge_server)
+        return seen is not None and seen.refused_s is not None
+
     def settled(self, now_s: float) -> list[str]:
         """Edge servers of which no second agent has been seen for long; each is named once."""
         over = [

@@ -63,10 +63,10 @@ class Fleet:
         """
         found = await self.stores.observed.scan(rows.EDGE_SERVER)
         self._status = {row.name: EdgeServerStatus.FromString(row.body) for row in found}
-        claims = await self.stores.claims.read(self._status.keys())
+        now, claims = clock.now(), await self.stores.claims.read(self._status.keys())
         theirs = {name for name, claim in claims.items() if lives(claim.holder)}
-        connected = {name for name, status in self._status.items() if status.state == EDGE_SERVER_STATE_CONNECTED}
-        free = {name: claims.get(name) for name in connected - theirs}
+        untrue = {name for name, status in self._status.items() if status_of.restarted(status, now=now) != status}
+        free = {name: claims.get(name) for name in sorted(untrue - theirs)}
         await self._inherit(free, dict(self._status), status_of.restarted)
 
     async def run(self) -> None:
@@ -130,7 +130,7 @@ class Fleet:
         if (revoked := self._revoked.get(session.edge_server)) is not None:
             refuse_revoked(revoked, session.issued)  # what is revoked after this line, `_shut_out` ends
         if known is not None:  # another control plane may have written it
-            self._status[session.edge_server] = EdgeServerStatus.FromString(known)
+            self._status[session.edge_server] = self._judged_alone(session.edge_server, known)
         self._duplicates.entered(session.edge_server, boot_id, session.peer)
         self._issued[session.edge_server] = session.issued
         self._sessions.enter(session.edge_server, session.link)
@@ -148,6 +148,11 @@ class Fleet:
                 f"another agent of {name} is connected, from {first or 'elsewhere'}",
                 "stop one of the two; a copied data directory needs a join token and an edge server of its own",
             )
+
+    def _judged_alone(self, edge_server: str, known: bytes) -> EdgeServerStatus:
+        """Of a second agent that another process saw, that process will not say when it is gone."""
+        status = EdgeServerStatus.FromString(known)
+        return status if self._duplicates.refuses(edge_server) else status_of.alone(status, now=clock.now())
 
     def leave(self, session: AgentSession) -> bool:
         """The session is over. True where it still spoke for its edge server: its lease begins to run out."""
@@ -185,7 +190,7 @@ class Fleet:
         seen = {name: Claim(name, holder, epoch) for name, epoch in claims.items() if name.startswith("edgeServers/")}
         found = await self.stores.observed.read(rows.EDGE_SERVER, seen)
         statuses = {name: EdgeServerStatus.FromString(body) for name, body in found.items()}
-        await self._inherit(seen, statuses, status_of.link_lost)
+        await self._inherit(seen, statuses, status_of.inherited)
 
     async def _inherit(
         self, claims: Mapping[str, Claim | None], statuses: Mapping[str, EdgeServerStatus], judged: Judged
@@ -195,10 +200,11 @@ class Fleet:
             return
         observations: list[Observation] = []
         for name in await self.owners.inherit(claims):  # what was read of the others may be old by now
-            self._status[name] = before = statuses.get(name, EdgeServerStatus())
+            before = statuses.get(name, EdgeServerStatus())
+            self._status[name] = judged(before, now=clock.now())
             if before.state == EDGE_SERVER_STATE_CONNECTED:
                 self._begin_lease(name)
-                self._status[name] = judged(before, now=clock.now())
+            if self._status[name] != before:
                 observations.append(self._observation(name))
         await self.rows.put(observations)
 
@@ -282,7 +288,8 @@ class Fleet:
         while True:
             await asyncio.sleep(MINUTES_PACE_S)
             await self._write_minutes(clock.now())
-            for edge_server in self._duplicates.settled(asyncio.get_running_loop().time()):
+            settled = self._duplicates.settled(asyncio.get_running_loop().time())
+            for edge_server in (each for each in settled if each in self.owners):
                 await self.judge(edge_server, status_of.single(self.status(edge_server), now=clock.now()))
 
     async def _write_minutes(self, now: float) -> None:

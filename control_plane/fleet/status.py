@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from control_plane.conditions import condition, timestamp
 from mesh.link import Refusal
 from waypost import names
-from waypost.api.control.v1.condition_pb2 import Condition
+from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, Condition
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
@@ -147,9 +147,23 @@ def link_lost(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
     return _with(_copy(before), lost)
 
 
+def alone(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """Read by a process that has seen no second agent itself: one that is still there shows itself again."""
+    doubled = any(kept.type == SINGLE and kept.status == CONDITION_STATUS_FALSE for kept in before.conditions)
+    return single(before, now=now) if doubled else _copy(before)
+
+
+def inherited(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
+    """The control plane that spoke for it is no more; its agent has a lease to come to one that lives."""
+    after = alone(before, now=now)
+    return link_lost(after, now=now) if before.state == EDGE_SERVER_STATE_CONNECTED else after
+
+
 def restarted(before: EdgeServerStatus, *, now: float) -> EdgeServerStatus:
     """This process has just begun; nobody has called yet."""
-    after = _copy(before)
+    after = alone(before, now=now)
+    if before.state != EDGE_SERVER_STATE_CONNECTED:
+        return after
     after.state = EDGE_SERVER_STATE_DISCONNECTED
     after.message = (
         "the control plane has restarted, its agent usually calls within seconds; what it serves it serves on"

@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from control_plane.fleet import status as status_of
 from control_plane.store import Delete
-from control_plane.store.observed_rows import POSITION_REPORT, report_name
+from control_plane.store.observed_rows import POSITION_REPORT, edge_server_row, report_name
 from control_plane.store.resources import EDGE_SERVER
 from mesh.link import DesiredState, Item
 from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
 from tests.unit.control_plane.scenario import scenario, until
+from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
@@ -220,6 +222,17 @@ async def test_after_a_restart_nobody_is_connected_and_who_stays_away_is_given_u
 
             await until(is_given_up)
             task.cancel()
+
+
+@scenario
+async def test_a_new_process_takes_back_what_the_one_before_said_of_a_second_agent() -> None:
+    """Found by tests/sim: nobody was left who knew when that was over."""
+    async with world() as here:
+        await here.edge_server()
+        before = status_of.doubled(EdgeServerStatus(state=EDGE_SERVER_STATE_DISCONNECTED), "a", "b", now=1.0)
+        await here.stores.observed.put([edge_server_row(TOWER, before)])
+        await new_fleet(here.stores).open()
+        assert [judged.status for judged in (await here.status()).conditions] == [CONDITION_STATUS_TRUE]
 
 
 def _why_away(status: EdgeServerStatus) -> str:

@@ -2,11 +2,13 @@
 
 import asyncio
 
+from control_plane.fleet import status as status_of
 from control_plane.store import Stores, open_stores
 from control_plane.store.observed_rows import edge_server_row
 from control_plane.store.resources import EDGE_SERVER
 from tests.unit.control_plane.fleet.world import QUICK, TOWER, World, new_fleet
 from tests.unit.control_plane.scenario import scenario, until
+from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
@@ -23,6 +25,11 @@ class Two:
         self.one = World(stores, new_fleet(stores, "one"), tasks)
         self.two = World(stores, new_fleet(stores, "two"), tasks)
         self.running = [tasks.create_task(world.fleet.run()) for world in (self.one, self.two)]
+
+    async def is_single(self) -> bool:
+        """Whether it is said that it has no second agent, or nothing is said."""
+        judged = {each.type: each.status for each in (await self.one.status()).conditions}
+        return judged.get(status_of.SINGLE, CONDITION_STATUS_TRUE) == CONDITION_STATUS_TRUE
 
     async def state(self) -> int:
         return (await self.one.status()).state
@@ -85,6 +92,35 @@ async def test_agents_of_one_that_is_gone_have_a_lease_to_come_back_to_another()
         async with here.one.agent(epoch=epoch) as agent:
             await until(lambda: agent.epoch > epoch)
             await until(here.is_connected)
+        here.end()
+
+
+@scenario
+async def test_what_one_that_is_gone_said_of_a_second_agent_is_taken_back_by_its_heir() -> None:
+    """Nobody was left who knew when that was over."""
+    async with open_stores("sqlite://") as stores, asyncio.TaskGroup() as tasks:
+        here = await two(stores, tasks)
+        epoch = await stores.claims.take(TOWER, "dead")
+        await stores.observed.put([edge_server_row(TOWER, status_of.doubled(EdgeServerStatus(), "a", "b", now=1.0))])
+        assert not await here.is_single()
+        await here.two.fleet.inherit({TOWER: epoch}, "dead")
+        assert await here.is_single()
+        here.end()
+
+
+@scenario
+async def test_what_one_that_lives_said_of_a_second_agent_is_taken_back_by_the_one_it_came_to() -> None:
+    """The other one may write of it no more."""
+    async with open_stores("sqlite://") as stores, asyncio.TaskGroup() as tasks:
+        here = await two(stores, tasks)
+        async with here.one.agent(boot_id="original"), here.one.agent(boot_id="clone"):
+
+            async def is_doubled() -> bool:
+                return not await here.is_single()
+
+            await until(is_doubled)
+        async with here.two.agent(boot_id="original", epoch=10):
+            await until(here.is_single)
         here.end()
 
 
