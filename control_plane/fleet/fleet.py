@@ -1,6 +1,7 @@
 """All sessions, and what the services ask of them (`services.fleet_port.Fleet`)."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -273,6 +274,8 @@ class Fleet:
             self._lease_began.clear()
             now_s = asyncio.get_running_loop().time()
             for edge_server in [server for server, over_s in self._leases_s.items() if over_s <= now_s]:
+                if self._leases_s.get(edge_server, math.inf) > now_s:
+                    continue  # while we wrote of another one it came back, here or elsewhere
                 del self._leases_s[edge_server]
                 if edge_server not in self.owners:
                     continue

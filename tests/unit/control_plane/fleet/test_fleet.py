@@ -1,14 +1,18 @@
 """Sessions with agents: what goes down arrives, what comes up is kept, who is lost is named."""
 
 import asyncio
+import random
+from collections.abc import Iterable
 
 import pytest
 
 from control_plane.fleet import status as status_of
-from control_plane.store import Delete
+from control_plane.store import Claim, Delete
 from control_plane.store.observed_rows import POSITION_REPORT, edge_server_row, report_name
 from control_plane.store.resources import EDGE_SERVER
 from mesh.link import DesiredState, Item
+from tests.sim import virtual
+from tests.sim.database import Database
 from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE
@@ -233,6 +237,35 @@ async def test_a_new_process_takes_back_what_the_one_before_said_of_a_second_age
         await here.stores.observed.put([edge_server_row(TOWER, before)])
         await new_fleet(here.stores).open()
         assert [judged.status for judged in (await here.status()).conditions] == [CONDITION_STATUS_TRUE]
+
+
+def test_an_agent_that_another_control_plane_admits_while_others_are_given_up_is_left_to_that() -> None:
+    """Found by tests/sim: its lease had been taken back meanwhile, and the process ended by a KeyError."""
+
+    async def give_up(seed: int) -> None:
+        """Three leases are over at once; while the first is written of, another control plane takes all three."""
+        database = Database(random.Random(seed))
+        stores = database.open()
+        servers = [f"edgeServers/{name}" for name in "abc"]
+        await stores.records.commit([EDGE_SERVER.encode(name, EdgeServer(name=name)) for name in servers])
+        connected = EdgeServerStatus(state=EDGE_SERVER_STATE_CONNECTED)
+        await stores.observed.put([edge_server_row(name, connected) for name in servers])
+        fleet = new_fleet(stores)
+        await fleet.open()
+        async with asyncio.TaskGroup() as tasks:
+
+            def admitted_elsewhere(names: Iterable[str]) -> None:
+                database.claims.update({name: Claim(name, "theirs", 99) for name in servers})
+                tasks.create_task(fleet.let_go())
+
+            database.observes = admitted_elsewhere
+            await asyncio.sleep(2 * QUICK.lease)
+            life = tasks.create_task(fleet.run())
+            await asyncio.sleep(3 * QUICK.lease)
+            life.cancel()
+
+    for seed in range(20):  # in which let_go comes before, between and after the writes
+        virtual.run(give_up(seed))
 
 
 def _why_away(status: EdgeServerStatus) -> str:
