@@ -98,7 +98,9 @@ class Router:
         if not changed and self._live_hash is not None:
             return
         known, error = self._live_hash is not None, await self._apply(wanted)
-        if error is not None and known:
+        if error is None:
+            self._note(changed | self._errors.keys() if known else {*changed, *wanted}, None)
+        elif known:
             await self._one_by_one(wanted, changed, error)
         else:
             self._note(changed or set(wanted), error)

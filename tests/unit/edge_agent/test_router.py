@@ -64,6 +64,26 @@ def test_what_is_put_while_a_table_is_on_its_way_travels_with_the_next() -> None
     run(scenario())
 
 
+def test_what_was_wrong_with_all_routes_is_forgotten_with_the_first_table_that_is_taken() -> None:
+    """Found by tests/sim: a position that had not changed meanwhile showed the old error for ever."""
+
+    async def scenario() -> None:
+        gateway = FakeGateway()
+        gateway.refuse = Unavailable("GATEWAY_SILENT", "it does not say what is live")
+        router = Router(gateway)
+        router.adopt(route("a"))
+        async with running(router):
+            await asyncio.sleep(0.5)
+            assert router.error("a") is not None
+            gateway.refuse = None
+            router.put(route("b"))
+            await asyncio.sleep(1)
+            assert router.acknowledged("a")
+            assert router.error("a") is None
+
+    run(scenario())
+
+
 def test_the_routes_of_the_agent_before_change_nothing() -> None:
     async def scenario() -> None:
         gateway = FakeGateway()
