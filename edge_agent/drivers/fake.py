@@ -1,13 +1,16 @@
 """A driver whose processes exist in memory only, with knobs to let them fail: for tests, and to try the agent out.
 
 The processes live in a `FakeMachine` that several drivers may share one after the other, as the drivers of a killed and
-a restarted agent share a machine. Time is the event loop's, so a test may let it jump.
+a restarted agent share a machine. Time is the event loop's, so a test may let it jump. A machine of another temper
+overrides `fate`; what else it overrides (`began`, `ended`, `later`) tells a simulator what happens, and lets processes
+outlive the agent that started them.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from edge_agent.diff import Version
 from edge_agent.drivers.base import MONITOR, NO_VERSION, Failure, Fingerprint, HostSet, Lineup, MonitorMode, Observed
 from waypost.errors import Precondition
 
@@ -21,6 +24,20 @@ class FakeProcess:
     """Loop time at which it begins to answer its health checks."""
     in_flight_s: float = 0.0
     """How long it needs to finish when it is drained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of one start. Seconds from the moment when it was asked for."""
+
+    answers_after_s: float = 0.0
+    """Until it answers its health checks; infinite: never."""
+    ends_after_s: float | None = None
+    """None: it does not end by itself."""
+    failure: Failure | None = None
+    """What it ends with."""
+    drain_s: float = 0.0
+    """From SIGTERM to its end."""
 
 
 @dataclass(slots=True)
@@ -46,6 +63,30 @@ class FakeMachine:
     def of(self, uid: str) -> dict[str, FakeProcess]:
         return self.processes.setdefault(uid, {})
 
+    def fate(self, id_: str, version: Version) -> Fate:
+        """Of the next start of a host of this version, or of a monitor."""
+        answers_after_s = self.start_delay_s + self.ready_delay_s
+        if self.fail_start & {version.digest, id_}:
+            failure = Failure("LOAD_FAILED", "the model cannot be loaded", "publish another version")
+            return Fate(answers_after_s, self.start_delay_s, failure, self.drain_s)
+        if self.crash_after_s:
+            failure = Failure("CRASHED", "its process ended with exit code 1")
+            return Fate(answers_after_s, self.start_delay_s + self.crash_after_s, failure, self.drain_s)
+        return Fate(answers_after_s, drain_s=self.drain_s)
+
+    def began(self, lineup: Lineup, observed: Observed) -> None:
+        """A process was started."""
+
+    def drains(self, uid: str, observed: Observed) -> None:
+        """A process was told to finish and go, or its last traces are removed."""
+
+    def ended(self, uid: str, observed: Observed) -> None:
+        """A process is no more."""
+
+    def later(self, delay_s: float, act: Callable[..., None], *arguments: object) -> None:
+        """What a process will do by itself."""
+        asyncio.get_running_loop().call_later(delay_s, act, *arguments)
+
     def answers(self, uid: str, id_: str) -> bool:
         """What a health check would say."""
         process = self.of(uid).get(id_)
@@ -63,6 +104,7 @@ class FakeMachine:
             now_s = asyncio.get_running_loop().time()
             failure = failure or Failure("KILLED", "its process was killed")
             process.observed = replace(process.observed, running=False, ended_s=now_s, failure=failure)
+        self.ended(uid, process.observed)
         self.wake(uid)
 
 
@@ -129,17 +171,15 @@ class FakeDriver:
             pid=machine.starts,
             address=f"unix:/fake/{lineup.short}/{id_}.sock",
         )
-        ready_s = loop.time() + machine.start_delay_s + machine.ready_delay_s
-        machine.of(lineup.uid)[id_] = FakeProcess(observed, ready_s, machine.drain_s)
-        if machine.fail_start & {version.digest, id_}:
-            failure = Failure("LOAD_FAILED", "the model cannot be loaded", "publish another version")
-            loop.call_later(machine.start_delay_s, self._crash, lineup.uid, observed, failure)
-        elif machine.crash_after_s:
-            failure = Failure("CRASHED", "its process ended with exit code 1")
-            loop.call_later(machine.start_delay_s + machine.crash_after_s, self._crash, lineup.uid, observed, failure)
+        fate = machine.fate(id_, version)
+        process = FakeProcess(observed, loop.time() + fate.answers_after_s, fate.drain_s)
+        machine.of(lineup.uid)[id_] = process
+        if fate.ends_after_s is not None:
+            machine.later(fate.ends_after_s, self._crash, lineup.uid, observed, fate.failure)
+        machine.began(lineup, observed)
         machine.wake(lineup.uid)
 
-    def _crash(self, uid: str, started: Observed, failure: Failure) -> None:
+    def _crash(self, uid: str, started: Observed, failure: Failure | None) -> None:
         """Ends that very start, and no later one."""
         process = self.machine.of(uid).get(started.id)
         if process is not None and process.observed.starts == started.starts:
@@ -149,9 +189,10 @@ class FakeDriver:
         process = self.machine.of(uid)[id_]
         if process.observed.draining:
             return
+        self.machine.drains(uid, process.observed)
         if not process.observed.running:
             del self.machine.of(uid)[id_]
             return
         process.observed = replace(process.observed, draining=True)
         delay_s = min(process.in_flight_s, grace_s)
-        asyncio.get_running_loop().call_later(delay_s, self.machine.end, uid, id_)
+        self.machine.later(delay_s, self.machine.end, uid, id_)
