@@ -8,12 +8,15 @@ import re
 import signal
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 
 from tests.chaos import report
 from tests.chaos.cells import Cell, matrix
+from tests.chaos.clock import NoLibrary
+from tests.chaos.disk import CannotMount
 from tests.chaos.run import Verdict, other, run
 from tests.chaos.world import VERSIONS, world
 
@@ -29,24 +32,39 @@ def main() -> int:
     if given.list:
         console.print(*cells, sep="\n", highlight=False)
         return 0
-    verdicts = _run_all(cells, console)
+    try:
+        verdicts = _run_all(cells, console)
+    except (CannotMount, NoLibrary) as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 1
     if not given.only:
         report.write(verdicts, PAGE, ROWS)
     return int(any(verdict.wrong for verdict in verdicts))
 
 
 def _run_all(cells: list[Cell], console: Console) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    for clocks, group in groupby(sorted(cells, key=lambda cell: cell.sets_clocks), lambda cell: cell.sets_clocks):
+        verdicts += _run_in_one_world(list(group), len(verdicts), len(cells), console, clocks=clocks)
+    return verdicts
+
+
+def _run_in_one_world(cells: list[Cell], before: int, count: int, console: Console, *, clocks: bool) -> list[Verdict]:
+    """before: how many have run; count: of all."""
     verdicts = []
     serving = VERSIONS[0]
-    with tempfile.TemporaryDirectory(prefix="waypost-chaos-") as directory, world(Path(directory)) as here:
-        for number, cell in enumerate(cells, 1):
+    with (
+        tempfile.TemporaryDirectory(prefix="waypost-chaos-", ignore_cleanup_errors=True) as directory,
+        world(Path(directory), clocks=clocks) as here,
+    ):
+        for number, cell in enumerate(cells, before + 1):
             serving = other(serving)
             verdict = run(here, cell, serving)
             verdicts.append(verdict)
             cost = f"{verdict.failed} of {verdict.calls} calls failed"
             off = f", {verdict.interrupted} while it was off" if verdict.interrupted else ""
             console.print(
-                f"{number}/{len(cells)} {cell}: {cost}{off}; {verdict.per_s:.0f}/s, {verdict.recovered_s:.1f} s",
+                f"{number}/{count} {cell}: {cost}{off}; {verdict.per_s:.0f}/s, {verdict.recovered_s:.1f} s",
                 style="red" if verdict.wrong else None,
                 highlight=False,
             )

@@ -26,6 +26,13 @@ class Blow(StrEnum):
     """For a while; then SIGCONT."""
     TEAR = "torn ledger"
     """kill -9, and the newest page of the ledger cut in half on disk."""
+    FILL = "full disk"
+    """Not a byte can be written; after a while there is room again."""
+    AHEAD = "clock +1 day"
+    """For a while; then it is right again."""
+    BACK = "clock -1 day"
+    RESTORE = "restored"
+    """kill -9, and its data are those of a backup from before the deployment."""
 
 
 class Link(StrEnum):
@@ -63,7 +70,11 @@ class Cell:
     @property
     def interrupts(self) -> bool:
         """Whether calls may fail until the victim is back: nothing is left that could answer them."""
-        return self.victim is Victim.BOX
+        return self.victim is Victim.BOX and self.blow is Blow.KILL
+
+    @property
+    def sets_clocks(self) -> bool:
+        return self.blow in (Blow.AHEAD, Blow.BACK)
 
 
 BLOWS: dict[Victim, tuple[Blow, ...]] = {
@@ -71,9 +82,9 @@ BLOWS: dict[Victim, tuple[Blow, ...]] = {
     Victim.HOST: (Blow.KILL, Blow.FREEZE),
     Victim.MONITOR: (Blow.KILL, Blow.FREEZE),
     Victim.AGENT: (Blow.KILL, Blow.FREEZE, Blow.TEAR),
-    Victim.CONTROL_PLANE: (Blow.KILL, Blow.FREEZE),
+    Victim.CONTROL_PLANE: (Blow.KILL, Blow.FREEZE, Blow.FILL, Blow.AHEAD, Blow.BACK, Blow.RESTORE),
     Victim.GATEWAY: (Blow.KILL,),
-    Victim.BOX: (Blow.KILL,),
+    Victim.BOX: (Blow.KILL, Blow.FILL, Blow.AHEAD, Blow.BACK),
 }
 LINKS: dict[Victim, tuple[Link, ...]] = {
     Victim.NOBODY: (Link.OFFLINE, Link.RESET, Link.DEAF, Link.SLOW),

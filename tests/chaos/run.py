@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from tests.chaos.cells import Cell, Link, Moment, Victim
+from tests.chaos.cells import Blow, Cell, Link, Moment, Victim
 from tests.chaos.strike import is_back, strike
 from tests.chaos.world import VERSIONS, World, wait
 from tests.e2e.load import Load
@@ -32,12 +32,17 @@ class Verdict:
 
 def run(world: World, cell: Cell, version: str) -> Verdict:
     """Deploys `version` (the other one serves) through the cell's fault. Never raises for what it finds."""
+    if cell.blow is Blow.RESTORE:
+        world.back_up()
     with world.load() as load:
         began_s = time.monotonic()
         try:
             struck_s = _deploy_through(world, cell, version, load)
             world.platform.until(lambda: is_back(world, cell.victim), f"{cell.victim} is back")
             world.proxy.set(Link.ONLINE)
+            if cell.blow is Blow.RESTORE and cell.moment is not Moment.BEFORE:
+                world.platform.until(world.edge_is_ahead, "the edge server keeps what the backup does not know")
+                world.ask_for(version)
             world.platform.until(lambda: world.serves(version), f"{version} serves as asked for")
             recovered_s, wrong = time.monotonic() - struck_s, ""
         except AssertionError as error:

@@ -9,6 +9,7 @@ import psutil
 from tests.chaos.cells import Blow, Victim
 from tests.chaos.world import World, wait
 
+DAY_S = 86_400
 FROZEN_S = 8.0  # longer than a lease between the processes of one machine (6 s), and than three missed health checks
 EDGE = (("edge_agent", "run"), ("envoy", "--config-path"), ("position_monitor",), ("inference_host", "settings.toml"))
 
@@ -40,6 +41,16 @@ def strike(world: World, victim: Victim, blow: Blow) -> None:
         case Blow.TEAR:
             _signal(victims, signal.SIGKILL)
             _tear(world)
+        case Blow.FILL:
+            world.disks[victim].fill()
+            wait(FROZEN_S)
+            world.disks[victim].free()
+        case Blow.AHEAD | Blow.BACK:
+            world.clocks[victim].set(DAY_S if blow is Blow.AHEAD else -DAY_S)
+            wait(FROZEN_S)
+            world.clocks[victim].set(0)
+        case Blow.RESTORE:
+            world.restore()
         case Blow.NOTHING:
             pass
 

@@ -1,17 +1,23 @@
 """A platform of real processes whose edge server reaches its control plane through a proxy, and somebody who calls.
 
-It is what `waypost up` runs, with one difference: the agent's command line names the proxy instead of the control
-plane's link. The supervisor of `up` starts again what dies, as in production.
+It is what `waypost up` runs, with these differences: the agent's command line names the proxy instead of the control
+plane's link; edge server and control plane have a small disk each; where clocks shall jump, each has one of its own.
+The supervisor of `up` starts again what dies, as in production.
 """
 
+import json
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from tests.chaos.cells import Victim
+from tests.chaos.clock import Clock
+from tests.chaos.disk import Disk, mounted
 from tests.chaos.proxy import Proxy
 from tests.e2e.conftest import publish_models
 from tests.e2e.load import Load
@@ -21,13 +27,21 @@ POSITION = "lab/tower"
 VERSIONS = ("lab/affine/1", "lab/affine/2")
 SCALES = {f"projects/demo/applications/lab/models/affine/versions/{n}": scale for n, scale in ((1, 2.0), (2, 3.0))}
 REPLICAS = 2
+EDGE, CONTROL_PLANE = "edge", "control-plane"  # directories of `waypost up`
+AGENT = ("edge_agent", "run")  # words of its command line
 CALLERS = 10  # of 50 calls a second each: a frozen host holds some of them up
 
 
 class World:
-    def __init__(self, platform: Platform, proxy: Proxy) -> None:
+    def __init__(
+        self, platform: Platform, proxy: Proxy, disks: Mapping[Victim, Disk], clocks: Mapping[Victim, Clock]
+    ) -> None:
         self.platform = platform
         self.proxy = proxy
+        self.disks = disks
+        self.clocks = clocks
+        """Empty where nobody's clock can be set."""
+        self._backup = platform.directory / "backup.tar"
         self._token = platform.token("lab")
 
     @contextmanager
@@ -64,6 +78,31 @@ class World:
             and self.platform.agent_is_connected()
         )
 
+    def edge_is_ahead(self) -> bool:
+        """Whether the agent keeps what it has, since its control plane knows less."""
+        done = self.platform.run("-o", "json", "edge-server", "get", "edge-1")
+        conditions = json.loads(done.stdout)["status"]["conditions"] if done.returncode == 0 else []
+        return any(c["type"] == "DesiredStateAccepted" and c["status"].endswith("FALSE") for c in conditions)
+
+    # -- its store
+
+    def back_up(self) -> None:
+        self._backup.unlink(missing_ok=True)
+        self.platform.json("backup", str(self._backup), "--data-dir", str(self.platform.data_dir / CONTROL_PLANE))
+
+    def restore(self) -> None:
+        """Kills the control plane; the one that is started again knows what it knew when it was backed up."""
+        (supervisor,) = self.processes("console.local.supervision")
+        supervisor.send_signal(signal.SIGSTOP)
+        try:
+            self.platform.kill("control_plane")
+            directory = self.platform.data_dir / CONTROL_PLANE
+            for each in directory.iterdir():
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+            self.platform.json("restore", str(self._backup), "--data-dir", str(directory))
+        finally:
+            supervisor.send_signal(signal.SIGCONT)
+
     # -- its processes
 
     def processes(self, *words: str) -> list[psutil.Process]:
@@ -79,25 +118,30 @@ class World:
 
 
 @contextmanager
-def world(directory: Path) -> Iterator[World]:
-    """In service with two replicas of the first version; afterwards nothing of it is left."""
+def world(directory: Path, *, clocks: bool) -> Iterator[World]:
+    """In service with two replicas of the first version; afterwards nothing of it is left.
+
+    clocks: give box and control plane wall clocks of their own. Raises: CannotMount, NoLibrary.
+    """
     platform = Platform(directory)
-    platform.up()
-    try:
-        publish_models(platform, directory)
-        link = _link_address(platform)
-        with Proxy(link) as proxy:
-            _go_through(platform, link, proxy.address)
-            platform.deploy(VERSIONS[0], POSITION, "--replicas", str(REPLICAS))
-            yield World(platform, proxy)
-    finally:
-        for process in platform.processes():
-            process.send_signal(signal.SIGCONT)
-        platform.down()
+    with mounted(platform.data_dir / EDGE) as edge, mounted(platform.data_dir / CONTROL_PLANE) as control_plane:
+        platform.up()
+        try:
+            publish_models(platform, directory)
+            link = _link_address(platform)
+            with Proxy(link) as proxy:
+                _go_through(platform, link, proxy.address)
+                own = _give_clocks(platform) if clocks else {}
+                platform.deploy(VERSIONS[0], POSITION, "--replicas", str(REPLICAS))
+                yield World(platform, proxy, {Victim.BOX: edge, Victim.CONTROL_PLANE: control_plane}, own)
+        finally:
+            for process in platform.processes():
+                process.send_signal(signal.SIGCONT)
+            platform.down()
 
 
 def _link_address(platform: Platform) -> str:
-    (agent,) = platform.processes("edge_agent", "run")
+    (agent,) = platform.processes(*AGENT)
     arguments = agent.cmdline()
     return arguments[arguments.index("--control-plane") + 1]
 
@@ -106,9 +150,26 @@ def _go_through(platform: Platform, link: str, proxy: str) -> None:
     """The agent's command line is kept beside its process: whoever starts it again starts what stands there."""
     command = platform.data_dir / "processes" / "agent" / "command"
     command.write_bytes(command.read_bytes().replace(link.encode(), proxy.encode()))
-    platform.kill("edge_agent", "run")
+    platform.kill(*AGENT)
     platform.until(lambda: _link_address_or_none(platform) == proxy, "the agent dials the proxy")
     platform.until(platform.agent_is_connected, "the agent is connected through the proxy")
+
+
+def _give_clocks(platform: Platform) -> dict[Victim, Clock]:
+    """Starts agent and control plane again, each with a clock, which everything has that they start."""
+    clocks = {}
+    for victim, name, words in (
+        (Victim.BOX, "agent", AGENT),
+        (Victim.CONTROL_PLANE, CONTROL_PLANE, ("control_plane",)),
+    ):
+        clocks[victim] = clock = Clock(platform.directory / f"{name}.clock")
+        clock.set(0)
+        command = platform.data_dir / "processes" / name / "command"
+        wrapped = ["env", *(f"{key}={value}" for key, value in clock.environment().items())]
+        command.write_bytes("\0".join([*wrapped, command.read_text()]).encode())
+        platform.kill(*words)
+    platform.until(lambda: platform.processes(*AGENT) and platform.agent_is_connected(), "the agent is connected")
+    return clocks
 
 
 def _link_address_or_none(platform: Platform) -> str | None:
