@@ -192,6 +192,9 @@ def _component(entry: Entry) -> Any:
 
     @component.command(entry.name, help=entry.help, context_settings=settings)
     def run(ctx: typer.Context) -> None:
+        for name, value in (ctx.parent.params if ctx.parent else {}).items():
+            if value:
+                raise typer.BadParameter(f"`waypost {entry.name}` takes no --{name} before its name")
         raise typer.Exit(run_component(entry.name, ctx.args))
 
     return get_command(component)

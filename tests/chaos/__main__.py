@@ -30,7 +30,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that what was started is ended
     cells = [cell for cell in matrix() if re.search(given.only, str(cell))]
     if given.list:
-        console.print(*cells, sep="\n", highlight=False)
+        console.print(*map(str, cells), sep="\n", highlight=False)
         return 0
     try:
         verdicts = _run_all(cells, console)

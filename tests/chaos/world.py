@@ -88,7 +88,7 @@ class World:
 
     def back_up(self) -> None:
         self._backup.unlink(missing_ok=True)
-        self.platform.json("backup", str(self._backup), "--data-dir", str(self.platform.data_dir / CONTROL_PLANE))
+        self._waypost("backup", str(self._backup), "--data-dir", str(self.platform.data_dir / CONTROL_PLANE))
 
     def restore(self) -> None:
         """Kills the control plane; the one that is started again knows what it knew when it was backed up."""
@@ -99,9 +99,13 @@ class World:
             directory = self.platform.data_dir / CONTROL_PLANE
             for each in directory.iterdir():
                 shutil.rmtree(each) if each.is_dir() else each.unlink()
-            self.platform.json("restore", str(self._backup), "--data-dir", str(directory))
+            self._waypost("restore", str(self._backup), "--data-dir", str(directory))
         finally:
             supervisor.send_signal(signal.SIGCONT)
+
+    def _waypost(self, *arguments: str) -> None:
+        done = self.platform.run(*arguments)
+        assert done.returncode == 0, f"waypost {arguments[0]}: {done.stderr}"
 
     # -- its processes
 

@@ -73,6 +73,11 @@ def test_a_component_is_dispatched_without_the_command_line_for_people() -> None
     [
         (["statsu"], "there is no command 'statsu'; did you mean 'status'?", "`waypost --help` shows how it is used"),
         (["project", "get"], "Missing argument 'NAME'.", "`waypost project get --help` shows how it is used"),
+        (
+            ["-o", "json", "backup", "file"],
+            "Invalid value: `waypost backup` takes no --output before its name",
+            "`waypost backup --help` shows how it is used",
+        ),
         (["status", "--ouput", "json"], "No such option: --ouput", "`waypost status --help` shows how it is used"),
     ],
 )
