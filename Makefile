@@ -85,7 +85,7 @@ test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
 bench: $(INSTALLED)  ## The host beside its peers (QUICK=1, PEERS=all, CHECK=1)
 	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) $(if $(CHECK),--check)
 
-chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (half an hour)
+chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (root, faketime; 40 minutes)
 	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only "$(ONLY)")
 
 soak: $(INSTALLED)  ## A million calls of all kinds: does the host's memory settle? (needs g++; ten minutes)
