@@ -3,6 +3,9 @@
 Everything is laid out and checked in a directory beside the one that is wanted. Then the database is filled in one
 transaction, and last the directory gets its name. Killed between the two, a database is there without its authority: a
 control plane that is started with it refuses (AUTHORITY_DIFFERS), and the restore is repeated into an empty database.
+
+A file system that is mounted at the wanted directory cannot be renamed to: there all is laid out within, and moved up
+with the authority last.
 """
 
 import os
@@ -17,12 +20,17 @@ from mesh import clock
 from mesh.files import private_directory, sync_directory
 from waypost.errors import Precondition
 
+RESTORING = ".restoring"
+OF_A_MOUNT = (RESTORING, "lost+found")
+"""What an empty file system may hold: of a restore that was killed, and ext4's."""
+
 
 async def restore_from(settings: RestoreSettings) -> str:
     """Returns what to tell of it. Raises MeshError; nothing is left then."""
     data_dir = settings.data_dir.resolve()
     _refuse_contents(data_dir)
-    laid_out = data_dir.with_name(f".{data_dir.name}.restoring")
+    beside = data_dir.with_name(f".{data_dir.name}{RESTORING}")
+    laid_out = data_dir / RESTORING if data_dir.is_mount() else beside
     shutil.rmtree(laid_out, ignore_errors=True)  # of a restore that was killed
     try:
         with disk_explained(laid_out):
@@ -34,15 +42,18 @@ async def restore_from(settings: RestoreSettings) -> str:
         origin = await copying.load(laid_out / "saved.db", url, now=clock.now())
         with disk_explained(laid_out):
             _arrange(laid_out)
-            os.replace(laid_out, data_dir)
-            sync_directory(data_dir.parent)
+            _put(laid_out, data_dir)
     finally:
         shutil.rmtree(laid_out, ignore_errors=True)
     return _told(settings, contents, origin.revision)
 
 
 def _refuse_contents(data_dir: Path) -> None:
-    if data_dir.exists() and (found := next(data_dir.iterdir(), None)):
+    if not data_dir.exists():
+        return
+    for found in data_dir.iterdir():
+        if data_dir.is_mount() and found.name in OF_A_MOUNT:
+            continue
         raise Precondition(
             "NOT_EMPTY",
             f"{data_dir} is not empty: it has {found.name}",
@@ -61,6 +72,17 @@ def _arrange(laid_out: Path) -> None:
         stored.rename(artifacts / "sha256")
         for path in (artifacts / "sha256").iterdir():
             path.chmod(0o400)
+
+
+def _put(laid_out: Path, data_dir: Path) -> None:
+    """Where it shall be."""
+    if data_dir.is_mount():
+        for path in sorted(laid_out.iterdir(), key=lambda path: path.name == archive.IDENTITY):
+            os.replace(path, data_dir / path.name)
+        sync_directory(data_dir)
+    else:
+        os.replace(laid_out, data_dir)
+        sync_directory(data_dir.parent)
 
 
 def _told(settings: RestoreSettings, contents: archive.Contents, revision: int) -> str:

@@ -21,9 +21,9 @@ asked for. What the link suffers lasts until what was struck is back, and for {H
 A box that is switched off can answer nobody until it is up again: its failed calls are counted apart, and may go on
 for {OUTAGE_S_MAX:.0f} s at most. Else no call may fail, no answer may be wrong, no desired state may be lost.
 
-What is frozen, full or told a wrong time is so for {FROZEN_S:.0f} s. A box's clock is that of agent, monitor and hosts. A control plane
-that is restored from a backup of before the deployment must not take it back: the cell waits until the edge server says
-that it keeps what it has, and then asks for the version again.
+What is frozen, full or told a wrong time is so for {FROZEN_S:.0f} s. A box's clock is that of agent, monitor and
+hosts. A control plane that is restored from a backup of before the deployment must not take it back: the cell waits
+until the edge server says that it keeps what it has, and then asks for the version again.
 
 `make chaos ONLY=REGEX` runs some of the cells and writes nothing here. It needs root, for disks that can be full, and
 libfaketime (Debian's `faketime`) for the clocks.

@@ -87,6 +87,19 @@ async def test_a_restored_control_plane_has_everything_and_is_another_store(tmp_
 
 
 @scenario
+async def test_a_file_system_that_is_mounted_there_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, mounted = await backed_up(tmp_path), tmp_path / "mounted"
+    (mounted / "lost+found").mkdir(parents=True)
+    (mounted / ".restoring/identity").mkdir(parents=True)  # of a restore that was killed
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == mounted)
+    await restore_from(RestoreSettings(file=file, data_dir=mounted))
+    assert set(os.listdir(mounted)) == {"identity", "admin.token", "artifacts", "store.db", "lost+found"}
+    with pytest.raises(MeshError) as refused:
+        await restore_from(RestoreSettings(file=file, data_dir=mounted))
+    assert refused.value.reason == "NOT_EMPTY"
+
+
+@scenario
 async def test_a_backup_is_one_moment_of_a_store_that_is_written_all_the_while(tmp_path: Path) -> None:
     data_dir = await fill(tmp_path / "data")
     async with open_stores(f"sqlite:///{data_dir}/store.db") as stores:
