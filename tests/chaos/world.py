@@ -34,7 +34,7 @@ CALLERS = 10  # of 50 calls a second each: a frozen host holds some of them up
 
 class World:
     def __init__(
-        self, platform: Platform, proxy: Proxy, disks: Mapping[Victim, Disk], clocks: Mapping[Victim, Clock]
+        self, platform: Platform, proxy: Proxy, token: str, disks: Mapping[Victim, Disk], clocks: Mapping[Victim, Clock]
     ) -> None:
         self.platform = platform
         self.proxy = proxy
@@ -42,7 +42,7 @@ class World:
         self.clocks = clocks
         """Empty where nobody's clock can be set."""
         self._backup = platform.directory / "backup.tar"
-        self._token = platform.token("lab")
+        self._token = token
 
     @contextmanager
     def load(self) -> Iterator[Load]:
@@ -136,8 +136,11 @@ def world(directory: Path, *, clocks: bool) -> Iterator[World]:
             with Proxy(link) as proxy:
                 _go_through(platform, link, proxy.address)
                 own = _give_clocks(platform) if clocks else {}
+                known = ("application", "get", "demo/lab")
+                platform.until(lambda: platform.run(*known).returncode == 0, "the application is known")
+                token = platform.token("lab")  # before the deployment, which brings it to the edge
                 platform.deploy(VERSIONS[0], POSITION, "--replicas", str(REPLICAS))
-                yield World(platform, proxy, {Victim.BOX: edge, Victim.CONTROL_PLANE: control_plane}, own)
+                yield World(platform, proxy, token, {Victim.BOX: edge, Victim.CONTROL_PLANE: control_plane}, own)
         finally:
             for process in platform.processes():
                 process.send_signal(signal.SIGCONT)
