@@ -15,8 +15,9 @@ from typing import Any
 import structlog
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import Message
+from google.protobuf.text_format import MessageToString
 
 from control_plane.access import caller
 from control_plane.access.attempts import Buckets, peer_of
@@ -107,11 +108,14 @@ def resource_of(request: Message) -> str:
 
 
 def summary(request: Message) -> str:
-    """The request as JSON, without secrets and bytes."""
+    """The request as JSON, without secrets and bytes; as protobuf's text where JSON has no form for a value of it."""
     kept = type(request)()
     kept.CopyFrom(request)
     _strip(kept)
-    text = json.dumps(_shortened(MessageToDict(kept, preserving_proto_field_name=True)), ensure_ascii=False)
+    try:
+        text = json.dumps(_shortened(MessageToDict(kept, preserving_proto_field_name=True)), ensure_ascii=False)
+    except (SerializeToJsonError, ValueError):  # a time outside its range, a mask of no fields
+        text = MessageToString(kept, as_one_line=True)
     return text if len(text) <= REQUEST_CHARACTERS_MAX else f"{text[:REQUEST_CHARACTERS_MAX]}…"
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError, Message
 
-from waypost.errors import Internal, MeshError
+from mesh.times import refuse_bad_times
+from waypost.errors import Internal, Invalid, MeshError
 from waypost.rpc import from_rpc_error, grpc_code, to_status
 from waypost.rpc.status import DETAILS_KEY
 
@@ -68,11 +70,16 @@ class Manners(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        return kind(wrap(method, behaviour), handler.request_deserializer, handler.response_serializer)
+        read = (_reading if handler.request_streaming else _reading_one)(handler.request_deserializer)
+        return kind(wrap(method, behaviour), read, handler.response_serializer)
 
     async def _let_in(self, method: str, context: Any, request: Any) -> None:
+        if isinstance(request, MeshError):
+            raise request
         if self._authorise is not None:
             await self._authorise(method, context, request)
+        if isinstance(request, Message):
+            refuse_bad_times(request)
 
     async def _tell(self, record: _Call, context: Any, request: Any) -> None:
         """Once, though its caller go away meanwhile."""
@@ -129,6 +136,32 @@ class Manners(grpc.aio.ServerInterceptor):
         write = log.debug if record.code in ("OK", "CANCELLED") and record.method in self._quiet else log.info
         took_ms = round((time.monotonic() - record.started) * 1000, 1)
         write("rpc", method=record.method, code=record.code, reason=record.reason or None, took_ms=took_ms)
+
+
+def _reading(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Raises Invalid(BAD_MESSAGE), as a MeshError where the behaviour reads its stream."""
+
+    def read(content: bytes) -> Any:
+        try:
+            return deserialize(content)
+        except DecodeError as error:
+            hint = "generate the client from the protos of this version"
+            raise Invalid("BAD_MESSAGE", f"the request is no message of its method: {error}", hint) from error
+
+    return read
+
+
+def _reading_one(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Returns the error, for `_let_in` to raise: grpc would answer what a deserializer raises with UNKNOWN."""
+    reading = _reading(deserialize)
+
+    def read(content: bytes) -> Any:
+        try:
+            return reading(content)
+        except Invalid as error:
+            return error
+
+    return read
 
 
 def _translated(error: Exception, record: _Call) -> Exception:

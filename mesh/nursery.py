@@ -72,7 +72,7 @@ class Nursery:
     @property
     def pid(self) -> int | None:
         """Of the nursery; None before it is needed."""
-        return self._process and self._process.pid
+        return None if self._process is None else self._process.pid
 
     def can_start(self, argv: Sequence[str]) -> bool:
         return tuple(argv[:3]) == PYTHON and argv[3] in self._modules

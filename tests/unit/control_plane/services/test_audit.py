@@ -200,6 +200,13 @@ def test_what_a_request_is_about_is_found_wherever_it_stands() -> None:
     assert resource_of(session_pb2.LogoutRequest()) == ""
 
 
+def test_what_json_has_no_form_for_is_kept_as_text() -> None:
+    request = position_pb2.UpdatePositionRequest(position={"name": POSITION}, update_mask={"paths": ["Not_A__Field"]})
+    request.position.create_time.seconds = -(2**63)
+    assert str(-(2**63)) in summary(request)
+    assert "Not_A__Field" in summary(request)
+
+
 def test_a_long_request_is_cut_and_bytes_are_left_out() -> None:
     long = position_pb2.UpdatePositionRequest(position={"name": POSITION, "description": "x" * 5000})
     assert len(summary(long)) < 500
