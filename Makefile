@@ -11,7 +11,7 @@ FUZZING := $(VENV)/.fuzzing
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: chaos help demo stop test unit contract sim integration conformance test-wire test-clients test-compiled wheels fuzz test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: chaos help demo stop test unit contract sim integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ demo: $(INSTALLED)  ## The platform up, a real model at a position, an xApp call
 stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
-test: $(INSTALLED)  ## Unit, contract, sim, integration, security, conformance, e2e, docs
+test: $(INSTALLED)  ## Unit, contract, sim, integration, security, hostile, conformance, e2e, docs
 	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
@@ -74,6 +74,10 @@ FUZZ_RUNS ?= 500000
 fuzz: $(FUZZING)  ## What reads a stranger's bytes, with made-up ones (FUZZ_RUNS=500000 for each of six targets, FUZZ_SEED=)
 	@$(BIN)/python -m tests.fuzz.coverage_check
 	@$(BIN)/python -m tests.fuzz.campaign $(FUZZ_RUNS) $(FUZZ_SEED)
+
+CALLS ?= 300
+fuzz-calls: $(INSTALLED)  ## Every RPC of every server, with requests that nobody would send (CALLS=300 for each)
+	@HOSTILE_CALLS=$(CALLS) $(BIN)/python -m pytest --quiet tests/hostile
 
 $(FUZZING): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[fuzz]"

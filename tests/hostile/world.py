@@ -24,6 +24,8 @@ from waypost.rpc.status import DETAILS_KEY, from_status
 
 CALL_S = 10.0  # none of these calls takes long: one that does hangs
 STREAM_S = 0.2  # a stream that was let in may have nothing to say
+VAGUE = {"UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE", "DATA_LOSS"}
+"""Codes that say nothing of what is wrong with a request; or the server hangs, or has died."""
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -63,9 +65,13 @@ class World:
     servers: dict[str, Server]
     """By the names of methods.SERVED_BY."""
 
-    def processes(self) -> dict[int, psutil.Process]:
-        """Everything that runs, but for what ends by itself."""
-        return {process.pid: process for process in self.platform.processes()}
+    def processes(self, *, drained: bool = False) -> dict[int, psutil.Process]:
+        """Everything that runs; where the edge server may be drained, what runs all the same."""
+        return {
+            process.pid: process
+            for process in self.platform.processes()
+            if not (drained and {"inference_host", "position_monitor"} & set(process.cmdline()))
+        }
 
 
 @contextmanager
