@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from waypost.api.control.v1 import condition_pb2 as waypost_dot_api_dot_control_dot_v1_dot_condition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(waypost/api/control/v1/edge_server.proto\x12\x16waypost.api.control.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\xa5\x03\n\nEdgeServer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12>\n\x06labels\x18\x04 \x03(\x0b\x32..waypost.api.control.v1.EdgeServer.LabelsEntry\x12\x38\n\x06status\x18\x05 \x01(\x0b\x32(.waypost.api.control.v1.EdgeServerStatus\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x1d\n\x15\x63onfirmed_incarnation\x18\t \x01(\t\x12/\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x04\n\x10\x45\x64geServerStatus\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\'.waypost.api.control.v1.EdgeServerState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x35\n\nconditions\x18\x04 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0e\n\x06\x64river\x18\x06 \x01(\t\x12\x16\n\x0e\x64river_version\x18\x07 \x01(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x17\n\x0fgateway_version\x18\t \x01(\t\x12\x17\n\x0fgateway_address\x18\n \x01(\t\x12\x32\n\x08\x63\x61pacity\x18\x0b \x01(\x0b\x32 .waypost.api.control.v1.Capacity\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x0c \x01(\x03\x12\x17\n\x0f\x64\x65sired_version\x18\r \x01(\x03\x12\x32\n\x0elast_seen_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x63onnected_since_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07refused\x18\x10 \x03(\x0b\x32).waypost.api.control.v1.RefusedAssignment\x12\x15\n\rtrusted_roots\x18\x11 \x03(\t\"h\n\x11RefusedAssignment\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t\"\x80\x01\n\x08\x43\x61pacity\x12\x12\n\ncpu_millis\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x03 \x01(\x03\x12\x1b\n\x13\x65xecution_providers\x18\x04 \x03(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\"$\n\x14GetEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x15GetEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"?\n\x16ListEdgeServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x17ListEdgeServersResponse\x12\x38\n\x0c\x65\x64ge_servers\x18\x01 \x03(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x17\x43reateEdgeServerRequest\x12\x16\n\x0e\x65\x64ge_server_id\x18\x01 \x01(\t\x12\x37\n\x0b\x65\x64ge_server\x18\x02 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"S\n\x18\x43reateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"\x9a\x01\n\x17UpdateEdgeServerRequest\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"S\n\x18UpdateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"5\n\x17\x44\x65leteEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteEdgeServerResponse\"*\n\x1a\x43onfirmDesiredStateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x1b\x43onfirmDesiredStateResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"\'\n\x17RevokeEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x18RevokeEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer*\x98\x01\n\x0f\x45\x64geServerState\x12!\n\x1d\x45\x44GE_SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45\x44GE_SERVER_STATE_PENDING\x10\x01\x12\x1f\n\x1b\x45\x44GE_SERVER_STATE_CONNECTED\x10\x02\x12\"\n\x1e\x45\x44GE_SERVER_STATE_DISCONNECTED\x10\x03\x32\xdb\x06\n\x11\x45\x64geServerService\x12q\n\rGetEdgeServer\x12,.waypost.api.control.v1.GetEdgeServerRequest\x1a-.waypost.api.control.v1.GetEdgeServerResponse\"\x03\x90\x02\x01\x12w\n\x0fListEdgeServers\x12..waypost.api.control.v1.ListEdgeServersRequest\x1a/.waypost.api.control.v1.ListEdgeServersResponse\"\x03\x90\x02\x01\x12u\n\x10\x43reateEdgeServer\x12/.waypost.api.control.v1.CreateEdgeServerRequest\x1a\x30.waypost.api.control.v1.CreateEdgeServerResponse\x12u\n\x10UpdateEdgeServer\x12/.waypost.api.control.v1.UpdateEdgeServerRequest\x1a\x30.waypost.api.control.v1.UpdateEdgeServerResponse\x12u\n\x10\x44\x65leteEdgeServer\x12/.waypost.api.control.v1.DeleteEdgeServerRequest\x1a\x30.waypost.api.control.v1.DeleteEdgeServerResponse\x12~\n\x13\x43onfirmDesiredState\x12\x32.waypost.api.control.v1.ConfirmDesiredStateRequest\x1a\x33.waypost.api.control.v1.ConfirmDesiredStateResponse\x12u\n\x10RevokeEdgeServer\x12/.waypost.api.control.v1.RevokeEdgeServerRequest\x1a\x30.waypost.api.control.v1.RevokeEdgeServerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(waypost/api/control/v1/edge_server.proto\x12\x16waypost.api.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\"\xdb\x03\n\nEdgeServer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12>\n\x06labels\x18\x04 \x03(\x0b\x32..waypost.api.control.v1.EdgeServer.LabelsEntry\x12\x38\n\x06status\x18\x05 \x01(\x0b\x32(.waypost.api.control.v1.EdgeServerStatus\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x08 \x01(\t\x12\x1d\n\x15\x63onfirmed_incarnation\x18\t \x01(\t\x12/\n\x0brevoke_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x04spec\x18\x0b \x01(\x0b\x32&.waypost.api.control.v1.EdgeServerSpec\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xad\x01\n\x0e\x45\x64geServerSpec\x12\x18\n\x10software_version\x18\x01 \x01(\t\x12\x46\n\x13maintenance_windows\x18\x02 \x03(\x0b\x32).waypost.api.control.v1.MaintenanceWindow\x12\x39\n\x15\x63hanges_allowed_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x01\n\x11MaintenanceWindow\x12-\n\x04\x64\x61ys\x18\x01 \x03(\x0e\x32\x1f.waypost.api.control.v1.Weekday\x12\r\n\x05start\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\ttime_zone\x18\x04 \x01(\t\"\xe5\x04\n\x10\x45\x64geServerStatus\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\'.waypost.api.control.v1.EdgeServerState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x35\n\nconditions\x18\x04 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0e\n\x06\x64river\x18\x06 \x01(\t\x12\x16\n\x0e\x64river_version\x18\x07 \x01(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x17\n\x0fgateway_version\x18\t \x01(\t\x12\x17\n\x0fgateway_address\x18\n \x01(\t\x12\x32\n\x08\x63\x61pacity\x18\x0b \x01(\x0b\x32 .waypost.api.control.v1.Capacity\x12\x18\n\x10\x61\x63\x63\x65pted_version\x18\x0c \x01(\x03\x12\x17\n\x0f\x64\x65sired_version\x18\r \x01(\x03\x12\x32\n\x0elast_seen_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x63onnected_since_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x07refused\x18\x10 \x03(\x0b\x32).waypost.api.control.v1.RefusedAssignment\x12\x15\n\rtrusted_roots\x18\x11 \x03(\t\x12\x19\n\x11software_versions\x18\x12 \x03(\t\"h\n\x11RefusedAssignment\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0c\n\x04hint\x18\x05 \x01(\t\"\x80\x01\n\x08\x43\x61pacity\x12\x12\n\ncpu_millis\x18\x01 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x64isk_free_bytes\x18\x03 \x01(\x03\x12\x1b\n\x13\x65xecution_providers\x18\x04 \x03(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\"$\n\x14GetEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x15GetEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"?\n\x16ListEdgeServersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x17ListEdgeServersResponse\x12\x38\n\x0c\x65\x64ge_servers\x18\x01 \x03(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x17\x43reateEdgeServerRequest\x12\x16\n\x0e\x65\x64ge_server_id\x18\x01 \x01(\t\x12\x37\n\x0b\x65\x64ge_server\x18\x02 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"S\n\x18\x43reateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"\x9a\x01\n\x17UpdateEdgeServerRequest\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\rallow_missing\x18\x03 \x01(\x08\"S\n\x18UpdateEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"5\n\x17\x44\x65leteEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteEdgeServerResponse\"*\n\x1a\x43onfirmDesiredStateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x1b\x43onfirmDesiredStateResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer\"\'\n\x17RevokeEdgeServerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x18RevokeEdgeServerResponse\x12\x37\n\x0b\x65\x64ge_server\x18\x01 \x01(\x0b\x32\".waypost.api.control.v1.EdgeServer*\xb6\x01\n\x07Weekday\x12\x17\n\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEEKDAY_MONDAY\x10\x01\x12\x13\n\x0fWEEKDAY_TUESDAY\x10\x02\x12\x15\n\x11WEEKDAY_WEDNESDAY\x10\x03\x12\x14\n\x10WEEKDAY_THURSDAY\x10\x04\x12\x12\n\x0eWEEKDAY_FRIDAY\x10\x05\x12\x14\n\x10WEEKDAY_SATURDAY\x10\x06\x12\x12\n\x0eWEEKDAY_SUNDAY\x10\x07*\x98\x01\n\x0f\x45\x64geServerState\x12!\n\x1d\x45\x44GE_SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45\x44GE_SERVER_STATE_PENDING\x10\x01\x12\x1f\n\x1b\x45\x44GE_SERVER_STATE_CONNECTED\x10\x02\x12\"\n\x1e\x45\x44GE_SERVER_STATE_DISCONNECTED\x10\x03\x32\xdb\x06\n\x11\x45\x64geServerService\x12q\n\rGetEdgeServer\x12,.waypost.api.control.v1.GetEdgeServerRequest\x1a-.waypost.api.control.v1.GetEdgeServerResponse\"\x03\x90\x02\x01\x12w\n\x0fListEdgeServers\x12..waypost.api.control.v1.ListEdgeServersRequest\x1a/.waypost.api.control.v1.ListEdgeServersResponse\"\x03\x90\x02\x01\x12u\n\x10\x43reateEdgeServer\x12/.waypost.api.control.v1.CreateEdgeServerRequest\x1a\x30.waypost.api.control.v1.CreateEdgeServerResponse\x12u\n\x10UpdateEdgeServer\x12/.waypost.api.control.v1.UpdateEdgeServerRequest\x1a\x30.waypost.api.control.v1.UpdateEdgeServerResponse\x12u\n\x10\x44\x65leteEdgeServer\x12/.waypost.api.control.v1.DeleteEdgeServerRequest\x1a\x30.waypost.api.control.v1.DeleteEdgeServerResponse\x12~\n\x13\x43onfirmDesiredState\x12\x32.waypost.api.control.v1.ConfirmDesiredStateRequest\x1a\x33.waypost.api.control.v1.ConfirmDesiredStateResponse\x12u\n\x10RevokeEdgeServer\x12/.waypost.api.control.v1.RevokeEdgeServerRequest\x1a\x30.waypost.api.control.v1.RevokeEdgeServerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,46 +41,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EDGESERVERSERVICE'].methods_by_name['GetEdgeServer']._serialized_options = b'\220\002\001'
   _globals['_EDGESERVERSERVICE'].methods_by_name['ListEdgeServers']._loaded_options = None
   _globals['_EDGESERVERSERVICE'].methods_by_name['ListEdgeServers']._serialized_options = b'\220\002\001'
-  _globals['_EDGESERVERSTATE']._serialized_start=2497
-  _globals['_EDGESERVERSTATE']._serialized_end=2649
-  _globals['_EDGESERVER']._serialized_start=176
-  _globals['_EDGESERVER']._serialized_end=597
-  _globals['_EDGESERVER_LABELSENTRY']._serialized_start=552
-  _globals['_EDGESERVER_LABELSENTRY']._serialized_end=597
-  _globals['_EDGESERVERSTATUS']._serialized_start=600
-  _globals['_EDGESERVERSTATUS']._serialized_end=1186
-  _globals['_REFUSEDASSIGNMENT']._serialized_start=1188
-  _globals['_REFUSEDASSIGNMENT']._serialized_end=1292
-  _globals['_CAPACITY']._serialized_start=1295
-  _globals['_CAPACITY']._serialized_end=1423
-  _globals['_GETEDGESERVERREQUEST']._serialized_start=1425
-  _globals['_GETEDGESERVERREQUEST']._serialized_end=1461
-  _globals['_GETEDGESERVERRESPONSE']._serialized_start=1463
-  _globals['_GETEDGESERVERRESPONSE']._serialized_end=1543
-  _globals['_LISTEDGESERVERSREQUEST']._serialized_start=1545
-  _globals['_LISTEDGESERVERSREQUEST']._serialized_end=1608
-  _globals['_LISTEDGESERVERSRESPONSE']._serialized_start=1610
-  _globals['_LISTEDGESERVERSRESPONSE']._serialized_end=1718
-  _globals['_CREATEEDGESERVERREQUEST']._serialized_start=1720
-  _globals['_CREATEEDGESERVERREQUEST']._serialized_end=1826
-  _globals['_CREATEEDGESERVERRESPONSE']._serialized_start=1828
-  _globals['_CREATEEDGESERVERRESPONSE']._serialized_end=1911
-  _globals['_UPDATEEDGESERVERREQUEST']._serialized_start=1914
-  _globals['_UPDATEEDGESERVERREQUEST']._serialized_end=2068
-  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_start=2070
-  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_end=2153
-  _globals['_DELETEEDGESERVERREQUEST']._serialized_start=2155
-  _globals['_DELETEEDGESERVERREQUEST']._serialized_end=2208
-  _globals['_DELETEEDGESERVERRESPONSE']._serialized_start=2210
-  _globals['_DELETEEDGESERVERRESPONSE']._serialized_end=2236
-  _globals['_CONFIRMDESIREDSTATEREQUEST']._serialized_start=2238
-  _globals['_CONFIRMDESIREDSTATEREQUEST']._serialized_end=2280
-  _globals['_CONFIRMDESIREDSTATERESPONSE']._serialized_start=2282
-  _globals['_CONFIRMDESIREDSTATERESPONSE']._serialized_end=2368
-  _globals['_REVOKEEDGESERVERREQUEST']._serialized_start=2370
-  _globals['_REVOKEEDGESERVERREQUEST']._serialized_end=2409
-  _globals['_REVOKEEDGESERVERRESPONSE']._serialized_start=2411
-  _globals['_REVOKEEDGESERVERRESPONSE']._serialized_end=2494
-  _globals['_EDGESERVERSERVICE']._serialized_start=2652
-  _globals['_EDGESERVERSERVICE']._serialized_end=3511
+  _globals['_WEEKDAY']._serialized_start=2934
+  _globals['_WEEKDAY']._serialized_end=3116
+  _globals['_EDGESERVERSTATE']._serialized_start=3119
+  _globals['_EDGESERVERSTATE']._serialized_end=3271
+  _globals['_EDGESERVER']._serialized_start=208
+  _globals['_EDGESERVER']._serialized_end=683
+  _globals['_EDGESERVER_LABELSENTRY']._serialized_start=638
+  _globals['_EDGESERVER_LABELSENTRY']._serialized_end=683
+  _globals['_EDGESERVERSPEC']._serialized_start=686
+  _globals['_EDGESERVERSPEC']._serialized_end=859
+  _globals['_MAINTENANCEWINDOW']._serialized_start=862
+  _globals['_MAINTENANCEWINDOW']._serialized_end=1007
+  _globals['_EDGESERVERSTATUS']._serialized_start=1010
+  _globals['_EDGESERVERSTATUS']._serialized_end=1623
+  _globals['_REFUSEDASSIGNMENT']._serialized_start=1625
+  _globals['_REFUSEDASSIGNMENT']._serialized_end=1729
+  _globals['_CAPACITY']._serialized_start=1732
+  _globals['_CAPACITY']._serialized_end=1860
+  _globals['_GETEDGESERVERREQUEST']._serialized_start=1862
+  _globals['_GETEDGESERVERREQUEST']._serialized_end=1898
+  _globals['_GETEDGESERVERRESPONSE']._serialized_start=1900
+  _globals['_GETEDGESERVERRESPONSE']._serialized_end=1980
+  _globals['_LISTEDGESERVERSREQUEST']._serialized_start=1982
+  _globals['_LISTEDGESERVERSREQUEST']._serialized_end=2045
+  _globals['_LISTEDGESERVERSRESPONSE']._serialized_start=2047
+  _globals['_LISTEDGESERVERSRESPONSE']._serialized_end=2155
+  _globals['_CREATEEDGESERVERREQUEST']._serialized_start=2157
+  _globals['_CREATEEDGESERVERREQUEST']._serialized_end=2263
+  _globals['_CREATEEDGESERVERRESPONSE']._serialized_start=2265
+  _globals['_CREATEEDGESERVERRESPONSE']._serialized_end=2348
+  _globals['_UPDATEEDGESERVERREQUEST']._serialized_start=2351
+  _globals['_UPDATEEDGESERVERREQUEST']._serialized_end=2505
+  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_start=2507
+  _globals['_UPDATEEDGESERVERRESPONSE']._serialized_end=2590
+  _globals['_DELETEEDGESERVERREQUEST']._serialized_start=2592
+  _globals['_DELETEEDGESERVERREQUEST']._serialized_end=2645
+  _globals['_DELETEEDGESERVERRESPONSE']._serialized_start=2647
+  _globals['_DELETEEDGESERVERRESPONSE']._serialized_end=2673
+  _globals['_CONFIRMDESIREDSTATEREQUEST']._serialized_start=2675
+  _globals['_CONFIRMDESIREDSTATEREQUEST']._serialized_end=2717
+  _globals['_CONFIRMDESIREDSTATERESPONSE']._serialized_start=2719
+  _globals['_CONFIRMDESIREDSTATERESPONSE']._serialized_end=2805
+  _globals['_REVOKEEDGESERVERREQUEST']._serialized_start=2807
+  _globals['_REVOKEEDGESERVERREQUEST']._serialized_end=2846
+  _globals['_REVOKEEDGESERVERRESPONSE']._serialized_start=2848
+  _globals['_REVOKEEDGESERVERRESPONSE']._serialized_end=2931
+  _globals['_EDGESERVERSERVICE']._serialized_start=3274
+  _globals['_EDGESERVERSERVICE']._serialized_end=4133
 # @@protoc_insertion_point(module_scope)

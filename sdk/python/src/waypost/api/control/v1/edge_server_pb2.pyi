@@ -6,6 +6,7 @@ isort:skip_file
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.field_mask_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
@@ -21,6 +22,33 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _Weekday:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _WeekdayEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Weekday.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    WEEKDAY_UNSPECIFIED: _Weekday.ValueType  # 0
+    WEEKDAY_MONDAY: _Weekday.ValueType  # 1
+    WEEKDAY_TUESDAY: _Weekday.ValueType  # 2
+    WEEKDAY_WEDNESDAY: _Weekday.ValueType  # 3
+    WEEKDAY_THURSDAY: _Weekday.ValueType  # 4
+    WEEKDAY_FRIDAY: _Weekday.ValueType  # 5
+    WEEKDAY_SATURDAY: _Weekday.ValueType  # 6
+    WEEKDAY_SUNDAY: _Weekday.ValueType  # 7
+
+class Weekday(_Weekday, metaclass=_WeekdayEnumTypeWrapper): ...
+
+WEEKDAY_UNSPECIFIED: Weekday.ValueType  # 0
+WEEKDAY_MONDAY: Weekday.ValueType  # 1
+WEEKDAY_TUESDAY: Weekday.ValueType  # 2
+WEEKDAY_WEDNESDAY: Weekday.ValueType  # 3
+WEEKDAY_THURSDAY: Weekday.ValueType  # 4
+WEEKDAY_FRIDAY: Weekday.ValueType  # 5
+WEEKDAY_SATURDAY: Weekday.ValueType  # 6
+WEEKDAY_SUNDAY: Weekday.ValueType  # 7
+global___Weekday = Weekday
 
 class _EdgeServerState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -77,6 +105,7 @@ class EdgeServer(google.protobuf.message.Message):
     ETAG_FIELD_NUMBER: builtins.int
     CONFIRMED_INCARNATION_FIELD_NUMBER: builtins.int
     REVOKE_TIME_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`edgeServers/{edge_server}`. Never changes."""
     uid: builtins.str
@@ -100,6 +129,10 @@ class EdgeServer(google.protobuf.message.Message):
     def revoke_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it was last revoked: certificates and join tokens made until then are worth nothing. Output only."""
 
+    @property
+    def spec(self) -> global___EdgeServerSpec:
+        """What should be. Written by people."""
+
     def __init__(
         self,
         *,
@@ -113,11 +146,80 @@ class EdgeServer(google.protobuf.message.Message):
         etag: builtins.str = ...,
         confirmed_incarnation: builtins.str = ...,
         revoke_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        spec: global___EdgeServerSpec | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "revoke_time", b"revoke_time", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "revoke_time", b"revoke_time", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___EdgeServer = EdgeServer
+
+@typing.final
+class EdgeServerSpec(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
+    MAINTENANCE_WINDOWS_FIELD_NUMBER: builtins.int
+    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
+    software_version: builtins.str
+    """Version of the platform's software that monitors and hosts of all positions here run that name none themselves.
+    Empty: the agent's own.
+    """
+    @property
+    def maintenance_windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MaintenanceWindow]:
+        """When positions that are in service may be changed; at most 16. Empty: at any time. Kept by the edge server itself."""
+
+    @property
+    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until then positions are changed whether or not a window is open."""
+
+    def __init__(
+        self,
+        *,
+        software_version: builtins.str = ...,
+        maintenance_windows: collections.abc.Iterable[global___MaintenanceWindow] | None = ...,
+        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "maintenance_windows", b"maintenance_windows", "software_version", b"software_version"]) -> None: ...
+
+global___EdgeServerSpec = EdgeServerSpec
+
+@typing.final
+class MaintenanceWindow(google.protobuf.message.Message):
+    """A time that comes again every week."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
+    DURATION_FIELD_NUMBER: builtins.int
+    TIME_ZONE_FIELD_NUMBER: builtins.int
+    start: builtins.str
+    """When it opens, by the clock on the wall there: `02:30`. Where a clock that is put forward leaves that time out, as
+    soon as it has passed; where it comes twice, at the first.
+    """
+    time_zone: builtins.str
+    """By the time zone database: `Europe/Athens`. Empty: UTC."""
+    @property
+    def days(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___Weekday.ValueType]:
+        """On which it opens. Empty: every day."""
+
+    @property
+    def duration(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it is open: a minute to a week. Elapsed time, whatever happens to the clock meanwhile."""
+
+    def __init__(
+        self,
+        *,
+        days: collections.abc.Iterable[global___Weekday.ValueType] | None = ...,
+        start: builtins.str = ...,
+        duration: google.protobuf.duration_pb2.Duration | None = ...,
+        time_zone: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["duration", b"duration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["days", b"days", "duration", b"duration", "start", b"start", "time_zone", b"time_zone"]) -> None: ...
+
+global___MaintenanceWindow = MaintenanceWindow
 
 @typing.final
 class EdgeServerStatus(google.protobuf.message.Message):
@@ -140,6 +242,7 @@ class EdgeServerStatus(google.protobuf.message.Message):
     CONNECTED_SINCE_TIME_FIELD_NUMBER: builtins.int
     REFUSED_FIELD_NUMBER: builtins.int
     TRUSTED_ROOTS_FIELD_NUMBER: builtins.int
+    SOFTWARE_VERSIONS_FIELD_NUMBER: builtins.int
     state: global___EdgeServerState.ValueType
     message: builtins.str
     """One sentence for people; never empty."""
@@ -175,6 +278,10 @@ class EdgeServerStatus(google.protobuf.message.Message):
         to say.
         """
 
+    @property
+    def software_versions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Versions of the software that its agent can run monitors and hosts of: its own, and those that are installed."""
+
     def __init__(
         self,
         *,
@@ -195,9 +302,10 @@ class EdgeServerStatus(google.protobuf.message.Message):
         connected_since_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         refused: collections.abc.Iterable[global___RefusedAssignment] | None = ...,
         trusted_roots: collections.abc.Iterable[builtins.str] | None = ...,
+        software_versions: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capacity", b"capacity", "connected_since_time", b"connected_since_time", "last_seen_time", b"last_seen_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accepted_version", b"accepted_version", "agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "connected_since_time", b"connected_since_time", "desired_version", b"desired_version", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "hint", b"hint", "last_seen_time", b"last_seen_time", "message", b"message", "refused", b"refused", "state", b"state", "trusted_roots", b"trusted_roots"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accepted_version", b"accepted_version", "agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "connected_since_time", b"connected_since_time", "desired_version", b"desired_version", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "hint", b"hint", "last_seen_time", b"last_seen_time", "message", b"message", "refused", b"refused", "software_versions", b"software_versions", "state", b"state", "trusted_roots", b"trusted_roots"]) -> None: ...
 
 global___EdgeServerStatus = EdgeServerStatus
 

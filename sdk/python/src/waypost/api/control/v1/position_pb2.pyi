@@ -211,6 +211,8 @@ class PositionSpec(google.protobuf.message.Message):
     ENDPOINT_FIELD_NUMBER: builtins.int
     RESOURCES_FIELD_NUMBER: builtins.int
     ON_DISCONNECT_FIELD_NUMBER: builtins.int
+    SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
+    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`.../models/{model}/versions/{version}` of the same application. May change: that is a rollout."""
     edge_server: builtins.str
@@ -218,6 +220,10 @@ class PositionSpec(google.protobuf.message.Message):
     serve_as: builtins.str
     """Model name that every version served here also answers to, so that a client's `model_name` never changes.
     Empty means the position's id.
+    """
+    software_version: builtins.str
+    """Version of the platform's software that the monitor and the hosts run: `0.2.0`. Empty: what the edge server's spec
+    says, and where that is empty too, the agent's own. May change: that is a rollout. It must be installed there.
     """
     @property
     def replicas(self) -> global___Replicas:
@@ -235,6 +241,10 @@ class PositionSpec(google.protobuf.message.Message):
         is, for ever.
         """
 
+    @property
+    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until then the position is changed whether or not a maintenance window of its edge server is open."""
+
     def __init__(
         self,
         *,
@@ -245,9 +255,11 @@ class PositionSpec(google.protobuf.message.Message):
         endpoint: global___EndpointSpec | None = ...,
         resources: global___Resources | None = ...,
         on_disconnect: global___DisconnectPolicy | None = ...,
+        software_version: builtins.str = ...,
+        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as", "software_version", b"software_version"]) -> None: ...
 
 global___PositionSpec = PositionSpec
 
@@ -361,6 +373,7 @@ class PositionStatus(google.protobuf.message.Message):
     REJECTED_FIELD_NUMBER: builtins.int
     REPORT_TIME_FIELD_NUMBER: builtins.int
     EDGE_SERVER_FIELD_NUMBER: builtins.int
+    MONITOR_SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     state: global___PositionState.ValueType
     """Never UNSPECIFIED once the position exists."""
     message: builtins.str
@@ -371,6 +384,8 @@ class PositionStatus(google.protobuf.message.Message):
     """The generation that the rest of this status speaks of; 0 before an agent has taken it."""
     edge_server: builtins.str
     """The edge server that this status speaks of: another one than the spec's while it stands in for that."""
+    monitor_software_version: builtins.str
+    """Version of the software that the position's monitor runs; empty where none runs, or an agent does not say."""
     @property
     def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.condition_pb2.Condition]: ...
     @property
@@ -405,9 +420,10 @@ class PositionStatus(google.protobuf.message.Message):
         rejected: collections.abc.Iterable[global___RejectedVersion] | None = ...,
         report_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         edge_server: builtins.str = ...,
+        monitor_software_version: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "report_time", b"report_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "edge_server", b"edge_server", "endpoint", b"endpoint", "hint", b"hint", "message", b"message", "observed_generation", b"observed_generation", "rejected", b"rejected", "replicas", b"replicas", "report_time", b"report_time", "serving", b"serving", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "edge_server", b"edge_server", "endpoint", b"endpoint", "hint", b"hint", "message", b"message", "monitor_software_version", b"monitor_software_version", "observed_generation", b"observed_generation", "rejected", b"rejected", "replicas", b"replicas", "report_time", b"report_time", "serving", b"serving", "state", b"state"]) -> None: ...
 
 global___PositionStatus = PositionStatus
 
@@ -421,6 +437,7 @@ class ReplicaStatus(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     STARTS_FIELD_NUMBER: builtins.int
+    SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Unique on its edge server, never used again."""
     model_version: builtins.str
@@ -431,6 +448,8 @@ class ReplicaStatus(google.protobuf.message.Message):
     message: builtins.str
     starts: builtins.int
     """Starts so far, the first included."""
+    software_version: builtins.str
+    """Version of the software that it runs; empty where an agent does not say."""
     def __init__(
         self,
         *,
@@ -440,8 +459,9 @@ class ReplicaStatus(google.protobuf.message.Message):
         reason: builtins.str = ...,
         message: builtins.str = ...,
         starts: builtins.int = ...,
+        software_version: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["id", b"id", "message", b"message", "model_version", b"model_version", "reason", b"reason", "starts", b"starts", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "message", b"message", "model_version", b"model_version", "reason", b"reason", "software_version", b"software_version", "starts", b"starts", "state", b"state"]) -> None: ...
 
 global___ReplicaStatus = ReplicaStatus
 

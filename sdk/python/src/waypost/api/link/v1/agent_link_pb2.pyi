@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import typing
 import waypost.api.control.v1.condition_pb2
 import waypost.api.control.v1.edge_server_pb2
@@ -16,6 +17,35 @@ import waypost.api.control.v1.position_pb2
 import waypost.api.link.v1.monitor_link_pb2
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+@typing.final
+class EdgeServerAssignment(google.protobuf.message.Message):
+    """Down, one item named after the edge server where its spec says anything that the agent itself keeps. What it says for
+    positions that name nothing themselves stands in their assignments.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EDGE_SERVER_FIELD_NUMBER: builtins.int
+    MAINTENANCE_WINDOWS_FIELD_NUMBER: builtins.int
+    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
+    edge_server: builtins.str
+    """`edgeServers/{edge_server}`."""
+    @property
+    def maintenance_windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.edge_server_pb2.MaintenanceWindow]: ...
+    @property
+    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        edge_server: builtins.str = ...,
+        maintenance_windows: collections.abc.Iterable[waypost.api.control.v1.edge_server_pb2.MaintenanceWindow] | None = ...,
+        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "edge_server", b"edge_server", "maintenance_windows", b"maintenance_windows"]) -> None: ...
+
+global___EdgeServerAssignment = EdgeServerAssignment
 
 @typing.final
 class PositionAssignment(google.protobuf.message.Message):
@@ -101,6 +131,7 @@ class EdgeServerReport(google.protobuf.message.Message):
     CAPACITY_FIELD_NUMBER: builtins.int
     CONDITIONS_FIELD_NUMBER: builtins.int
     TRUSTED_ROOTS_FIELD_NUMBER: builtins.int
+    SOFTWARE_VERSIONS_FIELD_NUMBER: builtins.int
     agent_version: builtins.str
     driver: builtins.str
     driver_version: builtins.str
@@ -117,6 +148,10 @@ class EdgeServerReport(google.protobuf.message.Message):
         says so understands RenewCertificate.
         """
 
+    @property
+    def software_versions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in EdgeServerStatus."""
+
     def __init__(
         self,
         *,
@@ -129,9 +164,10 @@ class EdgeServerReport(google.protobuf.message.Message):
         capacity: waypost.api.control.v1.edge_server_pb2.Capacity | None = ...,
         conditions: collections.abc.Iterable[waypost.api.control.v1.condition_pb2.Condition] | None = ...,
         trusted_roots: collections.abc.Iterable[builtins.str] | None = ...,
+        software_versions: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["capacity", b"capacity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "trusted_roots", b"trusted_roots"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_version", b"agent_version", "capacity", b"capacity", "conditions", b"conditions", "driver", b"driver", "driver_version", b"driver_version", "gateway", b"gateway", "gateway_address", b"gateway_address", "gateway_version", b"gateway_version", "software_versions", b"software_versions", "trusted_roots", b"trusted_roots"]) -> None: ...
 
 global___EdgeServerReport = EdgeServerReport
 
