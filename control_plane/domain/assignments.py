@@ -11,6 +11,7 @@ that must not raise a generation. An item whose generation did not change keeps 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from control_plane.domain.own_items import own_item
 from control_plane.domain.plan import plan
 from control_plane.domain.types import (
     Absence,
@@ -30,6 +31,7 @@ from waypost.api.control.v1 import credential_pb2, model_pb2, position_pb2
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
+    EdgeServerSpec,
     EdgeServerStatus,
 )
 from waypost.api.link.v1 import agent_link_pb2, link_pb2
@@ -83,6 +85,8 @@ class Resources:
     """Of edge servers, as observed."""
     observed_since_s: float = 0.0
     """Unix seconds: before that, who was not heard may not have been listened to."""
+    server_specs: Mapping[str, EdgeServerSpec] = field(default_factory=dict)
+    """Of those edge servers whose spec says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +107,27 @@ class Outcome:
 
 def plan_resources(resources: Resources, *, now_s: float) -> Outcome:
     """`plan`, from messages to messages."""
-    parent = {server: dict(map(_read_item, items)) for server, items in resources.desired.items()}
+    own = {server: [item for item in items if item.name == server] for server, items in resources.desired.items()}
+    parent = {
+        server: dict(_read_item(item) for item in items if item.name != server)
+        for server, items in resources.desired.items()
+    }
     result = plan(policy_of(resources), parent, inventory_of(resources), now_s=now_s)
+    own_now = {server: _own_items(server, own.get(server, []), resources) for server in result.desired}
     changed = {
-        server: _write_items(items, resources.desired.get(server, ()))
+        server: [*own_now[server], *_write_items(items, resources.desired.get(server, ()))]
         for server, items in result.desired.items()
-        if items != parent.get(server, {})
+        if items != parent.get(server, {}) or own_now[server] != own.get(server, [])
     }
     abandoned = frozenset(resources.desired) - resources.edge_servers
     return Outcome(changed, abandoned, result.held, result.finished, result.replaced, result.look_again_s)
+
+
+def _own_items(server: str, before: Sequence[link_pb2.Item], resources: Resources) -> list[link_pb2.Item]:
+    """The item of the edge server itself, if there is one."""
+    spec = resources.server_specs.get(server)
+    item = own_item(server, spec, before[0] if before else None, resources.revision) if spec else None
+    return [item] if item else []
 
 
 def policy_of(resources: Resources) -> Policy:
@@ -125,6 +141,7 @@ def policy_of(resources: Resources) -> Policy:
         {version.name: version_of(version) for version in resources.versions},
         {application: frozenset(held) for application, held in tokens.items()},
         resources.edge_servers,
+        {server: spec.software_version for server, spec in resources.server_specs.items() if spec.software_version},
     )
 
 
@@ -166,19 +183,26 @@ def _away_since_s(status: EdgeServerStatus) -> float:
 
 
 def position_of(position: position_pb2.Position) -> Position:
-    spec = position_pb2.PositionSpec()
-    spec.CopyFrom(position.spec)
-    spec.ClearField("model_version")
     return Position(
         position.name,
         position.uid,
         position.generation,
         position.spec.edge_server,
         position.spec.model_version,
-        spec.SerializeToString(deterministic=True),
+        _unchosen(position.spec),
         position.HasField("delete_time"),
         _absence(position.spec.on_disconnect),
+        position.spec.software_version,
     )
+
+
+def _unchosen(spec: position_pb2.PositionSpec) -> bytes:
+    """A spec without what `plan` chooses."""
+    rest = position_pb2.PositionSpec()
+    rest.CopyFrom(spec)
+    rest.ClearField("model_version")
+    rest.ClearField("software_version")
+    return rest.SerializeToString(deterministic=True)
 
 
 def _absence(rule: position_pb2.DisconnectPolicy) -> Absence | None:
@@ -208,18 +232,16 @@ def _token(credential: credential_pb2.Credential) -> Token:
 
 def _read_item(item: link_pb2.Item) -> tuple[str, Item]:
     message = agent_link_pb2.PositionAssignment.FromString(item.body)
-    spec = position_pb2.PositionSpec()
-    spec.CopyFrom(message.spec)
-    spec.ClearField("model_version")
     assignment = Assignment(
         message.position,
         message.uid,
         message.generation,
-        spec.SerializeToString(deterministic=True),
+        _unchosen(message.spec),
         _content(message.model_version),
         tuple(Token(token.credential, token.sha256, token.expire_unix_s) for token in message.tokens),
         message.deleting,
         message.spec.edge_server,
+        message.spec.software_version,
     )
     return item.name, Item(item.generation, assignment)
 
@@ -249,4 +271,5 @@ def _body(item: Item) -> bytes:
         deleting=assignment.deleting,
     )
     message.spec.model_version = assignment.version.name
+    message.spec.software_version = assignment.software
     return message.SerializeToString(deterministic=True)

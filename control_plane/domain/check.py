@@ -6,12 +6,13 @@ else be dropped in silence, and the client would believe in it.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from mesh import windows
 from waypost import names
 from waypost.api.control.v1 import (
     application_pb2,
@@ -34,6 +35,7 @@ DESCRIPTION_LENGTH_MAX = 4096
 REPLICAS_MAX = 64
 REPLACE_AFTER_MS_MIN = 60_000  # twice the lease of an agent's link, and twice its longest back-off
 FALLBACKS_MAX = 16
+WINDOWS_MAX = 16  # two a day, and more than anybody can remember
 METRICS_MAX = 256
 TENSORS_MAX = 1024
 JOIN_USES_MAX = 1000  # of one token: each use is remembered in its record, some hundred bytes
@@ -50,6 +52,7 @@ _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SUBJECT = re.compile(
     r"users/[a-z0-9-]+|(?:projects/[a-z0-9-]+/)?credentials/[a-z0-9-]+|oidc/(?:subjects|groups)/[^\x00-\x1f\x7f]{1,255}"
 )
+_SOFTWARE = re.compile(r"[0-9][0-9A-Za-z.+-]{0,62}")  # PEP 440, as far as a file's name may hold it
 _METRIC = re.compile(r"[A-Za-z0-9_.:/ -]{1,63}")
 
 
@@ -114,6 +117,27 @@ def check_model(model: model_pb2.Model) -> None:
 def check_edge_server(edge_server: edge_server_pb2.EdgeServer) -> None:
     check_known(edge_server, "edge_server")
     _check_about("", edge_server.description, edge_server.labels, "edge_server")
+    check_software(edge_server.spec.software_version, "edge_server.spec.software_version")
+    _check_windows(edge_server.spec.maintenance_windows)
+
+
+def _check_windows(found: Sequence[edge_server_pb2.MaintenanceWindow]) -> None:
+    field = "edge_server.spec.maintenance_windows"
+    _at_most(len(found), WINDOWS_MAX, field, "windows")
+    for index, window in enumerate(found):
+        try:
+            windows.read_window(window)
+        except Invalid as error:
+            refuse(f"{field}[{index}]", f"cannot be kept: {error.message}", error.hint)
+
+
+def check_software(version: str, field: str) -> None:
+    """A version of the platform's software, or none. It names a directory on edge servers.
+
+    Raises: Invalid(INVALID_FIELD).
+    """
+    if version and not _SOFTWARE.fullmatch(version):
+        refuse(field, f"cannot be {version!r}", "a version such as 0.2.0, as `waypost --version` shows it")
 
 
 def check_credential(credential: credential_pb2.Credential) -> None:
@@ -187,6 +211,7 @@ def check_position(position: position_pb2.Position) -> None:
     if spec.serve_as and not _SERVE_AS.fullmatch(spec.serve_as):
         refuse("position.spec.serve_as", f"cannot be {spec.serve_as!r}", "use 1 to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
     _check_on_disconnect(spec)
+    check_software(spec.software_version, "position.spec.software_version")
     _at_least(spec.resources.cpu_millis, 0, "position.spec.resources.cpu_millis")
     _at_least(spec.resources.memory_bytes, 0, "position.spec.resources.memory_bytes")
 

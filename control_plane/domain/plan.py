@@ -113,7 +113,7 @@ def _assign(draft: _Draft, position: Position, inventory: Inventory, now_s: floa
             position.name, position.uid, position.generation, position.spec, version, tokens, home=home
         )
         for server in _servers(draft, position, inventory, now_s):
-            draft.put(server, assignment)
+            draft.put(server, replace(assignment, software=position.software or policy.software.get(server, "")))
 
 
 def _servers(draft: _Draft, position: Position, inventory: Inventory, now_s: float) -> tuple[str, ...]:

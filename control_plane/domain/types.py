@@ -65,7 +65,7 @@ class Absence:
 class Position:
     """A position as people want it.
 
-    spec: the serialized spec without `model_version`, which `plan` may have to choose otherwise.
+    spec: the serialized spec without `model_version` and `software_version`, which `plan` may choose otherwise.
     """
 
     name: str
@@ -77,6 +77,8 @@ class Position:
     deleting: bool = False
     absence: Absence | None = None
     """None: nobody stands in."""
+    software: str = ""
+    """Version of the platform's software; empty: as its edge server says."""
 
     @property
     def application(self) -> str:
@@ -93,6 +95,8 @@ class Policy:
     tokens: Mapping[str, frozenset[Token]]
     """By application."""
     edge_servers: frozenset[str]
+    software: Mapping[str, str] = field(default_factory=dict)
+    """By edge server, what its positions run that say nothing themselves. Not named: whatever its agent is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,8 @@ class Assignment:
     deleting: bool = False
     home: str = ""
     """The edge server that the spec names; not always the one that is told."""
+    software: str = ""
+    """Version of the platform's software that it runs there; empty: as the agent is."""
 
 
 @dataclass(frozen=True, slots=True)

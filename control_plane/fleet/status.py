@@ -43,6 +43,7 @@ def reported(before: EdgeServerStatus, report: EdgeServerReport, *, now: float) 
         setattr(after, field, getattr(report, field))
     after.capacity.CopyFrom(report.capacity)
     after.trusted_roots[:] = report.trusted_roots
+    after.software_versions[:] = report.software_versions
     ours = [kept for kept in before.conditions if kept.type in OURS]
     theirs = [told for told in report.conditions if told.type not in OURS]
     _replace_conditions(after, [*ours, *theirs])

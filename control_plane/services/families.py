@@ -38,7 +38,7 @@ MODEL_VERSIONS = Family(
     owner=MODEL,
 )
 POSITIONS = Family(POSITION, check.check_position, ("spec", "description", "labels"), owner=APPLICATION)
-EDGE_SERVERS = Family(EDGE_SERVER, check.check_edge_server, ("description", "labels"))
+EDGE_SERVERS = Family(EDGE_SERVER, check.check_edge_server, ("spec", "description", "labels"))
 SUBSCRIPTIONS = Family(SUBSCRIPTION, check.check_subscription, (), given=("spec",))
 USERS = Family(USER, check.check_user, (), given=("display_name",))
 CREDENTIALS = Family(

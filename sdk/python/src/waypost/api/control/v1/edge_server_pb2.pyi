@@ -195,8 +195,8 @@ class MaintenanceWindow(google.protobuf.message.Message):
     DURATION_FIELD_NUMBER: builtins.int
     TIME_ZONE_FIELD_NUMBER: builtins.int
     start: builtins.str
-    """When it opens, by the clock on the wall there: `02:30`. Where a clock that is put forward leaves that time out, as
-    soon as it has passed; where it comes twice, at the first.
+    """When it opens, by the clock on the wall there: `02:30`. On a day when that time is left out or comes twice, as
+    RFC 5545 (3.3.5) has it: by the offset before the gap; at the first of the two.
     """
     time_zone: builtins.str
     """By the time zone database: `Europe/Athens`. Empty: UTC."""
