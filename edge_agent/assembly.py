@@ -27,6 +27,7 @@ from edge_agent.probe import GatewayProbe
 from edge_agent.renewal import Renewal
 from edge_agent.router import Router
 from edge_agent.settings import AgentSettings
+from edge_agent.software import Software
 from edge_agent.solitude import Moment, Solitude
 from edge_agent.supervise import Supervisor
 from edge_agent.uplink import Uplink, capacity, describe_for_ever
@@ -56,6 +57,7 @@ class Agent:
         ids, self._version = RandomIds(), VERSION
         self._layout = layout
         self._ledger = Ledger(layout.ledger)
+        self._software = Software(layout.software)
         self._driver = open_driver(settings.driver, layout, log_level=settings.log_level)
         stack.push_async_callback(self._driver.close)
         self._gateway = open_gateway(settings, layout)
@@ -115,6 +117,7 @@ class Agent:
             monitors=self._monitors,
             reports=self._uplink,
             solitude=self._solitude,
+            software=self._software,
             server=server,
             gateway_address=self._gateway.address,
             domain=settings.gateway_domain,
@@ -209,6 +212,7 @@ class Agent:
             gateway_address=self._gateway.address,
             capacity=capacity(server),
             trusted_roots=self._renewal.enrolment.trusted_roots,
+            software_versions=self._software.versions,
         )
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from edge_agent.diff import ALL, DecidedShare, Decision, Version, Wanted
 from mesh.link import Item
+from mesh.version import VERSION
 from waypost import names
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.control.v1.position_pb2 import PositionSpec
@@ -24,6 +25,7 @@ VERDICTS_MAX = 256  # of one position; each is kept until a person clears it
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SOFTWARE = re.compile(r"[0-9][0-9A-Za-z.+-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Assignment:
         return self.message.model_version
 
     @property
+    def software(self) -> str:
+        """Version of the software that its monitor and hosts run; never empty but where it goes."""
+        return self.spec.software_version
+
+    @property
     def stop_after_s(self) -> float:
         """How long it may serve without the control plane; infinite where nobody said."""
         return self.spec.on_disconnect.stop_after.ToMilliseconds() / 1000 or math.inf
@@ -69,7 +76,8 @@ class Assignment:
 def sets_back(item: Item, held: Item) -> bool:
     """Whether an item of another store is an older spec of the position that is held, or another position of its name.
 
-    Items are numbered by their store and say nothing across stores; the position's own generation and uid do.
+    Items are numbered by their store and say nothing across stores; the position's own generation and uid do. An item
+    of the edge server itself has neither.
     """
     try:
         after, before = (PositionAssignment.FromString(each.body) for each in (item, held))
@@ -85,6 +93,12 @@ def read_assignment(item: Item) -> Assignment:
     except DecodeError as error:
         raise _bad_assignment(item.name, "it cannot be decoded") from error
     _check_assignment(item.name, message)
+    return assignment_of(message)
+
+
+def assignment_of(message: PositionAssignment) -> Assignment:
+    """A message that was checked. No software asked for means this agent's own, and is written as that."""
+    message.spec.software_version = message.spec.software_version or VERSION
     return Assignment(message, _wanted(message))
 
 
@@ -117,9 +131,9 @@ def read_decision(message: pb.Decision) -> Decision:
 
 
 def variant_of(spec: PositionSpec, serve_as: str) -> str:
-    """Eight hex digits for all that a host is started with besides its version: a change replaces the hosts."""
+    """All that a host is started with besides its version, a change of which replaces the hosts: `<hash>@<software>`."""
     parts = f"{serve_as}\0{spec.resources.cpu_millis}\0{spec.resources.memory_bytes}"
-    return hashlib.sha256(parts.encode()).hexdigest()[:8]
+    return f"{hashlib.sha256(parts.encode()).hexdigest()[:8]}@{spec.software_version}"
 
 
 def version_digest(version: ModelVersion) -> str:
@@ -151,6 +165,8 @@ def _check_assignment(name: str, message: PositionAssignment) -> None:
         return
     if not _DIGEST.fullmatch(message.model_version.digest):
         raise _bad_assignment(name, f"its version has no digest: {message.model_version.digest!r}")
+    if message.spec.software_version and not _SOFTWARE.fullmatch(message.spec.software_version):
+        raise _bad_assignment(name, f"{message.spec.software_version!r} is no version of the software")
     replicas = message.spec.replicas
     if not (0 <= replicas.min <= REPLICAS_MAX and 0 <= replicas.max <= REPLICAS_MAX):
         raise _bad_assignment(

@@ -10,6 +10,7 @@ from edge_agent.picture import Picture, label
 from waypost.api.control.v1 import condition_pb2 as pb
 
 ARTIFACT, HOSTS, ROUTE, MONITOR = "ArtifactReady", "HostsReady", "RouteReady", "MonitorConnected"
+CHANGES = "ChangesApplied"
 
 NOT_ANSWERING = Failure(
     "NOT_ANSWERING",
@@ -28,6 +29,7 @@ def conditions(picture: Picture) -> Iterator[pb.Condition]:
     yield _condition(HOSTS, _hosts(picture))
     yield _condition(ROUTE, _route(picture))
     yield _condition(MONITOR, _monitor(picture))
+    yield _condition(CHANGES, picture.held)
 
 
 def dated(found: Iterable[pb.Condition], before: Iterable[pb.Condition], now: float) -> list[pb.Condition]:

@@ -90,10 +90,13 @@ class Crew:
         if self.monitor is not None:
             self._monitor_well_at = self.monitor.starts
 
-    async def arrange(self, record: Record, hosts: tuple[HostSet, ...], *, monitor: bool, grace_s: float) -> None:
-        """Makes these run or rest, and drains all others. Raises: MeshError."""
-        mode = self._monitor_mode() if monitor else MonitorMode.STOP
-        lineup = Lineup(record.uid, record.position, record.short, hosts, mode)
+    async def arrange(self, record: Record, hosts: tuple[HostSet, ...], *, monitor: str | None, grace_s: float) -> None:
+        """Makes these run or rest, and drains all others. monitor: its software; None: there shall be none.
+
+        Raises: MeshError.
+        """
+        mode = MonitorMode.STOP if monitor is None else self._monitor_mode()
+        lineup = Lineup(record.uid, record.position, record.short, hosts, mode, monitor or "")
         if lineup != self._lineup or not self._runs(lineup):
             self._lineup = None  # unless it is taken as a whole
             await self._driver.apply(lineup, grace_s=grace_s)

@@ -1,6 +1,7 @@
 """Where everything of one agent lies: files under `data_dir`, sockets under `runtime_dir`.
 
     <data_dir>/    lock  identity/  ledger/  artifacts/sha256/<hex>  versions/<digest16>/  gateway/
+                   software/<version>/
                    positions/<uid>/  signing_key.pem  jwks.json  monitor/  hosts/<replica>/
     <runtime_dir>/ agent.sock  box.sock  <short>/monitor.sock  <short>/<replica>.sock
 
@@ -103,6 +104,11 @@ class Layout:
     @property
     def positions(self) -> Path:
         return self.data_dir / "positions"
+
+    @property
+    def software(self) -> Path:
+        """Versions of the platform's software (software.py)."""
+        return self.data_dir / "software"
 
     @property
     def gateway(self) -> Path:

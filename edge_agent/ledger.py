@@ -6,11 +6,15 @@
     mode        whether the control plane is followed (mode.py)
     decisions   per position, the highest-numbered decision of its monitor
     commands    what became of the last commands (journal.py)
-    positions   per position, what was given out to it and what became of it: sockets, port, replica ids, route
+    positions   per position, what was given out to it and what became of it: sockets, port, replica ids, route, and
+                what was carried out last
 
 The rule is write first, then act. Whatever the agent does can therefore be begun again by whoever reads the ledger;
 and whatever runs beside it, drivers and gateway are asked for. Writes are small and synchronous: a few kilobytes and
 one fsync.
+
+An agent reads what the version before it wrote, and that one what this one writes (tests/integration/test_upgrade.py):
+an agent that was upgraded may have to go back. So fields are only added here, and may be missing.
 """
 
 from base64 import b64decode, b64encode
@@ -63,6 +67,8 @@ class Record:
     """Position.generation at that moment; 0: it has never served."""
     versions: Mapping[str, bytes] = field(default_factory=dict)
     """Serialized ModelVersion by digest: all that may have to be run again without asking the control plane."""
+    assignment: bytes = b""
+    """What was carried out last: a serialized PositionAssignment. Empty: an agent that did not say so was here."""
 
 
 class Ledger:
@@ -266,6 +272,7 @@ def _record_to(record: Record) -> dict[str, Any]:
         "good": [good.name, good.digest] if good else None,
         "good_generation": record.good_generation,
         "versions": {digest: _text(body) for digest, body in record.versions.items()},
+        "assignment": _text(record.assignment),
     }
 
 
@@ -281,4 +288,5 @@ def _record_from(page: Mapping[str, Any]) -> Record:
         good=Version(*page["good"]) if page["good"] else None,
         good_generation=page["good_generation"],
         versions={digest: b64decode(body) for digest, body in page["versions"].items()},
+        assignment=b64decode(page.get("assignment", "")),
     )

@@ -12,6 +12,7 @@ from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
 from edge_agent.probe import Probe
 from edge_agent.router import Router
+from edge_agent.software import Software
 from edge_agent.solitude import Solitude
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.api.link.v1.monitor_link_pb2 import PositionOrders
@@ -54,6 +55,7 @@ class Parts:
     monitors: MonitorLinks
     reports: Reports
     solitude: Solitude
+    software: Software
     server: Fingerprint
     gateway_address: str
     domain: str

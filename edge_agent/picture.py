@@ -32,6 +32,8 @@ class MonitorView:
     """It has been away for longer than a restart takes."""
     failure: Failure | None = None
     """Why its last start ended."""
+    software: str = ""
+    """Version of the software that it runs; empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Picture:
     route_failure: Failure | None = None
     refusal: Failure | None = None
     """Why the agent cannot do what is asked."""
+    held: Failure | None = None
+    """Why what is carried out is not the newest that is asked."""
     proof: Proof | None = None
     monitor: MonitorView = MonitorView(connected=False)
     verdicts: tuple[Verdict, ...] = ()

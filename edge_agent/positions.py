@@ -2,6 +2,8 @@
 
     deleting                                                     DELETING
     as specified, proved by a probe inference, monitor there     IN_SERVICE
+                       ... a newer generation is held back       UPDATING
+                       ... and has to be helped (changes.py)     DEGRADED
     something answers  ... the generation was in service before  DEGRADED
                        ... its version was rejected              DEGRADED
                        ... first deployment, and it has trouble  DEGRADED
@@ -20,10 +22,13 @@ from edge_agent.diff import Phase
 from edge_agent.drivers.base import Failure
 from edge_agent.endpoints import digest_of
 from edge_agent.picture import HostView, Picture, label
+from edge_agent.software import software_of
 from waypost.api.control.v1 import position_pb2 as pb
 from waypost.api.link.v1.monitor_link_pb2 import Verdict
 
 STILL_UNDER_WAY = frozenset({"SOURCE_UNREACHABLE"})  # nothing is wrong here: it goes on when the other side is back
+
+PASSES = frozenset({"MAINTENANCE_WINDOW", "HELD"})  # what is held back for these is carried out later, by itself
 
 _STATES = {
     Phase.STARTING: pb.REPLICA_STATE_STARTING,
@@ -36,7 +41,7 @@ _STATES = {
 
 def status_of(picture: Picture, before: pb.PositionStatus | None, now: float) -> pb.PositionStatus:
     """The status to report. before: the last one, for the times of its conditions. now: Unix seconds."""
-    wrong = trouble(picture)
+    wrong = trouble(picture) or picture.held
     state = _state(picture, wrong)
     return pb.PositionStatus(
         state=state,
@@ -48,6 +53,7 @@ def status_of(picture: Picture, before: pb.PositionStatus | None, now: float) ->
         serving=list(_serving(picture)),
         endpoint=picture.endpoint if picture.live.entries or picture.served_generation else None,
         rejected=[_rejected(verdict) for verdict in picture.verdicts],
+        monitor_software_version=picture.monitor.software,
     )
 
 
@@ -65,7 +71,7 @@ def _state(picture: Picture, wrong: Failure | None) -> pb.PositionState.ValueTyp
     if picture.wanted.deleting:
         return pb.POSITION_STATE_DELETING
     if picture.in_service:
-        return pb.POSITION_STATE_IN_SERVICE
+        return _in_service(picture.held)
     first = picture.served_generation == 0
     stuck = wrong is not None and wrong.reason not in STILL_UNDER_WAY
     if not picture.answers:
@@ -73,6 +79,13 @@ def _state(picture: Picture, wrong: Failure | None) -> pb.PositionState.ValueTyp
     if picture.served_generation == picture.generation or picture.rejection is not None or (first and stuck):
         return pb.POSITION_STATE_DEGRADED
     return pb.POSITION_STATE_DEPLOYING if first else pb.POSITION_STATE_UPDATING
+
+
+def _in_service(held: Failure | None) -> pb.PositionState.ValueType:
+    """As what is carried out asks; that may not be the newest."""
+    if held is None:
+        return pb.POSITION_STATE_IN_SERVICE
+    return pb.POSITION_STATE_UPDATING if held.reason in PASSES else pb.POSITION_STATE_DEGRADED
 
 
 def _message(picture: Picture, state: pb.PositionState.ValueType, wrong: Failure | None) -> str:
@@ -123,6 +136,7 @@ def _replica_status(view: HostView) -> pb.ReplicaStatus:
         reason=failure.reason if failure else "",
         message=failure.message if failure else "",
         starts=view.starts,
+        software_version=software_of(view.replica.shape),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import structlog
 
 from edge_agent.assignments import Assignment, leaving, read_assignment
+from edge_agent.changes import ALWAYS, Rules, is_own, read_rules
 from edge_agent.parts import Parts
 from edge_agent.positions import gone_status
 from edge_agent.records import rendered
@@ -94,14 +95,15 @@ class Supervisor:
         if not self._parts.ledger.informed:
             return
         assigned = self._assigned()
+        rules = self._rules()
         for uid, assignment in {**self._left_behind(assigned), **assigned}.items():
             worker = self._workers.get(uid)
             if worker is not None:
-                worker.assign(assignment)
+                worker.assign(assignment, rules)
             elif self._is_gone(assignment):
                 self._tell_gone(assignment)
             elif not self._name_is_taken(assignment):
-                self._workers[uid] = Worker(assignment, self._parts)
+                self._workers[uid] = Worker(assignment, rules, self._parts)
                 tasks.create_task(self._work(self._workers[uid]), name=f"position-{uid[:8]}")
         self._retract(assigned)
 
@@ -138,9 +140,18 @@ class Supervisor:
 
     def _assigned(self) -> Mapping[str, Assignment]:
         """By uid, what the control plane wants here."""
-        items = self._parts.ledger.followed.items
+        items = {name: item for name, item in self._parts.ledger.followed.items.items() if not is_own(item)}
         self._read = {name: self._read_again(item) for name, item in items.items()}
         return {a.uid: a for _, a in self._read.values() if a is not None}
+
+    def _rules(self) -> Rules:
+        """When positions that are in service may be changed. Also in HOLD as they are now: they take nothing away."""
+        item = next(filter(is_own, self._parts.ledger.desired.items.values()), None)
+        try:
+            return read_rules(item) if item else ALWAYS
+        except MeshError as error:  # an agent before us could read it, or the machine's time zones are gone
+            log.error("windows_unreadable", why=error.message, hint=error.hint)
+            return ALWAYS
 
     def _read_again(self, item: Item) -> tuple[Item, Assignment | None]:
         known = self._read.get(item.name)

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from edge_agent.assignments import read_assignment, sets_back
+from edge_agent.changes import is_own, read_rules
 from edge_agent.commands import Commands
 from edge_agent.conditions import dated
 from edge_agent.drivers.base import Fingerprint
@@ -107,7 +108,7 @@ class Uplink:
 
     def refuse(self, item: Item) -> MeshError | None:
         try:
-            read_assignment(item)
+            read_rules(item) if is_own(item) else read_assignment(item)
         except MeshError as error:
             return error
         return None

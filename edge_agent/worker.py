@@ -16,6 +16,7 @@ import structlog
 
 from edge_agent.assignments import Assignment, read_decision
 from edge_agent.backoff import delay_s
+from edge_agent.changes import Choice, Rules, choose, last_of
 from edge_agent.crew import Crew
 from edge_agent.diff import Drain, Fetch, Restart, Start, Step, Target, World, diff, overlay
 from edge_agent.drivers.base import Failure, Limits
@@ -28,7 +29,9 @@ from edge_agent.picture import HostView, Picture, Proof
 from edge_agent.proving import Proving, Subject
 from edge_agent.records import new_slots, paths_of, rendered, version_of, with_good, with_steps, with_versions
 from edge_agent.replicas import host_sets
+from edge_agent.software import software_of
 from edge_agent.telling import Teller
+from mesh import clock
 from mesh.waiting import news_within
 from waypost import names
 from waypost.errors import MeshError
@@ -43,12 +46,14 @@ PAUSE_S = 0.01  # between two looks for which nobody woke us: a timer may fire a
 class Worker:
     """`run` it as a task; `wake` it whenever anything may have changed."""
 
-    def __init__(self, assignment: Assignment, parts: Parts) -> None:
-        self.uid = assignment.uid
+    def __init__(self, wanted: Assignment, rules: Rules, parts: Parts) -> None:
+        self.uid = wanted.uid
         self.over = False
         """Nothing of the position is left here."""
-        self._assignment = assignment
+        self._wanted = wanted
+        self._rules = rules
         self._parts = parts
+        self._choice = self._choose()
         self._news = asyncio.Event()
         self._teller = Teller(self.uid, parts)
         self._crew = Crew(
@@ -63,12 +68,13 @@ class Worker:
 
     @property
     def assignment(self) -> Assignment:
-        return self._assignment
+        """What is carried out."""
+        return self._choice.assignment
 
-    def assign(self, assignment: Assignment) -> None:
-        """From now on this is what should be."""
-        if assignment.message != self._assignment.message:
-            self._assignment = assignment
+    def assign(self, wanted: Assignment, rules: Rules) -> None:
+        """From now on this is what should be, as soon as it may."""
+        if wanted.message != self._wanted.message or rules != self._rules:
+            self._wanted, self._rules = wanted, rules
             self.wake()
 
     def wake(self) -> None:
@@ -103,7 +109,7 @@ class Worker:
         except MeshError as error:
             self._failures += 1
             self._refusal = Failure(error.reason, error.message, error.hint)
-            log.warning("position_refused", position=self._assignment.position, reason=error.reason, why=error.message)
+            log.warning("position_refused", position=self.assignment.position, reason=error.reason, why=error.message)
         if self.over:
             return 0.0
         with contextlib.suppress(MeshError):  # the refusal has said so
@@ -112,10 +118,11 @@ class Worker:
 
     async def _round(self, fetches: Fetches) -> bool:
         """Looks once, and takes the steps that may be taken now; True where there were any. Raises: MeshError."""
+        self._choice = self._choose()
         record = self._prepared()
         await self._crew.end_hung()
         views = self._crew.look(record)
-        if self._assignment.wanted.deleting and not views and not record.route.entries:
+        if self.assignment.wanted.deleting and not views and not record.route.entries:
             await self._leave(record)
             return False
         target = self._target(record)
@@ -130,22 +137,23 @@ class Worker:
 
     async def _take(self, steps: Sequence[Step], record: Record) -> Record:
         """Writes the steps down, then takes them. Raises: MeshError."""
-        slots = new_slots(steps, self._assignment.wanted.variant, self._new_ids(steps, record))
+        slots = new_slots(steps, self.assignment.wanted.variant, self._new_ids(steps, record))
         record = with_steps(record, steps, slots)
         drained = {step.replica for step in steps if isinstance(step, Drain)}
         restarted = {step.replica for step in steps if isinstance(step, Restart)}
         self._parts.ledger.keep_record(record)
         self._parts.router.put(rendered(record, self._parts.driver.observe(self.uid), self._parts.layout))
-        resources = self._assignment.spec.resources
+        resources = self.assignment.spec.resources
         hosts = host_sets(
             self._crew.look(record),
             drained,
             self._crew.admitted(restarted | slots.keys()),
             package=lambda version: self._parts.artifacts.package(version.digest),
-            serve_as=self._assignment.serve_as,
+            serve_as=self.assignment.serve_as,
             limits=Limits(resources.cpu_millis, resources.memory_bytes),
         )
-        await self._crew.arrange(record, hosts, monitor=True, grace_s=self._parts.grace_s)
+        software = self._monitor_software(record) if self._choice.runnable else None
+        await self._crew.arrange(record, hosts, monitor=software, grace_s=self._parts.grace_s)
         return record
 
     async def _leave(self, record: Record) -> None:
@@ -153,7 +161,7 @@ class Worker:
         self._parts.router.drop(self.uid)
         if not self._parts.router.acknowledged(self.uid):
             return
-        await self._crew.arrange(record, (), monitor=False, grace_s=self._parts.grace_s)
+        await self._crew.arrange(record, (), monitor=None, grace_s=self._parts.grace_s)
         self._crew.look(record)
         if self._crew.empty:
             paths = paths_of(record, self._parts.layout)
@@ -165,22 +173,43 @@ class Worker:
 
     # -- what should be, and what is
 
+    def _choose(self) -> Choice:
+        parts, record = self._parts, self._parts.ledger.record(self.uid)
+        return choose(
+            self._wanted,
+            last_of(record.assignment) if record else None,
+            served=record is not None and record.good_generation > 0,
+            rules=self._rules,
+            mode=parts.ledger.mode,
+            installed=parts.software.installed,
+            missing=parts.software.missing,
+            now_s=clock.now(),
+        )
+
+    def _monitor_software(self, record: Record) -> str:
+        """Hosts first: while some that get calls run other software than is wanted, a monitor that runs stays."""
+        wanted, monitor = self.assignment.software, self._crew.monitor
+        rolling = any(software_of(shape) != wanted for shape in record.route.weights)
+        return software_of(monitor.variant) if rolling and monitor and monitor.running else wanted
+
     def _prepared(self) -> Record:
         """The position's record with all that it must hold before anything is done. Raises: MeshError."""
         ledger = self._parts.ledger
-        record = ledger.open_record(self.uid, self._assignment.position)
+        record = ledger.open_record(self.uid, self.assignment.position)
         ensure_keys(paths_of(record, self._parts.layout))
-        record = with_versions(record, self._assignment, ledger.decision(self.uid))
+        record = with_versions(record, self.assignment, ledger.decision(self.uid))
         if self._proving.answered:
             record = with_good(record, self._proving.answered)
         record = replace(record, port=self._port(record))
+        if self._choice.runnable and not self.assignment.wanted.deleting:
+            record = replace(record, assignment=self.assignment.message.SerializeToString(deterministic=True))
         ledger.keep_record(record)
         return record
 
     def _port(self, record: Record) -> int:
         """The position's own port: given out once, free again when it is no longer asked for."""
         self._shortage = None
-        if self._assignment.wanted.deleting or not self._assignment.spec.endpoint.dedicated_port:
+        if self.assignment.wanted.deleting or not self.assignment.spec.endpoint.dedicated_port:
             return 0
         ports = self._parts.ports
         free = (port for port in ports if self._parts.port_is_free(port))
@@ -195,12 +224,16 @@ class Worker:
 
     def _target(self, record: Record) -> Target:
         decision = self._parts.ledger.decision(self.uid)
-        target = overlay(self._assignment.wanted, read_decision(decision) if decision else None, record.good)
-        return replace(target, shares=()) if self._stood_down() else target
+        target = overlay(self.assignment.wanted, read_decision(decision) if decision else None, record.good)
+        return replace(target, shares=()) if self._stood_down() or not self._choice.runnable else target
+
+    @property
+    def _unrunnable(self) -> Failure | None:
+        return None if self._choice.runnable else self._choice.held
 
     def _stood_down(self) -> Failure | None:
         """Why it is not to serve: drained by hand, or without the control plane for longer than its spec allows."""
-        limit_s = self._assignment.stop_after_s
+        limit_s = self.assignment.stop_after_s
         if self._parts.solitude.seconds < limit_s:
             return self._parts.ledger.mode.drained
         return Failure(
@@ -238,21 +271,21 @@ class Worker:
     def _subject(self, record: Record) -> Subject | None:
         """What is to be proved: the version with the most calls, by the name that all that get calls answer to."""
         live = route_of(self._parts.router.live(self.uid))
-        if not live.entries or self._assignment.wanted.deleting:
+        if not live.entries or self.assignment.wanted.deleting:
             return None
         heaviest = max(live.entries, key=lambda entry: (entry.weight, entry.shape)).shape
         version = version_of(record, digest_of(heaviest))
         if version is None:
             return None
-        renamed = not all(shape.endswith(f"/{self._assignment.wanted.variant}") for shape in live.weights)
+        renamed = not all(shape.endswith(f"/{self.assignment.wanted.variant}") for shape in live.weights)
         return Subject(
             uid=self.uid,
-            generation=self._assignment.generation,
+            generation=self.assignment.generation,
             shapes=frozenset(live.weights),
             gateway_restarts=self._parts.router.restarts,
             version=version,
             package=self._parts.artifacts.package(version.digest),
-            serve_as=names.leaf(names.parent(version.name)) if renamed else self._assignment.serve_as,
+            serve_as=names.leaf(names.parent(version.name)) if renamed else self.assignment.serve_as,
             signing_key=paths_of(record, self._parts.layout).signing_key,
         )
 
@@ -261,23 +294,25 @@ class Worker:
     def _tell(self, fetches: Fetches) -> None:
         """Raises: MeshError, where the ledger cannot be written."""
         ledger = self._parts.ledger
-        record = ledger.open_record(self.uid, self._assignment.position)
+        record = ledger.open_record(self.uid, self.assignment.position)
         picture = self._picture(record, fetches)
         if picture.in_service and record.good_generation != picture.generation:
             record = replace(record, good_generation=picture.generation)
             ledger.keep_record(record)
             picture = replace(picture, served_generation=picture.generation)
-        self._teller.tell(self._assignment, record, picture)
+        self._teller.tell(self.assignment, record, picture)
 
     def _picture(self, record: Record, fetches: Fetches) -> Picture:
         decision = self._parts.ledger.decision(self.uid)
         error = self._parts.router.error(self.uid)
-        monitor = self._teller.monitor_view(self._assignment.position, self._crew.monitor_failure)
+        monitor = self._teller.monitor_view(self.assignment.position, self._crew.monitor_failure)
         if monitor.connected:
             self._crew.monitor_is_well()
+        if (runs := self._crew.monitor) is not None and runs.running:
+            monitor = replace(monitor, software=software_of(runs.variant))
         return Picture(
-            generation=self._assignment.generation,
-            wanted=self._assignment.wanted,
+            generation=self.assignment.generation,
+            wanted=self.assignment.wanted,
             target=self._target(record),
             hosts=self._crew.look(record),
             fetched=fetches.fetched,
@@ -285,7 +320,8 @@ class Worker:
             live=route_of(self._parts.router.live(self.uid)),
             acknowledged=self._parts.router.acknowledged(self.uid),
             route_failure=Failure(error.reason, error.message, error.hint) if error else None,
-            refusal=self._refusal or self._shortage or self._stood_down(),
+            refusal=self._refusal or self._shortage or self._stood_down() or self._unrunnable,
+            held=self._choice.held,
             proof=self._proving.proof,
             monitor=monitor,
             verdicts=tuple(decision.verdicts) if decision else (),
@@ -294,20 +330,20 @@ class Worker:
                 record,
                 gateway=self._parts.gateway_address,
                 domain=self._parts.domain,
-                serve_as=self._assignment.serve_as,
+                serve_as=self.assignment.serve_as,
             ),
         )
 
     def _event(self, reason: str, message: str) -> None:
-        self._parts.reports.event(self._assignment.position, reason, message)
+        self._parts.reports.event(self.assignment.position, reason, message)
 
     def _pause_s(self) -> float:
         """Until the next thing that happens by itself."""
         now_s = asyncio.get_running_loop().time()
         times = [now_s + LOOK_EVERY_S, self._crew.next_look_s(), self._teller.next_look_s(now_s)]
         alone_s = self._parts.solitude.seconds
-        if alone_s and alone_s < self._assignment.stop_after_s:
-            times.append(now_s + self._assignment.stop_after_s - alone_s)
+        if alone_s and alone_s < self.assignment.stop_after_s:
+            times.append(now_s + self.assignment.stop_after_s - alone_s)
         if self._failures:
             times.append(now_s + delay_s(self._failures))
         return max(PAUSE_S, min(time for time in times if time is not None) - now_s)

@@ -38,7 +38,7 @@ class HostSet:
     version: Version
     variant: str
     package: Path
-    """Directory of the unpacked version, with its manifest.json."""
+    """Directory of the unpacked version, with its manifest.json. `variant` says which version of the software."""
     serve_as: str
     limits: Limits = Limits()
     replicas: tuple[str, ...] = ()
@@ -65,6 +65,8 @@ class Lineup:
     short: str
     hosts: tuple[HostSet, ...] = ()
     monitor: MonitorMode = MonitorMode.STOP
+    monitor_software: str = ""
+    """Version of the software that the monitor runs. One that runs another is drained; it may be started then."""
 
 
 @dataclass(frozen=True, slots=True)

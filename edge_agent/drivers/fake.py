@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from edge_agent.diff import Version
 from edge_agent.drivers.base import MONITOR, NO_VERSION, Failure, Fingerprint, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.software import software_of
 from waypost.errors import Precondition
 
 
@@ -140,7 +141,7 @@ class FakeDriver:
         for id_ in self.machine.of(lineup.uid).keys() - asked:
             self._drain(lineup.uid, id_, grace_s)
         if lineup.monitor is MonitorMode.RUN:
-            self._run(lineup, MONITOR, None)
+            self._run_monitor(lineup, grace_s)
         for hosts in lineup.hosts:
             for id_ in hosts.replicas:
                 self._run(lineup, id_, hosts)
@@ -154,6 +155,13 @@ class FakeDriver:
     async def close(self) -> None:
         self.machine.wake = lambda uid: None
 
+    def _run_monitor(self, lineup: Lineup, grace_s: float) -> None:
+        runs = self.machine.of(lineup.uid).get(MONITOR)
+        if runs is not None and runs.observed.running and software_of(runs.observed.variant) != lineup.monitor_software:
+            self._drain(lineup.uid, MONITOR, grace_s)
+        else:
+            self._run(lineup, MONITOR, None)
+
     def _run(self, lineup: Lineup, id_: str, hosts: HostSet | None) -> None:
         before = self.machine.of(lineup.uid).get(id_)
         if before is not None and before.observed.running:
@@ -165,7 +173,7 @@ class FakeDriver:
             id=id_,
             running=True,
             version=version,
-            variant=hosts.variant if hosts else "",
+            variant=hosts.variant if hosts else f"@{lineup.monitor_software}",
             starts=before.observed.starts + 1 if before else 1,
             started_s=loop.time(),
             pid=machine.starts,

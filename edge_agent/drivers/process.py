@@ -23,9 +23,10 @@ from edge_agent.drivers import cgroups
 from edge_agent.drivers.base import MONITOR, Failure, Fingerprint, HostSet, Lineup, MonitorMode, Observed
 from edge_agent.drivers.unit import About, Unit
 from edge_agent.layout import Layout, PositionPaths
+from edge_agent.software import Software, software_of
 from edge_agent.storage import storage_errors
 from mesh.files import private_directory
-from mesh.nursery import PYTHON, Nursery
+from mesh.nursery import Nursery
 from mesh.processes import Process
 from mesh.settings import dump_toml
 from mesh.version import VERSION
@@ -33,8 +34,7 @@ from waypost.errors import Precondition
 
 log = structlog.get_logger()
 
-HOST_COMMAND = (*PYTHON, "inference_host", "run")
-MONITOR_COMMAND = (*PYTHON, "position_monitor")
+HOST, MONITOR_PROGRAM = ("inference_host", "run"), ("position_monitor",)
 MODULES = ("inference_host", "position_monitor")
 PRELOAD = tuple(f"{module}.preload" for module in MODULES)
 LOGS_BOUND_EVERY_S = 60.0
@@ -50,19 +50,21 @@ class ProcessDriver:
         layout: Layout,
         *,
         log_level: str = "info",
-        host_command: Sequence[str] = HOST_COMMAND,
-        monitor_command: Sequence[str] = MONITOR_COMMAND,
+        command: Callable[..., list[str]] | None = None,
         groups: cgroups.Cgroups | None = None,
     ) -> None:
         self._layout = layout
         self._log_level = log_level
-        self._host_command = list(host_command)
-        self._monitor_command = list(monitor_command)
+        self._command = command or Software(layout.software).command
         self._groups = groups or cgroups.find()
         self._group_prefix = f"waypost-{hashlib.sha256(os.fsencode(layout.data_dir)).hexdigest()[:8]}-"
         self._wake: Callable[[str], None] = lambda uid: None
         self._units: dict[str, dict[str, Unit]] = {}
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")}
+        self._environment_of_others = {
+            key: value for key, value in self._environment.items() if key not in ("PYTHONPATH", "PYTHONHOME")
+        }
+        """Of other versions of the software: where this one's modules are is nothing to them."""
         self._nursery = Nursery(str(layout.data_dir), MODULES, PRELOAD, self._environment)
         for uid, directory in self._left_behind():
             unit = self._unit(uid, directory)
@@ -102,7 +104,7 @@ class ProcessDriver:
             if id_ not in asked:
                 self._drain(lineup.uid, unit, grace_s)
         if lineup.monitor is MonitorMode.RUN:
-            self._run_monitor(lineup, paths)
+            self._run_monitor(lineup, paths, grace_s)
         for hosts in lineup.hosts:
             for id_ in hosts.replicas:
                 self._run_host(lineup, hosts, id_, paths)
@@ -147,11 +149,13 @@ class ProcessDriver:
                 "log_level": self._log_level,
             }
         )
-        self._start(paths, unit, about, settings, self._host_command, joins)
+        self._start(paths, unit, about, settings, HOST, joins)
 
-    def _run_monitor(self, lineup: Lineup, paths: PositionPaths) -> None:
+    def _run_monitor(self, lineup: Lineup, paths: PositionPaths, grace_s: float) -> None:
         unit = self._unit(lineup.uid, paths.monitor)
         if unit.running:
+            if software_of(unit.about.variant) != lineup.monitor_software:
+                self._drain(lineup.uid, unit, grace_s)
             return
         settings = dump_toml(
             {
@@ -164,7 +168,8 @@ class ProcessDriver:
                 "log_level": self._log_level,
             }
         )
-        self._start(paths, unit, About(MONITOR), settings, self._monitor_command)
+        about = About(MONITOR, variant=f"@{lineup.monitor_software}")
+        self._start(paths, unit, about, settings, MONITOR_PROGRAM)
 
     def _start(
         self,
@@ -172,15 +177,17 @@ class ProcessDriver:
         unit: Unit,
         about: About,
         settings: str,
-        command: Sequence[str],
+        program: Sequence[str],
         joins: Sequence[Path] = (),
     ) -> None:
         with storage_errors(paths.sockets):
             private_directory(paths.sockets)
-        argv = [*command, "--settings", str(unit.directory / "settings.toml")]
+        software = software_of(about.variant)
+        argv = [*self._command(software, *program), "--settings", str(unit.directory / "settings.toml")]
+        env = self._environment if software in ("", VERSION) else self._environment_of_others
 
         def spawn(process: Process) -> None:
-            process.spawn(argv, self._environment, beside_us=True, joins=joins, nursery=self._nursery)
+            process.spawn(argv, env, beside_us=True, joins=joins, nursery=self._nursery)
 
         unit.start(about, settings, spawn)
         log.info("process_started", id=about.id, directory=str(unit.directory), starts=unit.about.starts)

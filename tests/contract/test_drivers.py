@@ -53,8 +53,7 @@ class ProcessBench:
         self._drivers: list[ProcessDriver] = []
 
     def driver(self) -> ProcessDriver:
-        command = ["/bin/sh", "-c", HOST, "host"]
-        driver = ProcessDriver(self.layout, host_command=command, monitor_command=command)
+        driver = ProcessDriver(self.layout, command=lambda software, *program: ["/bin/sh", "-c", HOST, "host"])
         self._drivers.append(driver)
         return driver
 

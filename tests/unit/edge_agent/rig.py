@@ -25,6 +25,7 @@ from edge_agent.mode import Kind, Mode
 from edge_agent.parts import Parts
 from edge_agent.probe import Answer, FakeProbe
 from edge_agent.router import Router
+from edge_agent.software import Software
 from edge_agent.solitude import Moment, Solitude
 from edge_agent.supervise import Supervisor
 from mesh.link import DesiredState, Item
@@ -216,6 +217,7 @@ class Rig:
                 monitors=self.monitors,
                 reports=self.reports,
                 solitude=self.solitude,
+                software=Software(self.layout.software),
                 server=driver.fingerprint(),
                 gateway_address=self.gateway.address,
                 domain="edge.local",

@@ -108,6 +108,7 @@ def test_every_status_says_something(seen: Picture) -> None:
         "HostsReady",
         "RouteReady",
         "MonitorConnected",
+        "ChangesApplied",
     ]
     for condition in status.conditions:
         assert condition.status in (CONDITION_STATUS_TRUE, CONDITION_STATUS_FALSE)
@@ -229,7 +230,7 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
     same = status_of(picture(generation=1), before, 200.0)
     assert {condition.since.seconds for condition in same.conditions} == {100}
     changed = status_of(picture(monitor=MonitorView(connected=False)), before, 300.0)
-    assert [condition.since.seconds for condition in changed.conditions] == [100, 100, 100, 300]
+    assert [condition.since.seconds for condition in changed.conditions] == [100, 100, 100, 300, 100]
 
 
 def test_weights_and_ready_replicas_of_each_version_are_told() -> None:

@@ -50,6 +50,7 @@ def test_a_first_deployment_comes_into_service(rig: Rig) -> None:
                 "HostsReady",
                 "RouteReady",
                 "MonitorConnected",
+                "ChangesApplied",
             ]
             assert status.endpoint.authority == f"{UID}.edge.local"
             assert status.endpoint.serve_as == "tower-7"

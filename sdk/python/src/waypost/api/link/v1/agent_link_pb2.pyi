@@ -32,7 +32,9 @@ class EdgeServerAssignment(google.protobuf.message.Message):
     edge_server: builtins.str
     """`edgeServers/{edge_server}`."""
     @property
-    def maintenance_windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.edge_server_pb2.MaintenanceWindow]: ...
+    def maintenance_windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.edge_server_pb2.MaintenanceWindow]:
+        """Numbers that PositionAssignment does not use: an agent that knows no other item reads this as one."""
+
     @property
     def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(

@@ -1,0 +1,138 @@
+"""What is carried out at a position: what the control plane wants now, or still what was carried out last. Pure.
+
+    it is to go, or nothing was carried out here yet     what is wanted
+    its software is not installed here                   the last one; without one, nothing runs
+    nothing of what runs would change                    what is wanted
+    it has never been in service                         what is wanted: there is nothing to disturb
+    changes are held on the machine (`hold`)             the last one
+    no maintenance window is open                        the last one
+    otherwise                                            what is wanted
+
+The last one is carried out as a whole, with all that keeps it serving: replicas that end are started again, the
+monitor decides and rolls back. Only which tokens are good is always as wanted, or a revoked one would be let in.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from edge_agent.assignments import Assignment, assignment_of
+from edge_agent.drivers.base import Failure
+from edge_agent.mode import Kind, Mode
+from mesh import windows
+from mesh.link import Item
+from mesh.windows import Window
+from waypost import names
+from waypost.api.link.v1.agent_link_pb2 import EdgeServerAssignment, PositionAssignment
+from waypost.errors import Invalid
+
+WINDOWS_MAX = 16  # of one edge server; the API refuses more already
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When positions that are in service may be changed."""
+
+    windows: tuple[Window, ...] = ()
+    """None: at any time."""
+    allowed_until_s: float = 0.0
+    """Unix seconds: until then whether or not one is open."""
+
+    def allow(self, wanted: Assignment, now_s: float) -> bool:
+        until_s = max(self.allowed_until_s, wanted.spec.changes_allowed_until.ToMilliseconds() / 1000)
+        return not self.windows or now_s < until_s or windows.is_open(self.windows, now_s)
+
+
+ALWAYS = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    assignment: Assignment
+    """What is carried out."""
+    held: Failure | None = None
+    """Why that is not what is wanted."""
+    runnable: bool = True
+    """False: nothing of it can be started here."""
+
+
+def last_of(body: bytes) -> Assignment | None:
+    """What an agent wrote down as carried out (ledger.Record.assignment); None where it did not."""
+    return assignment_of(PositionAssignment.FromString(body)) if body else None
+
+
+def is_own(item: Item) -> bool:
+    """Whether an item is about the edge server itself, and not about a position."""
+    return item.name.startswith("edgeServers/")
+
+
+def read_rules(item: Item) -> Rules:
+    """Raises: Invalid(BAD_ASSIGNMENT | BAD_WINDOW)."""
+    try:
+        message = EdgeServerAssignment.FromString(item.body)
+    except DecodeError as error:
+        raise Invalid("BAD_ASSIGNMENT", f"what {item.name} is told of itself cannot be decoded") from error
+    if len(message.maintenance_windows) > WINDOWS_MAX:
+        raise Invalid("BAD_ASSIGNMENT", f"{item.name} has more than {WINDOWS_MAX} maintenance windows")
+    found = tuple(windows.read_window(window) for window in message.maintenance_windows)
+    return Rules(found, message.changes_allowed_until.ToMilliseconds() / 1000)
+
+
+def choose(
+    wanted: Assignment,
+    last: Assignment | None,
+    *,
+    served: bool,
+    rules: Rules,
+    mode: Mode,
+    installed: Callable[[str], bool],
+    missing: Callable[[str], Failure],
+    now_s: float,
+) -> Choice:
+    """served: the position was in service here. installed, missing: of versions of the software."""
+    if wanted.wanted.deleting:
+        return Choice(wanted)
+    if not installed(wanted.software):
+        why = missing(wanted.software)
+        return Choice(_with_tokens(last, wanted), why) if last else Choice(wanted, why, runnable=False)
+    if last is None or not served or not installed(last.software) or _runs_alike(wanted, last):
+        return Choice(wanted)
+    if mode.kind is Kind.HOLD:
+        return Choice(_with_tokens(last, wanted), mode.restriction)
+    if not rules.allow(wanted, now_s):
+        return Choice(_with_tokens(last, wanted), _closed(wanted, rules.windows, now_s))
+    return Choice(wanted)
+
+
+def _runs_alike(one: Assignment, other: Assignment) -> bool:
+    """Whether what runs is the same, whatever else is said of it."""
+    return _essence(one) == _essence(other)
+
+
+def _essence(assignment: Assignment) -> PositionAssignment:
+    kept = PositionAssignment()
+    kept.CopyFrom(assignment.message)
+    kept.ClearField("generation")
+    kept.ClearField("tokens")
+    for told in ("edge_server", "on_disconnect", "changes_allowed_until"):
+        kept.spec.ClearField(told)
+    return kept
+
+
+def _with_tokens(last: Assignment, wanted: Assignment) -> Assignment:
+    message = PositionAssignment()
+    message.CopyFrom(last.message)
+    del message.tokens[:]
+    message.tokens.extend(wanted.message.tokens)
+    return assignment_of(message)
+
+
+def _closed(wanted: Assignment, found: Sequence[Window], now_s: float) -> Failure:
+    opens_s, window = windows.next_opening(found, now_s)
+    return Failure(
+        "MAINTENANCE_WINDOW",
+        f"generation {wanted.generation} waits for the maintenance window that opens"
+        f" {windows.on_the_wall(opens_s, window)}",
+        f"`waypost position allow-changes {names.short(wanted.position)}` lets it be changed now",
+    )
