@@ -131,7 +131,7 @@ def read_decision(message: pb.Decision) -> Decision:
 
 
 def variant_of(spec: PositionSpec, serve_as: str) -> str:
-    """All that a host is started with besides its version, a change of which replaces the hosts: `<hash>@<software>`."""
+    """`<hash>@<software>`: all that a host is started with besides its version. A change replaces the hosts."""
     parts = f"{serve_as}\0{spec.resources.cpu_millis}\0{spec.resources.memory_bytes}"
     return f"{hashlib.sha256(parts.encode()).hexdigest()[:8]}@{spec.software_version}"
 

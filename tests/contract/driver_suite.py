@@ -12,6 +12,7 @@ from typing import Protocol
 
 from edge_agent.diff import Version
 from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.software import software_of
 
 UID = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001"
 OTHER_UID = "8a4c2c1e-5a51-4b77-9a3c-0d7a5f1f0002"
@@ -108,6 +109,22 @@ async def what_is_no_longer_asked_for_goes_without_a_trace(bench: Bench) -> None
     await driver.apply(lineup(hosts("r-a", victims=("r-b",))), grace_s=GRACE_S)
     await until(lambda: by_id(driver).keys() == {"r-a"})
     assert by_id(driver)["r-a"].running
+
+
+async def a_monitor_of_other_software_is_replaced(bench: Bench) -> None:
+    driver = bench.driver()
+    asked = lineup(hosts("r-a"), monitor=MonitorMode.RUN)
+    old, new = (replace(asked, monitor_software=software) for software in ("0.0.9", "0.1.0"))
+    await driver.apply(old, grace_s=GRACE_S)
+    await until(lambda: by_id(driver)[MONITOR].pid > 0)
+    before = by_id(driver)[MONITOR]
+    assert software_of(before.variant) == "0.0.9"
+    await driver.apply(new, grace_s=GRACE_S)
+    await until(lambda: MONITOR not in by_id(driver))
+    await driver.apply(new, grace_s=GRACE_S)
+    after = by_id(driver)
+    assert (after[MONITOR].running, software_of(after[MONITOR].variant)) == (True, "0.1.0")
+    assert (after["r-a"].running, after["r-a"].starts) == (True, 1)
 
 
 async def positions_do_not_touch_each_other(bench: Bench) -> None:
@@ -210,6 +227,7 @@ SCENARIOS = [
     what_runs_outlives_the_driver_and_is_adopted,
     the_end_of_an_adopted_one_is_noticed,
     what_is_no_longer_asked_for_goes_without_a_trace,
+    a_monitor_of_other_software_is_replaced,
     positions_do_not_touch_each_other,
     one_that_ended_stays_with_its_reason_and_may_be_started_again,
     one_that_ends_by_itself_says_why,
