@@ -3,6 +3,7 @@
     python -m edge_agent join ...        enrols with a join token, then as `run`
     python -m edge_agent run ...         until SIGTERM; hosts, monitors and the gateway go on without it
     python -m edge_agent stop-all ...    ends all that was started here, with or without an agent
+    python -m edge_agent install | upgrade | check ...    versions of the software (install.py, upgrade.py)
     python -m edge_agent status | logs | drain | hold | resume ...    asks the agent that runs (box.py)
 
 `join` is `run` with the words of somebody who sets a machine up. It may be repeated: a join that has succeeded needs
@@ -12,23 +13,31 @@ ends the process with a reason; whatever fails later is said in reports and logs
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 from edge_agent import box
 from edge_agent.assembly import Agent
 from edge_agent.enrol import enrolled
 from edge_agent.enrolment import Enrolment
+from edge_agent.install import InstallSettings, install
 from edge_agent.layout import Layout, layout_of
 from edge_agent.lock import take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings
 from edge_agent.stop import stop_all
+from edge_agent.upgrade import CheckSettings, UpgradeSettings, check, upgrade
 from mesh import serve
-from mesh.settings import load
+from mesh.settings import Settings, load
 from waypost.errors import MeshError
 
 VERBS = ("join", "run", "stop-all")
+SOFTWARE: dict[str, tuple[type[Settings], Callable[[Any], None]]] = {
+    "install": (InstallSettings, install),
+    "upgrade": (UpgradeSettings, upgrade),
+    "check": (CheckSettings, check),
+}
 JOIN_FLAGS = {"--token-file": "--join-token", "--name": "--edge-server"}
 """How `join` calls two of the settings."""
 
@@ -44,13 +53,17 @@ The same line starts the agent again later, with or without the token."""
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. argv: without the program's name."""
     arguments = list(argv)
-    verb = arguments.pop(0) if arguments and arguments[0] in (*VERBS, *box.COMMANDS) else "run"
+    verb = arguments.pop(0) if arguments and arguments[0] in (*VERBS, *SOFTWARE, *box.COMMANDS) else "run"
     about = ""
     if verb == "join":
         arguments, about = _in_settings_words(arguments), JOIN
     try:
         if verb in box.COMMANDS:
             box.main(verb, arguments)
+            return 0
+        if verb in SOFTWARE:
+            kind, command = SOFTWARE[verb]
+            command(load(kind, arguments, prog=f"waypost agent {verb}", env_prefix=ENV_PREFIX))
             return 0
         settings = load(
             AgentSettings, arguments, prog=f"waypost agent {verb}", env_prefix=ENV_PREFIX, description=about

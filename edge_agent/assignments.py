@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from edge_agent.diff import ALL, DecidedShare, Decision, Version, Wanted
+from edge_agent.software import Software
 from mesh.link import Item
 from mesh.version import VERSION
 from waypost import names
@@ -25,7 +26,6 @@ VERDICTS_MAX = 256  # of one position; each is kept until a person clears it
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SOFTWARE = re.compile(r"[0-9][0-9A-Za-z.+-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _check_assignment(name: str, message: PositionAssignment) -> None:
         return
     if not _DIGEST.fullmatch(message.model_version.digest):
         raise _bad_assignment(name, f"its version has no digest: {message.model_version.digest!r}")
-    if message.spec.software_version and not _SOFTWARE.fullmatch(message.spec.software_version):
+    if message.spec.software_version and not Software.is_version(message.spec.software_version):
         raise _bad_assignment(name, f"{message.spec.software_version!r} is no version of the software")
     replicas = message.spec.replicas
     if not (0 <= replicas.min <= REPLICAS_MAX and 0 <= replicas.max <= REPLICAS_MAX):

@@ -18,7 +18,7 @@ class AgentSettings(Settings):
     """Runs the positions of one edge server, as its control plane wants them.
 
     `stop-all` in the place of `run` ends everything that an agent has started in its data directory. `status`, `logs`,
-    `drain`, `hold` and `resume` ask the one that runs there."""
+    `drain`, `hold` and `resume` ask the one that runs there; `install` and `upgrade` bring other versions of it."""
 
     data_dir: Path = Path(".waypost/edge")
     """Directory for the ledger, artifacts, keys, and the processes' logs. One agent per directory."""

@@ -1,7 +1,7 @@
 """Versions of the platform's software on this machine: what monitors and hosts may be run with.
 
-    <software_dir>/<version>/bin/python    a virtual environment with waypost-platform of that version
-    <software_dir>/current                 a link to the one that the agent itself is started from (upgrade.py)
+    <data_dir>/software/<version>/    a virtual environment with waypost-platform of that version (install.py)
+    <data_dir>/software/current       a link to the one that the agent itself is started from (upgrade.py)
 
 The agent's own interpreter is its own version, whether or not that lies there, too. Which version a process runs is
 part of its variant, `<hash>@<version>`: so a change is a swap like that of a model, and one that ended is started
@@ -9,11 +9,18 @@ again as what it was.
 """
 
 import os
+import re
 from pathlib import Path
 
 from edge_agent.drivers.base import Failure
 from mesh.nursery import PYTHON
 from mesh.version import VERSION
+
+CURRENT = "current"
+INSTALLING = ".installing"
+"""Lies in the directory of a version that is not whole yet."""
+
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,62}")
 
 
 def software_of(variant: str) -> str:
@@ -28,13 +35,34 @@ class Software:
         self.directory = directory
 
     def installed(self, version: str) -> bool:
-        return version in ("", VERSION) or os.access(self._python(version), os.X_OK)
+        """Whether it can be run."""
+        return version in ("", VERSION) or self.is_whole(version)
+
+    def is_whole(self, version: str) -> bool:
+        """Whether it lies in the directory, from beginning to end."""
+        whole = not (self.directory / version / INSTALLING).exists()
+        return whole and os.access(self._python(version), os.X_OK)
+
+    @staticmethod
+    def is_version(text: str) -> bool:
+        """Whether it could be one: it names a directory."""
+        return _VERSION.fullmatch(text) is not None
 
     @property
     def versions(self) -> list[str]:
-        """All of them, sorted as text."""
-        found = {path.parents[1].name for path in self.directory.glob("[0-9]*/bin/python") if os.access(path, os.X_OK)}
-        return sorted(found | {VERSION})
+        """All that can be run, sorted as text."""
+        found = (path.name for path in self.directory.glob("[0-9]*"))
+        return sorted({VERSION, *filter(self.is_whole, found)})
+
+    @property
+    def current(self) -> Path:
+        """The link to the version that the agent is started from."""
+        return self.directory / CURRENT
+
+    def is_current(self, program: str) -> bool:
+        """Whether a path of something to run lies below that link, as it was written."""
+        above = Path(program).parents
+        return len(above) > 2 and above[1].name == CURRENT and above[2].resolve() == self.directory.resolve()
 
     def command(self, version: str, *program: str) -> list[str]:
         """What starts a program of that version. Our own may come from the nursery (mesh/nursery.py)."""

@@ -121,6 +121,14 @@ SECTIONS = (
             ("resume", "following again", "BoxSettings"),
         )
     ),
+    *(
+        Section(f"Edge agent, {what}", f"waypost agent {verb}", f"edge_agent.{module}:{kind}", "WAYPOST_AGENT_")
+        for verb, what, module, kind in (
+            ("install", "a version of the software", "install", "InstallSettings"),
+            ("upgrade", "another version of itself", "upgrade", "UpgradeSettings"),
+            ("check", "what another version wrote", "upgrade", "CheckSettings"),
+        )
+    ),
     Section("Position monitor", "waypost monitor", "position_monitor.app:MonitorSettings", "WAYPOST_MONITOR_"),
     Section("Inference host", "waypost host run", "inference_host.settings:HostSettings", "WAYPOST_HOST_"),
     *(

@@ -216,6 +216,7 @@ class AgentProcess:
         self.data_dir = directory / "edge"
         self.plane = plane
         self.options = options
+        self.program: Sequence[str] = (sys.executable, "-m", "edge_agent")
         self.gateway = f"127.0.0.1:{free_port()}"
         self._process = Process(directory / "agent")
         (directory / "join.token").write_text(plane.join_token())
@@ -230,7 +231,7 @@ class AgentProcess:
         ]
 
     def start(self) -> None:
-        self._process.spawn([sys.executable, "-m", "edge_agent", "run", *self.arguments])
+        self._process.spawn([*self.program, "run", *self.arguments])
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         while not self._process.signal(number):  # noqa: ASYNC110  it has not written its pid yet
