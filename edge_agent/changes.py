@@ -40,7 +40,7 @@ class Rules:
     """Unix seconds: until then whether or not one is open."""
 
     def allow(self, wanted: Assignment, now_s: float) -> bool:
-        until_s = max(self.allowed_until_s, wanted.spec.changes_allowed_until.ToMilliseconds() / 1000)
+        until_s = max(self.allowed_until_s, wanted.message.changes_allowed_until.ToMilliseconds() / 1000)
         return not self.windows or now_s < until_s or windows.is_open(self.windows, now_s)
 
 
@@ -115,8 +115,9 @@ def _essence(assignment: Assignment) -> PositionAssignment:
     kept.CopyFrom(assignment.message)
     kept.ClearField("generation")
     kept.ClearField("tokens")
-    for told in ("edge_server", "on_disconnect", "changes_allowed_until"):
-        kept.spec.ClearField(told)
+    kept.ClearField("changes_allowed_until")
+    kept.spec.ClearField("edge_server")
+    kept.spec.ClearField("on_disconnect")
     return kept
 
 

@@ -31,7 +31,7 @@ from waypost.api.control.v1 import credential_pb2, model_pb2, position_pb2
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
     EDGE_SERVER_STATE_DISCONNECTED,
-    EdgeServerSpec,
+    EdgeServer,
     EdgeServerStatus,
 )
 from waypost.api.link.v1 import agent_link_pb2, link_pb2
@@ -85,8 +85,8 @@ class Resources:
     """Of edge servers, as observed."""
     observed_since_s: float = 0.0
     """Unix seconds: before that, who was not heard may not have been listened to."""
-    server_specs: Mapping[str, EdgeServerSpec] = field(default_factory=dict)
-    """Of those edge servers whose spec says anything."""
+    specified: Mapping[str, EdgeServer] = field(default_factory=dict)
+    """Those edge servers whose spec says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ def plan_resources(resources: Resources, *, now_s: float) -> Outcome:
 
 def _own_items(server: str, before: Sequence[link_pb2.Item], resources: Resources) -> list[link_pb2.Item]:
     """The item of the edge server itself, if there is one."""
-    spec = resources.server_specs.get(server)
-    item = own_item(server, spec, before[0] if before else None, resources.revision) if spec else None
+    specified = resources.specified.get(server)
+    item = own_item(specified, before[0] if before else None, resources.revision) if specified else None
     return [item] if item else []
 
 
@@ -141,7 +141,7 @@ def policy_of(resources: Resources) -> Policy:
         {version.name: version_of(version) for version in resources.versions},
         {application: frozenset(held) for application, held in tokens.items()},
         resources.edge_servers,
-        {server: spec.software_version for server, spec in resources.server_specs.items() if spec.software_version},
+        {name: each.spec.software_version for name, each in resources.specified.items() if each.spec.software_version},
     )
 
 
@@ -193,6 +193,7 @@ def position_of(position: position_pb2.Position) -> Position:
         position.HasField("delete_time"),
         _absence(position.spec.on_disconnect),
         position.spec.software_version,
+        position.changes_allowed_until.ToMilliseconds(),
     )
 
 
@@ -242,6 +243,7 @@ def _read_item(item: link_pb2.Item) -> tuple[str, Item]:
         message.deleting,
         message.spec.edge_server,
         message.spec.software_version,
+        message.changes_allowed_until.ToMilliseconds(),
     )
     return item.name, Item(item.generation, assignment)
 
@@ -272,4 +274,6 @@ def _body(item: Item) -> bytes:
     )
     message.spec.model_version = assignment.version.name
     message.spec.software_version = assignment.software
+    if assignment.allowed_until_ms:
+        message.changes_allowed_until.FromMilliseconds(assignment.allowed_until_ms)
     return message.SerializeToString(deterministic=True)

@@ -110,7 +110,14 @@ def _assign(draft: _Draft, position: Position, inventory: Inventory, now_s: floa
     if version:
         tokens, home = _good_tokens(policy, position, now_s), position.edge_server
         assignment = Assignment(
-            position.name, position.uid, position.generation, position.spec, version, tokens, home=home
+            position.name,
+            position.uid,
+            position.generation,
+            position.spec,
+            version,
+            tokens,
+            home=home,
+            allowed_until_ms=position.allowed_until_ms,
         )
         for server in _servers(draft, position, inventory, now_s):
             draft.put(server, replace(assignment, software=position.software or policy.software.get(server, "")))

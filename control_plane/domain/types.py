@@ -79,6 +79,8 @@ class Position:
     """None: nobody stands in."""
     software: str = ""
     """Version of the platform's software; empty: as its edge server says."""
+    allowed_until_ms: int = 0
+    """Milliseconds since the epoch: until then it is changed whatever windows its edge server has."""
 
     @property
     def application(self) -> str:
@@ -130,6 +132,8 @@ class Assignment:
     """The edge server that the spec names; not always the one that is told."""
     software: str = ""
     """Version of the platform's software that it runs there; empty: as the agent is."""
+    allowed_until_ms: int = 0
+    """As in Position."""
 
 
 @dataclass(frozen=True, slots=True)

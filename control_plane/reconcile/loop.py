@@ -111,8 +111,8 @@ class Reconciler:
             reports=[(server, report) for server, _, report in self._reports.all()],
             statuses=self._reports.statuses,
             observed_since_s=self._began_s,
-            server_specs={
-                name: each.message.spec
+            specified={
+                name: each.message
                 for name, each in self._mirror.of(EDGE_SERVER).items()
                 if each.message.HasField("spec")
             },

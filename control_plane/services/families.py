@@ -37,8 +37,9 @@ MODEL_VERSIONS = Family(
     ),
     owner=MODEL,
 )
-POSITIONS = Family(POSITION, check.check_position, ("spec", "description", "labels"), owner=APPLICATION)
-EDGE_SERVERS = Family(EDGE_SERVER, check.check_edge_server, ("spec", "description", "labels"))
+_ALLOWED = "changes_allowed_until"
+POSITIONS = Family(POSITION, check.check_position, ("spec", "description", "labels", _ALLOWED), owner=APPLICATION)
+EDGE_SERVERS = Family(EDGE_SERVER, check.check_edge_server, ("spec", "description", "labels", _ALLOWED))
 SUBSCRIPTIONS = Family(SUBSCRIPTION, check.check_subscription, (), given=("spec",))
 USERS = Family(USER, check.check_user, (), given=("display_name",))
 CREDENTIALS = Family(

@@ -84,7 +84,7 @@ def test_a_change_is_carried_out_at_once_where_nothing_speaks_against_it(more: d
 
 def test_a_change_that_was_allowed_for_this_position_waits_for_nothing_until_then() -> None:
     wanted = asked("2", 2)
-    wanted.message.spec.changes_allowed_until.FromSeconds(int(MONDAY) + 60)
+    wanted.message.changes_allowed_until.FromSeconds(int(MONDAY) + 60)
     assert chosen(wanted, asked()) == Choice(wanted)
     assert held_for(chosen(wanted, asked(), now_s=MONDAY + 60)) == "MAINTENANCE_WINDOW"
 

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from control_plane.domain.assignments import Resources, plan_resources
 from control_plane.domain.types import HeldReason
 from waypost.api.control.v1 import credential_pb2, model_pb2, position_pb2
-from waypost.api.control.v1.edge_server_pb2 import EdgeServerSpec, MaintenanceWindow
+from waypost.api.control.v1.edge_server_pb2 import EdgeServer, EdgeServerSpec, MaintenanceWindow
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerAssignment, PositionAssignment, PositionReport
 from waypost.api.link.v1.link_pb2 import Item
 
@@ -155,24 +155,24 @@ def test_the_desired_state_of_an_edge_server_that_is_no_more_is_abandoned() -> N
     assert (outcome.changed, outcome.abandoned) == ({}, {SERVER})
 
 
-def spec(**fields: Any) -> EdgeServerSpec:
-    return EdgeServerSpec(**fields)
+def server(allowed_until: Timestamp | None = None, **spec: Any) -> EdgeServer:
+    return EdgeServer(name=SERVER, spec=EdgeServerSpec(**spec), changes_allowed_until=allowed_until)
 
 
 def test_a_position_runs_the_software_that_it_names_else_that_of_its_edge_server() -> None:
-    wanted = {SERVER: spec(software_version="0.2.0")}
-    (item,) = plan_resources(world(server_specs=wanted), now_s=0).changed[SERVER]
+    wanted = {SERVER: server(software_version="0.2.0")}
+    (item,) = plan_resources(world(specified=wanted), now_s=0).changed[SERVER]
     assert assignment(item).spec.software_version == "0.2.0"
     named = changed(POSITION, spec={"software_version": "0.3.0"})
-    (item,) = plan_resources(world(server_specs=wanted, positions=[named]), now_s=0).changed[SERVER]
+    (item,) = plan_resources(world(specified=wanted, positions=[named]), now_s=0).changed[SERVER]
     assert assignment(item).spec.software_version == "0.3.0"
     assert assignment(plan_resources(world(), now_s=0).changed[SERVER][0]).spec.software_version == ""
 
 
 def test_other_software_of_an_edge_server_is_a_new_generation_and_the_same_is_none() -> None:
-    wanted = {SERVER: spec(software_version="0.2.0")}
-    items = plan_resources(world(server_specs=wanted), now_s=0).changed[SERVER]
-    again = world(server_specs=wanted, desired={SERVER: items}, revision=20)
+    wanted = {SERVER: server(software_version="0.2.0")}
+    items = plan_resources(world(specified=wanted), now_s=0).changed[SERVER]
+    again = world(specified=wanted, desired={SERVER: items}, revision=20)
     assert not plan_resources(again, now_s=0).changed
     (item,) = plan_resources(world(desired={SERVER: items}, revision=20), now_s=0).changed[SERVER]
     assert item.generation == 21
@@ -180,16 +180,23 @@ def test_other_software_of_an_edge_server_is_a_new_generation_and_the_same_is_no
 
 def test_an_edge_server_is_told_its_windows_once_and_again_when_they_change() -> None:
     window = MaintenanceWindow(start="02:00", duration=Duration(seconds=3600))
-    wanted = {SERVER: spec(maintenance_windows=[window])}
-    items = plan_resources(world(server_specs=wanted), now_s=0).changed[SERVER]
+    wanted = {SERVER: server(maintenance_windows=[window])}
+    items = plan_resources(world(specified=wanted), now_s=0).changed[SERVER]
     own = next(item for item in items if item.name == SERVER)
     assert (len(items), own.generation) == (2, 11)
     assert EdgeServerAssignment.FromString(own.body).maintenance_windows == [window]
 
     held = {"desired": {SERVER: items}, "revision": 20}
-    assert not plan_resources(world(server_specs=wanted, **held), now_s=0).changed
-    wanted = {SERVER: spec(maintenance_windows=[window], changes_allowed_until=Timestamp(seconds=5))}
-    told = {item.name: item for item in plan_resources(world(server_specs=wanted, **held), now_s=0).changed[SERVER]}
+    assert not plan_resources(world(specified=wanted, **held), now_s=0).changed
+    wanted = {SERVER: server(Timestamp(seconds=5), maintenance_windows=[window])}
+    told = {item.name: item for item in plan_resources(world(specified=wanted, **held), now_s=0).changed[SERVER]}
     assert (told[SERVER].generation, told[POSITION.name].generation) == (21, 11)
-    (left,) = plan_resources(world(server_specs={SERVER: spec(software_version="")}, **held), now_s=0).changed[SERVER]
+    (left,) = plan_resources(world(specified={SERVER: server(software_version="")}, **held), now_s=0).changed[SERVER]
     assert left.name == POSITION.name
+
+
+def test_the_leave_to_change_a_position_now_goes_down_with_it() -> None:
+    allowed = changed(POSITION, changes_allowed_until=Timestamp(seconds=5000))
+    items = plan_resources(world(positions=[allowed]), now_s=0).changed[SERVER]
+    assert assignment(items[0]).changes_allowed_until.seconds == 5000
+    assert not plan_resources(world(positions=[allowed], desired={SERVER: items}, revision=20), now_s=0).changed

@@ -106,6 +106,7 @@ class EdgeServer(google.protobuf.message.Message):
     CONFIRMED_INCARNATION_FIELD_NUMBER: builtins.int
     REVOKE_TIME_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
+    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`edgeServers/{edge_server}`. Never changes."""
     uid: builtins.str
@@ -133,6 +134,12 @@ class EdgeServer(google.protobuf.message.Message):
     def spec(self) -> global___EdgeServerSpec:
         """What should be. Written by people."""
 
+    @property
+    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until then positions here are changed whether or not a maintenance window is open. Written by people; no part of the
+        spec, which may live in git.
+        """
+
     def __init__(
         self,
         *,
@@ -147,9 +154,10 @@ class EdgeServer(google.protobuf.message.Message):
         confirmed_incarnation: builtins.str = ...,
         revoke_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         spec: global___EdgeServerSpec | None = ...,
+        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "revoke_time", b"revoke_time", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "create_time", b"create_time", "revoke_time", b"revoke_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "confirmed_incarnation", b"confirmed_incarnation", "create_time", b"create_time", "description", b"description", "etag", b"etag", "labels", b"labels", "name", b"name", "revoke_time", b"revoke_time", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___EdgeServer = EdgeServer
 
@@ -159,7 +167,6 @@ class EdgeServerSpec(google.protobuf.message.Message):
 
     SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     MAINTENANCE_WINDOWS_FIELD_NUMBER: builtins.int
-    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
     software_version: builtins.str
     """Version of the platform's software that monitors and hosts of all positions here run that name none themselves.
     Empty: the agent's own.
@@ -168,19 +175,13 @@ class EdgeServerSpec(google.protobuf.message.Message):
     def maintenance_windows(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MaintenanceWindow]:
         """When positions that are in service may be changed; at most 16. Empty: at any time. Kept by the edge server itself."""
 
-    @property
-    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Until then positions are changed whether or not a window is open."""
-
     def __init__(
         self,
         *,
         software_version: builtins.str = ...,
         maintenance_windows: collections.abc.Iterable[global___MaintenanceWindow] | None = ...,
-        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "maintenance_windows", b"maintenance_windows", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["maintenance_windows", b"maintenance_windows", "software_version", b"software_version"]) -> None: ...
 
 global___EdgeServerSpec = EdgeServerSpec
 

@@ -153,6 +153,7 @@ class Position(google.protobuf.message.Message):
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     DELETE_TIME_FIELD_NUMBER: builtins.int
+    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`projects/{project}/applications/{application}/positions/{position}`. Never changes."""
     uid: builtins.str
@@ -180,6 +181,12 @@ class Position(google.protobuf.message.Message):
     def delete_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When deletion was asked for; unset while the position is wanted. Output only."""
 
+    @property
+    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until then the position is changed whether or not a maintenance window of its edge server is open. Written by
+        people; no part of the spec, which may live in git.
+        """
+
     def __init__(
         self,
         *,
@@ -194,9 +201,10 @@ class Position(google.protobuf.message.Message):
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         etag: builtins.str = ...,
         delete_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "generation", b"generation", "labels", b"labels", "name", b"name", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "create_time", b"create_time", "delete_time", b"delete_time", "spec", b"spec", "status", b"status", "update_time", b"update_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "create_time", b"create_time", "delete_time", b"delete_time", "description", b"description", "etag", b"etag", "generation", b"generation", "labels", b"labels", "name", b"name", "spec", b"spec", "status", b"status", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Position = Position
 
@@ -212,7 +220,6 @@ class PositionSpec(google.protobuf.message.Message):
     RESOURCES_FIELD_NUMBER: builtins.int
     ON_DISCONNECT_FIELD_NUMBER: builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
-    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`.../models/{model}/versions/{version}` of the same application. May change: that is a rollout."""
     edge_server: builtins.str
@@ -241,10 +248,6 @@ class PositionSpec(google.protobuf.message.Message):
         is, for ever.
         """
 
-    @property
-    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Until then the position is changed whether or not a maintenance window of its edge server is open."""
-
     def __init__(
         self,
         *,
@@ -256,10 +259,9 @@ class PositionSpec(google.protobuf.message.Message):
         resources: global___Resources | None = ...,
         on_disconnect: global___DisconnectPolicy | None = ...,
         software_version: builtins.str = ...,
-        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as", "software_version", b"software_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as", "software_version", b"software_version"]) -> None: ...
 
 global___PositionSpec = PositionSpec
 

@@ -31,7 +31,7 @@ from waypost.api.link.v1 import link_pb2 as waypost_dot_api_dot_link_dot_v1_dot_
 from waypost.api.link.v1 import monitor_link_pb2 as waypost_dot_api_dot_link_dot_v1_dot_monitor__link__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$waypost/api/link/v1/agent_link.proto\x12\x13waypost.api.link.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\x1a(waypost/api/control/v1/edge_server.proto\x1a\"waypost/api/control/v1/model.proto\x1a%waypost/api/control/v1/position.proto\x1a\x1ewaypost/api/link/v1/link.proto\x1a&waypost/api/link/v1/monitor_link.proto\"\xae\x01\n\x14\x45\x64geServerAssignment\x12\x13\n\x0b\x65\x64ge_server\x18\x01 \x01(\t\x12\x46\n\x13maintenance_windows\x18\x08 \x03(\x0b\x32).waypost.api.control.v1.MaintenanceWindow\x12\x39\n\x15\x63hanges_allowed_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xfa\x01\n\x12PositionAssignment\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x32\n\x04spec\x18\x04 \x01(\x0b\x32$.waypost.api.control.v1.PositionSpec\x12;\n\rmodel_version\x18\x05 \x01(\x0b\x32$.waypost.api.control.v1.ModelVersion\x12.\n\x06tokens\x18\x06 \x03(\x0b\x32\x1e.waypost.api.link.v1.TokenHash\x12\x10\n\x08\x64\x65leting\x18\x07 \x01(\x08\"F\n\tTokenHash\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x15\n\rexpire_unix_s\x18\x03 \x01(\x03\"\xb1\x02\n\x10\x45\x64geServerReport\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x16\n\x0e\x64river_version\x18\x03 \x01(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x17\n\x0fgateway_version\x18\x05 \x01(\t\x12\x17\n\x0fgateway_address\x18\x06 \x01(\t\x12\x32\n\x08\x63\x61pacity\x18\x07 \x01(\x0b\x32 .waypost.api.control.v1.Capacity\x12\x35\n\nconditions\x18\x08 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x15\n\rtrusted_roots\x18\t \x03(\t\x12\x19\n\x11software_versions\x18\n \x03(\t\"\x94\x01\n\x0ePositionReport\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x36\n\x06status\x18\x02 \x01(\x0b\x32&.waypost.api.control.v1.PositionStatus\x12/\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.Decision\x12\x0c\n\x04gone\x18\x04 \x01(\x08\x32m\n\x10\x41gentLinkService\x12Y\n\x0c\x43onnectAgent\x12!.waypost.api.link.v1.ChildMessage\x1a\".waypost.api.link.v1.ParentMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$waypost/api/link/v1/agent_link.proto\x12\x13waypost.api.link.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&waypost/api/control/v1/condition.proto\x1a(waypost/api/control/v1/edge_server.proto\x1a\"waypost/api/control/v1/model.proto\x1a%waypost/api/control/v1/position.proto\x1a\x1ewaypost/api/link/v1/link.proto\x1a&waypost/api/link/v1/monitor_link.proto\"\xae\x01\n\x14\x45\x64geServerAssignment\x12\x13\n\x0b\x65\x64ge_server\x18\x01 \x01(\t\x12\x46\n\x13maintenance_windows\x18\x08 \x03(\x0b\x32).waypost.api.control.v1.MaintenanceWindow\x12\x39\n\x15\x63hanges_allowed_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb5\x02\n\x12PositionAssignment\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x32\n\x04spec\x18\x04 \x01(\x0b\x32$.waypost.api.control.v1.PositionSpec\x12;\n\rmodel_version\x18\x05 \x01(\x0b\x32$.waypost.api.control.v1.ModelVersion\x12.\n\x06tokens\x18\x06 \x03(\x0b\x32\x1e.waypost.api.link.v1.TokenHash\x12\x10\n\x08\x64\x65leting\x18\x07 \x01(\x08\x12\x39\n\x15\x63hanges_allowed_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\tTokenHash\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x15\n\rexpire_unix_s\x18\x03 \x01(\x03\"\xb1\x02\n\x10\x45\x64geServerReport\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x16\n\x0e\x64river_version\x18\x03 \x01(\t\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\x17\n\x0fgateway_version\x18\x05 \x01(\t\x12\x17\n\x0fgateway_address\x18\x06 \x01(\t\x12\x32\n\x08\x63\x61pacity\x18\x07 \x01(\x0b\x32 .waypost.api.control.v1.Capacity\x12\x35\n\nconditions\x18\x08 \x03(\x0b\x32!.waypost.api.control.v1.Condition\x12\x15\n\rtrusted_roots\x18\t \x03(\t\x12\x19\n\x11software_versions\x18\n \x03(\t\"\x94\x01\n\x0ePositionReport\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x36\n\x06status\x18\x02 \x01(\x0b\x32&.waypost.api.control.v1.PositionStatus\x12/\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.Decision\x12\x0c\n\x04gone\x18\x04 \x01(\x08\x32m\n\x10\x41gentLinkService\x12Y\n\x0c\x43onnectAgent\x12!.waypost.api.link.v1.ChildMessage\x1a\".waypost.api.link.v1.ParentMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EDGESERVERASSIGNMENT']._serialized_start=324
   _globals['_EDGESERVERASSIGNMENT']._serialized_end=498
   _globals['_POSITIONASSIGNMENT']._serialized_start=501
-  _globals['_POSITIONASSIGNMENT']._serialized_end=751
-  _globals['_TOKENHASH']._serialized_start=753
-  _globals['_TOKENHASH']._serialized_end=823
-  _globals['_EDGESERVERREPORT']._serialized_start=826
-  _globals['_EDGESERVERREPORT']._serialized_end=1131
-  _globals['_POSITIONREPORT']._serialized_start=1134
-  _globals['_POSITIONREPORT']._serialized_end=1282
-  _globals['_AGENTLINKSERVICE']._serialized_start=1284
-  _globals['_AGENTLINKSERVICE']._serialized_end=1393
+  _globals['_POSITIONASSIGNMENT']._serialized_end=810
+  _globals['_TOKENHASH']._serialized_start=812
+  _globals['_TOKENHASH']._serialized_end=882
+  _globals['_EDGESERVERREPORT']._serialized_start=885
+  _globals['_EDGESERVERREPORT']._serialized_end=1190
+  _globals['_POSITIONREPORT']._serialized_start=1193
+  _globals['_POSITIONREPORT']._serialized_end=1341
+  _globals['_AGENTLINKSERVICE']._serialized_start=1343
+  _globals['_AGENTLINKSERVICE']._serialized_end=1452
 # @@protoc_insertion_point(module_scope)

@@ -62,6 +62,7 @@ class PositionAssignment(google.protobuf.message.Message):
     MODEL_VERSION_FIELD_NUMBER: builtins.int
     TOKENS_FIELD_NUMBER: builtins.int
     DELETING_FIELD_NUMBER: builtins.int
+    CHANGES_ALLOWED_UNTIL_FIELD_NUMBER: builtins.int
     position: builtins.str
     uid: builtins.str
     generation: builtins.int
@@ -78,6 +79,10 @@ class PositionAssignment(google.protobuf.message.Message):
     def tokens(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___TokenHash]:
         """Which secrets of the application's are good."""
 
+    @property
+    def changes_allowed_until(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """As in Position."""
+
     def __init__(
         self,
         *,
@@ -88,9 +93,10 @@ class PositionAssignment(google.protobuf.message.Message):
         model_version: waypost.api.control.v1.model_pb2.ModelVersion | None = ...,
         tokens: collections.abc.Iterable[global___TokenHash] | None = ...,
         deleting: builtins.bool = ...,
+        changes_allowed_until: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["model_version", b"model_version", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deleting", b"deleting", "generation", b"generation", "model_version", b"model_version", "position", b"position", "spec", b"spec", "tokens", b"tokens", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "model_version", b"model_version", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes_allowed_until", b"changes_allowed_until", "deleting", b"deleting", "generation", b"generation", "model_version", b"model_version", "position", b"position", "spec", b"spec", "tokens", b"tokens", "uid", b"uid"]) -> None: ...
 
 global___PositionAssignment = PositionAssignment
 
