@@ -63,7 +63,7 @@ class Kind:
 
 PROJECT = Kind("Project", "projects", ("display_name", "description", "labels", "spec"))
 APPLICATION = Kind("Application", "applications", ("display_name", "description", "labels"))
-EDGE_SERVER = Kind("EdgeServer", "edgeServers", ("description", "labels"))
+EDGE_SERVER = Kind("EdgeServer", "edgeServers", ("description", "labels", "spec"))
 SUBSCRIPTION = Kind("Subscription", "subscriptions", ("spec",))
 MODEL = Kind("Model", "models", ("display_name", "description", "labels"))
 POSITION = Kind("Position", "positions", ("description", "labels", "spec"))

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +24,9 @@ INDENT = "  "
 DIGEST_CHARACTERS = len("sha256:") + 12  # of a digest in a table: enough to tell any two apart
 UNPRINTED = frozenset({"etag", "uid"})
 """Fields that programs need and people do not: `-o json` has them."""
+
+TIMES = (Timestamp, Duration)
+"""Messages that are one value for people: `2026-11-22T21:08:31Z`, `3600s`."""
 
 SENTENCES = frozenset({"message", "hint", "evidence"})
 """Fields too long for a column."""
@@ -56,8 +60,7 @@ def word(message: Message, field: str) -> str:
     value = enum.values_by_number.get(number)
     if value is None:
         return f"STATE_{number}"  # from a newer platform than this console
-    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return str(value.name.removeprefix(prefix))
+    return str(value.name).removeprefix(enum_prefix(descriptor))
 
 
 def age(time: Timestamp, now: float) -> str:
@@ -96,11 +99,25 @@ def plain(message: Message) -> dict[str, Any]:
 
 
 def _plain_field(field: Field, value: Any) -> Any:
+    if field.enum_type is not None:
+        return [_plain_enum(field, item) for item in value] if _repeated(field) else _plain_enum(field, value)
     if field.message_type is None:
         return list(value) if _repeated(field) else value
+    if isinstance(value, TIMES):
+        return value.ToJsonString()
     if field.message_type.GetOptions().map_entry:
         return dict(sorted(value.items()))
     return [plain(item) for item in value] if _repeated(field) else plain(value)
+
+
+def _plain_enum(field: Field, number: int) -> str | int:
+    known = field.enum_type.values_by_number.get(number)
+    return number if known is None else str(known.name).removeprefix(enum_prefix(field))
+
+
+def enum_prefix(field: Field) -> str:
+    """`WEEKDAY_`: what the names of the enum's values have in common, and people leave out."""
+    return str(field.enum_type.values_by_number[0].name).removesuffix("UNSPECIFIED")
 
 
 def outline(message: Message, now: float) -> str:
@@ -130,9 +147,13 @@ def _label(field: Field) -> str:
 def cell(message: Message, field: Field, value: Any, now: float) -> str:
     """One field in words."""
     if isinstance(value, Timestamp):
-        return f"{iso(value)} ({age(value, now)})"
+        return f"{iso(value)} ({until(value, now)})"
     if _is_map(field):
         return ", ".join(f"{key}={_number(item)}" for key, item in sorted(value.items()))
+    if isinstance(value, Duration):
+        return text.duration(value.ToMilliseconds() / 1000)
+    if field.enum_type is not None and _repeated(field):
+        return ", ".join(str(_plain_enum(field, number)) for number in value)
     if field.enum_type is not None:
         return word(message, field.name)
     if field.name.endswith("_bytes"):
@@ -186,7 +207,8 @@ def _is_set(message: Message, field: Field) -> bool:
 
 
 def _nested(field: Field) -> bool:
-    return field.message_type is not None and not _is_map(field) and field.message_type is not Timestamp.DESCRIPTOR
+    times = (Timestamp.DESCRIPTOR, Duration.DESCRIPTOR)
+    return field.message_type is not None and not _is_map(field) and field.message_type not in times
 
 
 def _is_map(field: Field) -> bool:

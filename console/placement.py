@@ -22,6 +22,7 @@ class Wishes:
     """CPUs that one replica may use."""
     memory: int | None = None
     """Bytes that one replica may use."""
+    software_version: str | None = None
 
 
 def position_with(name: str, wishes: Wishes) -> tuple[Position, list[str]]:
@@ -54,6 +55,9 @@ def position_with(name: str, wishes: Wishes) -> tuple[Position, list[str]]:
     if wishes.memory is not None:
         spec.resources.memory_bytes = wishes.memory
         paths.append("spec.resources.memory_bytes")
+    if wishes.software_version is not None:
+        spec.software_version = wishes.software_version
+        paths.append("spec.software_version")
     return position, paths
 
 

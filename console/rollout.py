@@ -18,6 +18,9 @@ from waypost.api.control.v1.position_pb2 import Position, PositionState
 SPEC_CONDITION = "VersionAvailable"
 """What the control plane says of the spec as it is now, whichever generation the rest of the status speaks of."""
 
+HELD_CONDITION = "ChangesApplied"
+"""What the edge server says of `held_generation`."""
+
 NEEDS_A_PERSON = frozenset(
     {
         "AGENT_REVOKED",
@@ -27,16 +30,19 @@ NEEDS_A_PERSON = frozenset(
         "DIGEST_MISMATCH",
         "DISK_FULL",
         "EDGE_SERVER_NOT_FOUND",
+        "HELD",
         "LIMITS_UNSUPPORTED",
+        "MAINTENANCE_WINDOW",
         "PORTS_EXHAUSTED",
         "REJECTED",
+        "SOFTWARE_NOT_INSTALLED",
         "VERSION_INVALID",
         "VERSION_NOT_FOUND",
         "VERSION_REJECTED",
         "VERSION_WITHDRAWN",
     }
 )
-"""Reasons of a failed condition that no time heals."""
+"""Reasons of a failed condition that no time heals, or not while somebody waits."""
 
 
 class Outcome(StrEnum):
@@ -72,7 +78,8 @@ def judge(position: Position, *, generation: int) -> Verdict:
         return _rejected(position, rejected[-1].reason, rejected[-1].evidence)
     if current and status.state == PositionState.POSITION_STATE_IN_SERVICE:
         return ARRIVED
-    hopeless = [c for c in _hopeless(status.conditions) if current or c.type == SPEC_CONDITION]
+    known = {SPEC_CONDITION, *([HELD_CONDITION] if status.held_generation >= generation else [])}
+    hopeless = [c for c in _hopeless(status.conditions) if current or c.type in known]
     if hopeless:
         return _given_up(position, hopeless[0])
     return WAITING

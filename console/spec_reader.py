@@ -11,10 +11,13 @@ from typing import Any
 
 import yaml
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from console.kinds import EDGE_SERVER, PROJECT, VERSION, Kind
+from console.messages import enum_prefix
 from waypost.errors import Invalid, MeshError
 
 REFERENCE = "docs/reference/specs.md lists what a document may hold"
@@ -23,9 +26,11 @@ REFERENCES: Mapping[tuple[str, str], Kind] = {
     ("PositionSpec", "model_version"): VERSION,
     ("PositionSpec", "edge_server"): EDGE_SERVER,
     ("SubscriptionSpec", "project"): PROJECT,
+    ("DisconnectPolicy", "fallback_edge_servers"): EDGE_SERVER,
 }
 """Fields that hold the name of another resource: short or full in YAML, full in the API."""
 
+_TIMES = {Duration.DESCRIPTOR: "seconds, such as 3600s", Timestamp.DESCRIPTOR: "a time, such as 2026-11-28T02:00:00Z"}
 _NULL = "tag:yaml.org,2002:null"
 _WANTED = {
     FieldDescriptor.CPPTYPE_BOOL: "true or false",
@@ -70,13 +75,25 @@ def entries(node: yaml.Node, source: str) -> dict[str, Entry]:
 
 def fill(message: Message, field: Any, node: yaml.Node, source: str) -> None:
     """Sets one field of a message from its node. Raises: Invalid(BAD_SPEC)."""
-    if field.message_type is None:
-        _fill_scalar(message, field, node, source)
-    elif field.message_type.GetOptions().map_entry:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
         texts = {key: scalar_text(entry.value, source) for key, entry in entries(node, source).items()}
         getattr(message, field.name).update(texts)
+    elif field.default_value == []:
+        _fill_list(message, field, node, source)
+    elif field.message_type is None or field.message_type in _TIMES:
+        _fill_scalar(message, field, node, source)
     else:
         _fill_message(getattr(message, field.name), node, source)
+
+
+def _fill_list(message: Message, field: Any, node: yaml.Node, source: str) -> None:
+    if not isinstance(node, yaml.SequenceNode):
+        raise bad(place(node, source), f"{field.name!r} must be a list", "write it in brackets, [one, two], or with -")
+    for item in node.value:
+        if field.message_type is None:
+            _fill_scalar(message, field, item, source)
+        else:
+            _fill_message(getattr(message, field.name).add(), item, source)
 
 
 def _fill_message(message: Message, node: yaml.Node, source: str) -> None:
@@ -89,15 +106,38 @@ def _fill_message(message: Message, node: yaml.Node, source: str) -> None:
 
 
 def _fill_scalar(message: Message, field: Any, node: yaml.Node, source: str) -> None:
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        text = scalar_text(node, source)
-        setattr(message, field.name, _full_name(message.DESCRIPTOR.name, field.name, text, place(node, source)))
-        return
+    """Sets a field, or adds to a list."""
+    value = _scalar(message.DESCRIPTOR.name, field, node, source)
+    listed = field.default_value == []
+    one = type(message)() if listed else message
     try:
-        ParseDict({field.name: _natural(node)}, message)
+        ParseDict({field.name: [value] if listed else value}, one)
     except ParseError as error:
-        wanted = _WANTED.get(field.cpp_type, field.name)
-        raise bad(place(node, source), f"{field.name!r} must be {wanted}") from error
+        raise bad(place(node, source), f"{field.name!r} must be {_wanted(field)}") from error
+    if listed:
+        message.MergeFrom(one)
+
+
+def _scalar(message: str, field: Any, node: yaml.Node, source: str) -> Any:
+    """As ProtoJSON has it."""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return _full_name(message, field.name, scalar_text(node, source), place(node, source))
+    if field.message_type is not None:
+        return scalar_text(node, source)
+    value = _natural(node)
+    if field.enum_type is None or not isinstance(value, str):
+        return value
+    prefix = enum_prefix(field)
+    return f"{prefix}{value.upper().removeprefix(prefix)}"
+
+
+def _wanted(field: Any) -> str:
+    if field.message_type is not None:
+        return _TIMES[field.message_type]
+    if field.enum_type is not None:
+        prefix = enum_prefix(field)
+        return f"one of {', '.join(name.removeprefix(prefix) for name in field.enum_type.values_by_name)}"
+    return _WANTED.get(field.cpp_type, str(field.name))
 
 
 def _natural(node: yaml.Node) -> Any:

@@ -147,12 +147,15 @@ def _described(agent: pb.Agent) -> str:
     lines = [f"{what:{max(len(each) for each, _ in about)}}  {how}" for what, how in about]
     if not agent.positions:
         return "\n".join([*lines, "", "no positions"])
-    return "\n".join([*lines, "", text.table(("POSITION", "STATE", "MESSAGE"), list(map(_row, agent.positions)))])
+    return "\n".join(
+        [*lines, "", text.table(("POSITION", "STATE", "SOFTWARE", "MESSAGE"), list(map(_row, agent.positions)))]
+    )
 
 
-def _row(position: pb.LocalPosition) -> tuple[str, str, str]:
+def _row(position: pb.LocalPosition) -> tuple[str, str, str, str]:
     state = PositionState.Name(position.status.state).removeprefix("POSITION_STATE_")
-    return names.short(position.name), state, position.status.message
+    software = ", ".join(sorted({replica.software_version for replica in position.status.replicas} - {""}))
+    return names.short(position.name), state, software, position.status.message
 
 
 def _say(line: str) -> None:

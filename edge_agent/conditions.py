@@ -9,8 +9,13 @@ from edge_agent.drivers.base import Failure
 from edge_agent.picture import Picture, label
 from waypost.api.control.v1 import condition_pb2 as pb
 
-ARTIFACT, HOSTS, ROUTE, MONITOR = "ArtifactReady", "HostsReady", "RouteReady", "MonitorConnected"
-CHANGES = "ChangesApplied"
+ARTIFACT, HOSTS, ROUTE, MONITOR, CHANGES = (
+    "ArtifactReady",
+    "HostsReady",
+    "RouteReady",
+    "MonitorConnected",
+    "ChangesApplied",
+)
 
 NOT_ANSWERING = Failure(
     "NOT_ANSWERING",

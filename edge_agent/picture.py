@@ -68,6 +68,8 @@ class Picture:
     """Why the agent cannot do what is asked."""
     held: Failure | None = None
     """Why what is carried out is not the newest that is asked."""
+    held_generation: int = 0
+    """Of what is asked, where that is not what is carried out."""
     proof: Proof | None = None
     monitor: MonitorView = MonitorView(connected=False)
     verdicts: tuple[Verdict, ...] = ()

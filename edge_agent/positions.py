@@ -54,6 +54,7 @@ def status_of(picture: Picture, before: pb.PositionStatus | None, now: float) ->
         endpoint=picture.endpoint if picture.live.entries or picture.served_generation else None,
         rejected=[_rejected(verdict) for verdict in picture.verdicts],
         monitor_software_version=picture.monitor.software,
+        held_generation=picture.held_generation,
     )
 
 

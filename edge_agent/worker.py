@@ -322,6 +322,7 @@ class Worker:
             route_failure=Failure(error.reason, error.message, error.hint) if error else None,
             refusal=self._refusal or self._shortage or self._stood_down() or self._unrunnable,
             held=self._choice.held,
+            held_generation=self._wanted.generation if self._choice.held and self._choice.runnable else 0,
             proof=self._proving.proof,
             monitor=monitor,
             verdicts=tuple(decision.verdicts) if decision else (),

@@ -15,6 +15,7 @@ from console.cli.options import (
     MemoryOption,
     ReplicasOption,
     ServeAsOption,
+    SoftwareOption,
     wishes,
 )
 from console.cli.session import Session, command, group
@@ -46,6 +47,7 @@ def deploy(
     serve_as: ServeAsOption = None,
     cpu: CpuOption = None,
     memory: MemoryOption = None,
+    software_version: SoftwareOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is in service, or never will be.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Of --wait.")] = 60.0,
 ) -> None:
@@ -58,7 +60,9 @@ def deploy(
     if wait:
         _wait_for_version(session, VERSION.parse(model_version), timeout)
     place = edge_server or _only_edge_server(session, name)
-    wanted = wishes(model_version, place, replicas, max_replicas, dedicated_port, serve_as, cpu, memory)
+    wanted = wishes(
+        model_version, place, replicas, max_replicas, dedicated_port, serve_as, cpu, memory, software_version
+    )
     accepted = session.resources.update(POSITION, *placement.position_with(name, wanted), allow_missing=True)
     _say_accepted(session, accepted)
     if wait:

@@ -7,10 +7,11 @@ import typer
 from console import messages
 from console.cli import verbs
 from console.cli.session import Session, command, group
-from console.cli.verbs import DescriptionOption, LabelOption, RemoveLabelOption
+from console.cli.verbs import AllowedOption, DescriptionOption, LabelOption, RemoveLabelOption
 from console.client import PAGE_SIZE
 from console.join import EXPIRES_S, new_join_token, tokens_of
 from console.kinds import EDGE_SERVER
+from console.windows import parse_window
 from mesh import clock
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import Credential, DeleteCredentialRequest, ListCredentialsRequest
@@ -21,6 +22,18 @@ app = group("Edge servers: machines near the radio network.")
 token = group("Tokens with which agents of edge servers join.")
 app.add_typer(token, name="token")
 
+SoftwareOption = Annotated[
+    str | None,
+    typer.Option("--software-version", metavar="VERSION", help="Of monitors and hosts here; '': the agent's own."),
+]
+WindowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--window",
+        metavar="WINDOW",
+        help="When positions may be changed: 'sat,sun 02:30 2h Europe/Athens'; may be given several times.",
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For example edge-1.")]
 
 
@@ -49,9 +62,26 @@ def update(
     description: DescriptionOption = None,
     label: LabelOption = None,
     remove_label: RemoveLabelOption = None,
+    software_version: SoftwareOption = None,
+    window: WindowOption = None,
+    no_windows: Annotated[bool, typer.Option("--no-windows", help="Positions may be changed at any time.")] = False,
 ) -> None:
-    """Change an edge server's description and labels."""
-    verbs.update(session, EDGE_SERVER, name, {"description": description}, label, remove_label)
+    """Change what is given, and nothing else."""
+    server = EDGE_SERVER.new(EDGE_SERVER.parse(name))
+    paths = verbs.set_fields(server, {"description": description})
+    if software_version is not None:
+        server.spec.software_version = software_version
+        paths.append("spec.software_version")
+    if window or no_windows:
+        server.spec.maintenance_windows.extend(parse_window(text) for text in window or ())
+        paths.append("spec.maintenance_windows")
+    verbs.update_paths(session, EDGE_SERVER, server, paths, label, remove_label)
+
+
+@command(app, "allow-changes")
+def allow_changes(session: Session, name: Name, minutes: AllowedOption = 60) -> None:
+    """Let all positions of an edge server be changed now, without waiting for a maintenance window."""
+    verbs.allow_changes(session, EDGE_SERVER, name, minutes)
 
 
 @command(app, "delete")

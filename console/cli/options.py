@@ -34,6 +34,10 @@ CpuOption = Annotated[float | None, typer.Option("--cpu", metavar="CPUS", min=0,
 MemoryOption = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory that one replica may use: 512Mi, 2Gi.")
 ]
+SoftwareOption = Annotated[
+    str | None,
+    typer.Option("--software-version", metavar="VERSION", help="Of its monitor and hosts; '': as its edge server's."),
+]
 
 
 def wishes(
@@ -45,7 +49,10 @@ def wishes(
     serve_as: str | None,
     cpu: float | None,
     memory: str | None,
+    software_version: str | None,
 ) -> Wishes:
     """What these options ask for. Raises: Invalid where `memory` is no size."""
     limit = memory_bytes(memory) if memory else None
-    return Wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, limit)
+    return Wishes(
+        model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, limit, software_version
+    )

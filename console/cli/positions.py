@@ -14,10 +14,11 @@ from console.cli.options import (
     MemoryOption,
     ReplicasOption,
     ServeAsOption,
+    SoftwareOption,
     wishes,
 )
 from console.cli.session import Session, command, group
-from console.cli.verbs import DescriptionOption, LabelOption, RemoveLabelOption
+from console.cli.verbs import AllowedOption, DescriptionOption, LabelOption, RemoveLabelOption
 from console.kinds import POSITION, VERSION
 from waypost import names
 from waypost.api.control.v1.position_pb2 import ClearRejectionRequest
@@ -44,11 +45,14 @@ def create(
     serve_as: ServeAsOption = None,
     cpu: CpuOption = None,
     memory: MemoryOption = None,
+    software_version: SoftwareOption = None,
     description: DescriptionOption = None,
     label: LabelOption = None,
 ) -> None:
     """Create a position; `waypost deploy` does it in one step, and waits."""
-    wanted = wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory)
+    wanted = wishes(
+        model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory, software_version
+    )
     position, _ = placement.position_with(POSITION.parse(name), wanted)
     position.description = description or ""
     position.labels.update(verbs.parse_labels(label))
@@ -79,12 +83,15 @@ def update(
     serve_as: ServeAsOption = None,
     cpu: CpuOption = None,
     memory: MemoryOption = None,
+    software_version: SoftwareOption = None,
     description: DescriptionOption = None,
     label: LabelOption = None,
     remove_label: RemoveLabelOption = None,
 ) -> None:
     """Change what is given, and nothing else."""
-    wanted = wishes(model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory)
+    wanted = wishes(
+        model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory, software_version
+    )
     position, paths = placement.position_with(POSITION.parse(name), wanted)
     if description is not None:
         position.description = description
@@ -113,6 +120,12 @@ def delete(
     raise DeadlineExceeded(
         "NOT_IN_TIME", message, f"`waypost position get {names.short(full)}` shows what it waits for"
     )
+
+
+@command(app, "allow-changes")
+def allow_changes(session: Session, name: Name, minutes: AllowedOption = 60) -> None:
+    """Let a position be changed now, without waiting for a maintenance window of its edge server."""
+    verbs.allow_changes(session, POSITION, name, minutes)
 
 
 @command(app, "clear-rejection")

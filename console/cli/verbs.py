@@ -27,6 +27,9 @@ ProjectOption = Annotated[
 ExpiresOption = Annotated[
     float | None, typer.Option("--expires-in-days", metavar="DAYS", help="Empty: it never expires.", min=0)
 ]
+AllowedOption = Annotated[
+    float, typer.Option("--minutes", metavar="MINUTES", help="For how long; 0: no longer.", min=0, max=7 * 24 * 60)
+]
 DescriptionOption = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")]
 
 
@@ -102,6 +105,15 @@ def done(session: Session, kind: Kind, resource: Any, what: str) -> None:
         session.show(resource)
     else:
         session.say(f"{kind.words} {names.short(resource.name)} {what}")
+
+
+def allow_changes(session: Session, kind: Kind, name: str, minutes: float) -> None:
+    """Has positions changed from now on whether or not a maintenance window is open; 0: only while one is again."""
+    resource = kind.new(kind.parse(name))
+    if minutes:
+        resource.changes_allowed_until.FromSeconds(int(clock.now() + minutes * 60))
+    allowed = session.resources.update(kind, resource, ["changes_allowed_until"])
+    done(session, kind, allowed, f"may be changed for {minutes:g} min" if minutes else "is changed in its windows only")
 
 
 def parent_of(kind: Kind, under: str) -> str:

@@ -4,13 +4,15 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from console import contexts
 from console.contexts import Context
-from console.kinds import APPLICATION, EDGE_SERVER, MODEL, POSITION, PROJECT, VERSION
+from console.kinds import APPLICATION, EDGE_SERVER, MODEL, POSITION, PROJECT, VERSION, Kind
 from tests.unit.console.conftest import Run
 from tests.unit.console.fake_platform import FakePlatform
+from waypost import names
 from waypost.api.control.v1.credential_pb2 import (
     CreateCredentialResponse,
     Credential,
@@ -83,6 +85,42 @@ def test_a_bad_name_is_refused_before_the_platform_is_asked(platform: FakePlatfo
 def test_an_update_without_changes_is_refused(platform: FakePlatform, waypost: Run) -> None:
     platform.put(EDGE_SERVER.new("edgeServers/edge-1"))
     assert waypost("edge-server", "update", "edge-1")[0] == 2
+
+
+def test_an_edge_server_is_given_windows_and_software_and_loses_them(platform: FakePlatform, waypost: Run) -> None:
+    platform.put(EDGE_SERVER.new("edgeServers/edge-1"))
+    windows = ("--window", "sat,sun 02:30 2h Europe/Athens", "--window", "daily 04:00 30m")
+    assert waypost("edge-server", "update", "edge-1", *windows, "--software-version", "0.2.0")[0] == 0
+    code, out, _ = waypost("edge-server", "get", "edge-1")
+    assert code == 0
+    assert "software version:  0.2.0" in out
+    assert "SATURDAY, SUNDAY  02:30  7200 s    Europe/Athens" in out
+    assert waypost("edge-server", "update", "edge-1", "--no-windows")[0] == 0
+    assert "02:30" not in waypost("edge-server", "get", "edge-1")[1]
+    assert waypost("edge-server", "update", "edge-1", "--window", "at night")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("noun", "kind", "name"),
+    [
+        ("edge-server", EDGE_SERVER, "edgeServers/edge-1"),
+        ("position", POSITION, "projects/uav/applications/path/positions/tower-7"),
+    ],
+)
+def test_changes_are_allowed_for_a_while_and_no_longer(
+    platform: FakePlatform, waypost: Run, noun: str, kind: Kind, name: str
+) -> None:
+    platform.put(kind.new(name))
+    assert waypost(noun, "allow-changes", name, "--minutes", "5") == (
+        0,
+        f"{kind.words} {names.short(name)} may be changed for 5 min\n",
+        "",
+    )
+    _, request = platform.calls[-1]
+    assert list(request.update_mask.paths) == ["changes_allowed_until"]
+    assert "changes allowed until" in waypost(noun, "get", name)[1]
+    assert waypost(noun, "allow-changes", name, "--minutes", "0")[0] == 0
+    assert "changes allowed until" not in waypost(noun, "get", name)[1]
 
 
 def test_a_token_is_shown_once_and_alone_on_stdout(platform: FakePlatform, waypost: Run) -> None:

@@ -104,6 +104,63 @@ def test_names_may_be_short_or_full_and_texts_stay_what_they_are() -> None:
     assert document.given == ("labels", "spec")
 
 
+ATHENS = """\
+kind: EdgeServer
+name: edge-1
+spec:
+  software_version: 0.20
+  maintenance_windows:
+  - days: [SATURDAY, weekday_sunday]
+    start: 02:30
+    duration: 7200s
+    time_zone: Europe/Athens
+"""
+
+ALONE = """\
+kind: Position
+name: uav/path/tower-7
+spec:
+  on_disconnect:
+    stop_after: 3600s
+    fallback_edge_servers: [edge-2, edgeServers/edge-3]
+    on_return: KEEP_ORIGINAL
+"""
+
+
+def test_lists_durations_and_enums_are_written_as_people_say_them() -> None:
+    (document,) = specs.load(ATHENS, "athens.yaml")
+    (window,) = document.resource.spec.maintenance_windows
+    assert document.resource.spec.software_version == "0.20"
+    assert (list(window.days), window.start, window.duration.seconds) == ([6, 7], "02:30", 7200)
+    (document,) = specs.load(ALONE, "alone.yaml")
+    rule = document.resource.spec.on_disconnect
+    assert (rule.stop_after.seconds, rule.on_return) == (3600, 1)
+    assert list(rule.fallback_edge_servers) == ["edgeServers/edge-2", "edgeServers/edge-3"]
+
+
+@pytest.mark.parametrize("text", [ATHENS, ALONE], ids=["windows", "on_disconnect"])
+def test_lists_durations_and_enums_come_back_as_they_were(text: str) -> None:
+    (document,) = specs.load(text, "given")
+    exported = specs.export(document.kind, document.resource)
+    assert specs.changed(specs.load(exported, "exported")[0], document.resource) == []
+    assert "s\n" in exported
+    assert "KEEP_ORIGINAL" in exported or "SATURDAY" in exported
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[SATURDAY, weekday_sunday]", "SATURDAY", "athens.yaml:6: 'days' must be a list"),
+        ("SATURDAY", "CATURDAY", "athens.yaml:6: 'days' must be one of UNSPECIFIED, MONDAY, TUESDAY"),
+        ("7200s", "2h", "athens.yaml:8: 'duration' must be seconds, such as 3600s"),
+    ],
+)
+def test_a_wrong_list_duration_or_enum_is_refused_with_its_line(old: str, new: str, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        specs.load(ATHENS.replace(old, new), "athens.yaml")
+    assert refused.value.message.startswith(says)
+
+
 def test_what_is_left_out_means_its_default() -> None:
     (document,) = specs.load(TOWER.replace("  replicas: {min: 1, max: 2}\n", ""), "tower.yaml")
     current = POSITION.new(document.name)
@@ -130,7 +187,8 @@ def test_a_field_that_is_not_named_is_left_alone() -> None:
         pytest.param(
             TOWER.replace("replicas", "replica"),
             "a.yaml:7: 'replica' is no key here; did you mean 'replicas'?",
-            "known here: model_version, edge_server, replicas, serve_as, endpoint, resources, on_disconnect",
+            "known here: model_version, edge_server, replicas, serve_as, endpoint, resources, on_disconnect,"
+            " software_version",
             id="unknown key",
         ),
         pytest.param(

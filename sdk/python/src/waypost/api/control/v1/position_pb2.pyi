@@ -376,6 +376,7 @@ class PositionStatus(google.protobuf.message.Message):
     REPORT_TIME_FIELD_NUMBER: builtins.int
     EDGE_SERVER_FIELD_NUMBER: builtins.int
     MONITOR_SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
+    HELD_GENERATION_FIELD_NUMBER: builtins.int
     state: global___PositionState.ValueType
     """Never UNSPECIFIED once the position exists."""
     message: builtins.str
@@ -388,6 +389,8 @@ class PositionStatus(google.protobuf.message.Message):
     """The edge server that this status speaks of: another one than the spec's while it stands in for that."""
     monitor_software_version: builtins.str
     """Version of the software that the position's monitor runs; empty where none runs, or an agent does not say."""
+    held_generation: builtins.int
+    """The generation that its edge server has and does not carry out now, as condition ChangesApplied says; 0: none."""
     @property
     def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[waypost.api.control.v1.condition_pb2.Condition]: ...
     @property
@@ -423,9 +426,10 @@ class PositionStatus(google.protobuf.message.Message):
         report_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         edge_server: builtins.str = ...,
         monitor_software_version: builtins.str = ...,
+        held_generation: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "report_time", b"report_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "edge_server", b"edge_server", "endpoint", b"endpoint", "hint", b"hint", "message", b"message", "monitor_software_version", b"monitor_software_version", "observed_generation", b"observed_generation", "rejected", b"rejected", "replicas", b"replicas", "report_time", b"report_time", "serving", b"serving", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["conditions", b"conditions", "edge_server", b"edge_server", "endpoint", b"endpoint", "held_generation", b"held_generation", "hint", b"hint", "message", b"message", "monitor_software_version", b"monitor_software_version", "observed_generation", b"observed_generation", "rejected", b"rejected", "replicas", b"replicas", "report_time", b"report_time", "serving", b"serving", "state", b"state"]) -> None: ...
 
 global___PositionStatus = PositionStatus
 
