@@ -19,11 +19,18 @@ CRASHED = Condition(type="HostsReady", status=2, reason="CRASHED", message="a re
 AGENT_AWAY = Condition(type="AgentConnected", status=2, reason="AGENT_LOST", message="not seen for 40 s")
 NOT_KNOWN = Condition(type="ArtifactReady", status=3, reason="DIGEST_MISMATCH", message="nothing was reported")
 WITHDRAWN = Condition(type="VersionAvailable", status=2, reason="VERSION_WITHDRAWN", message="taken back")
+CLOSED = Condition(type="ChangesApplied", status=2, reason="MAINTENANCE_WINDOW", message="it waits until Sunday")
 IMPORTING = Condition(type="VersionAvailable", status=2, reason="VERSION_IMPORTING", message="being imported")
 
 
 def position(
-    state: int, *, observed: int = 2, generation: int = 2, conditions: Any = (), rejected: Any = ()
+    state: int,
+    *,
+    observed: int = 2,
+    generation: int = 2,
+    conditions: Any = (),
+    rejected: Any = (),
+    held: int = 0,
 ) -> Position:
     status = PositionStatus(
         state=state,
@@ -31,6 +38,7 @@ def position(
         observed_generation=observed,
         conditions=conditions,
         rejected=rejected,
+        held_generation=held,
     )
     return Position(name=NAME, generation=generation, spec=PositionSpec(model_version=WANTED), status=status)
 
@@ -43,6 +51,15 @@ def position(
         pytest.param(position(IN_SERVICE), Outcome.ARRIVED, "", id="in service"),
         pytest.param(position(IN_SERVICE, observed=1), Outcome.WAITING, "", id="the generation before is in service"),
         pytest.param(position(UPDATING), Outcome.WAITING, "", id="the rollout proceeds"),
+        pytest.param(
+            position(UPDATING, observed=1, held=2, conditions=[CLOSED]),
+            Outcome.FAILED,
+            "MAINTENANCE_WINDOW",
+            id="it waits for a window",
+        ),
+        pytest.param(
+            position(UPDATING, observed=0, held=1, conditions=[CLOSED]), Outcome.WAITING, "", id="another one waited"
+        ),
         pytest.param(position(DEGRADED), Outcome.WAITING, "", id="serves with less than asked for"),
         pytest.param(position(IN_SERVICE, generation=3), Outcome.FAILED, "SUPERSEDED", id="somebody wrote again"),
         pytest.param(position(DELETING), Outcome.FAILED, "POSITION_DELETED", id="it is being deleted"),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from control_plane.store.resources import APPLICATION as APPLICATION_KIND
 from control_plane.store.resources import MODEL as MODEL_KIND
@@ -335,3 +336,37 @@ async def test_an_edge_server_begins_as_pending_and_says_what_to_do(api: Api) ->
     await api.connect_agent()
     listed = (await api.edge_server.ListEdgeServers(edge_server_pb2.ListEdgeServersRequest())).edge_servers
     assert [server.status.state for server in listed] == [edge_server_pb2.EDGE_SERVER_STATE_CONNECTED]
+
+
+WINDOW = edge_server_pb2.MaintenanceWindow(days=[6], start="02:30", duration=Duration(seconds=7200))
+BAD_WINDOW = edge_server_pb2.MaintenanceWindow(start="02:30", duration=Duration(seconds=7200), time_zone="Mars/Olympus")
+
+
+@with_api
+async def test_an_edge_server_keeps_its_windows_and_its_software(api: Api) -> None:
+    spec = edge_server_pb2.EdgeServerSpec(software_version="0.2.0", maintenance_windows=[WINDOW])
+    asked = edge_server_pb2.EdgeServer(name=EDGE_SERVER, spec=spec, description="north")
+    request = edge_server_pb2.UpdateEdgeServerRequest(edge_server=asked, allow_missing=True)
+    assert (await api.edge_server.UpdateEdgeServer(request)).edge_server.spec == spec
+    request.edge_server.spec.Clear()
+    request.update_mask.paths.append("spec.maintenance_windows")
+    left = (await api.edge_server.UpdateEdgeServer(request)).edge_server
+    assert (left.spec.software_version, list(left.spec.maintenance_windows)) == ("0.2.0", [])
+
+
+@with_api
+async def test_windows_and_software_that_no_edge_server_could_keep_are_refused_by_name(api: Api) -> None:
+    for spec, field in (
+        (edge_server_pb2.EdgeServerSpec(software_version="../1"), "edge_server.spec.software_version"),
+        (edge_server_pb2.EdgeServerSpec(maintenance_windows=[WINDOW] * 17), "edge_server.spec.maintenance_windows"),
+        (
+            edge_server_pb2.EdgeServerSpec(maintenance_windows=[WINDOW, BAD_WINDOW]),
+            "edge_server.spec.maintenance_windows[1]",
+        ),
+    ):
+        asked = edge_server_pb2.EdgeServer(name=EDGE_SERVER, spec=spec)
+        with pytest.raises(Invalid) as refused:
+            await api.edge_server.UpdateEdgeServer(
+                edge_server_pb2.UpdateEdgeServerRequest(edge_server=asked, allow_missing=True)
+            )
+        assert refused.value.metadata["field"] == field
