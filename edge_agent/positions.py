@@ -28,7 +28,7 @@ from waypost.api.link.v1.monitor_link_pb2 import Verdict
 
 STILL_UNDER_WAY = frozenset({"SOURCE_UNREACHABLE"})  # nothing is wrong here: it goes on when the other side is back
 
-PASSES = frozenset({"MAINTENANCE_WINDOW", "HELD"})  # what is held back for these is carried out later, by itself
+PASSES = frozenset({"MAINTENANCE_WINDOW", "HELD"})  # people have asked for it: nothing is wrong
 
 _STATES = {
     Phase.STARTING: pb.REPLICA_STATE_STARTING,
