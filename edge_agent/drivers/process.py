@@ -35,6 +35,7 @@ from waypost.errors import Precondition
 log = structlog.get_logger()
 
 HOST, MONITOR_PROGRAM = ("inference_host", "run"), ("position_monitor",)
+"""What is run, after an interpreter (software.py)."""
 MODULES = ("inference_host", "position_monitor")
 PRELOAD = tuple(f"{module}.preload" for module in MODULES)
 LOGS_BOUND_EVERY_S = 60.0

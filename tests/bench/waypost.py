@@ -21,9 +21,10 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from edge_agent.drivers.process import HOST_COMMAND
+from edge_agent.drivers.process import HOST
 from inference_host import manifest
 from mesh import clock, identity, tokens
+from mesh.nursery import PYTHON
 from mesh.settings import dump_toml
 from tests.bench.build import ROOT
 from tests.bench.load import Target
@@ -144,7 +145,7 @@ class Waypost:
         path = position.directory / "settings.toml"
         path.write_text(dump_toml(settings))
         ca_file = str(room.certificate() / identity.ROOTS) if self.tls else ""
-        return [*HOST_COMMAND, "--settings", str(path)], {
+        return [*PYTHON, *HOST, "--settings", str(path)], {
             (position.model, face): _target(position, face, address, ca_file) for face in self.faces
         }
 
