@@ -40,6 +40,11 @@ def model_version(position: Position) -> str:
     return "/".join(names.short(position.spec.model_version).split("/")[-2:])
 
 
+def software(position: Position) -> str:
+    """`0.2.0`; `0.1.0, 0.2.0` while it changes: what its replicas run."""
+    return ", ".join(sorted({replica.software_version for replica in position.status.replicas} - {""}))
+
+
 def problem(conditions: Iterable[Condition]) -> str:
     """The first thing that is not as it should be, in words; empty where all is well."""
     for condition in messages.failing(conditions):
@@ -79,6 +84,7 @@ def _position(position: Any, now: float) -> tuple[str, ...]:
         replicas(position),
         names.leaf(position.spec.edge_server),
         messages.age(position.update_time, now),
+        software(position),
         model_version(position),
     )
 
@@ -90,6 +96,7 @@ def _edge_server(server: Any, now: float) -> tuple[str, ...]:
         names.short(server.name),
         messages.word(status, "state"),
         messages.age(status.last_seen_time, now),
+        status.agent_version,
         status.driver,
         capacity if status.HasField("capacity") else "",
         status.gateway_address,
@@ -111,7 +118,7 @@ COLUMNS = {
     APPLICATION: Columns(("NAME", "FROM", "CREATED", "TITLE"), _imported),
     MODEL: Columns(("NAME", "FROM", "CREATED", "TITLE"), _imported),
     VERSION: Columns(("NAME", "STATE", "FRAMEWORK", "PUBLISHED", "NOTE"), _version),
-    POSITION: Columns(("NAME", "STATE", "REPLICAS", "AT", "CHANGED", "MODEL"), _position),
-    EDGE_SERVER: Columns(("NAME", "STATE", "LAST SEEN", "DRIVER", "CAPACITY", "GATEWAY"), _edge_server),
+    POSITION: Columns(("NAME", "STATE", "REPLICAS", "AT", "CHANGED", "SOFTWARE", "MODEL"), _position),
+    EDGE_SERVER: Columns(("NAME", "STATE", "LAST SEEN", "AGENT", "DRIVER", "CAPACITY", "GATEWAY"), _edge_server),
     SUBSCRIPTION: Columns(("NAME", "PROJECT", "SEQUENCE", "CONNECTED", "ENDPOINT"), _subscription),
 }

@@ -100,6 +100,15 @@ def test_an_edge_server_is_given_windows_and_software_and_loses_them(platform: F
     assert waypost("edge-server", "update", "edge-1", "--window", "at night")[0] == 2
 
 
+def test_a_list_of_positions_says_what_software_they_run(platform: FakePlatform, waypost: Run) -> None:
+    position = POSITION.new(TOWER)
+    for software in ("0.2.0", "0.1.0", "0.2.0"):
+        position.status.replicas.add(software_version=software)
+    platform.put(position)
+    header, row = waypost("position", "list")[1].splitlines()
+    assert row[header.index("SOFTWARE") :].startswith("0.1.0, 0.2.0  ")
+
+
 @pytest.mark.parametrize(
     ("noun", "kind", "name"),
     [
