@@ -107,10 +107,10 @@ def test_a_refused_version_ends_the_wait_with_the_evidence(edge: FakePlatform, w
 
 def test_what_does_not_arrive_in_time_says_how_far_it_got(edge: FakePlatform, waypost: Run) -> None:
     code, out, err = waypost(
-        "deploy", "uav/path/lstm/3", "--position", "tower-7", "--wait", "--timeout", "0.3", "-o", "json"
+        "deploy", "uav/path/lstm/3", "--position", "tower-7", "--wait", "--timeout", "1", "-o", "json"
     )
     assert code == 5
-    assert "uav/path/tower-7 is not in service after 0.3 s: it is PENDING: no agent has taken it yet" in err
+    assert "uav/path/tower-7 is not in service after 1 s: it is PENDING: no agent has taken it yet" in err
     assert json.loads(out)["reason"] == "NOT_IN_TIME"
 
 
