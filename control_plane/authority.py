@@ -2,7 +2,8 @@
 
 The control plane keeps a root of its own, made at its first start and replaced when somebody says so (roots.py), and
 signs two kinds of leaves with it: its own server certificate (API port and link port) and one for each edge server that
-enrols, under the names of mesh/spiffe.py. Nothing else is ever signed here.
+enrols, under the names of mesh/spiffe.py. With the latter goes an authority for that edge server's names, by which its
+agent certifies its monitors and hosts itself. Nothing else is ever signed here.
 
 Who has no certificate yet knows us by the *pin* in its join token: sha256 of the root's public key (its DER
 SubjectPublicKeyInfo). The server therefore shows its whole chain, root included. Keys lie in `<data_dir>/identity`
@@ -24,7 +25,7 @@ from mesh import certificates
 from mesh.certificates import Life, is_directly_under, luck_of
 from mesh.files import write_atomically
 from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity
-from mesh.spiffe import CONTROL_PLANE, agent_name, edge_server_of
+from mesh.spiffe import CONTROL_PLANE, agent_name, authority_title, edge_domain, edge_server_of
 from waypost.errors import Denied, Invalid
 
 SERVER_LIFE = timedelta(days=90)  # renewed while we run and at each start, so that nobody depends on the figure
@@ -130,6 +131,17 @@ class Authority:
         leaf = signer.leaf(key, edge_server, name, now=now, life=self._agent_life)
         return certificates.pem(leaf, signer.certificate).decode()
 
+    def issue_authority(self, certificate_request: bytes, edge_server: str, *, now: float) -> str:
+        """A certificate to sign with for monitors and hosts of `edge_server` (its id), and for nobody else, PEM.
+
+        Empty where the root is the operator's and may not make authorities. Raises Invalid (BAD_CERTIFICATE_REQUEST).
+        """
+        key, signer = requested_key(certificate_request), self._roots.signer
+        if not signer.may_make_authorities:
+            return ""
+        name, domain = authority_title(edge_server), edge_domain(edge_server)
+        return certificates.pem(signer.authority(key, name, domain, now=now, life=self._agent_life)).decode()
+
     def agent(self, certificate: x509.Certificate) -> AgentCertificate:
         """What an agent's certificate says, expired or not. Raises Denied (NOT_AN_AGENT).
 
@@ -170,22 +182,22 @@ class Authority:
         )
 
 
-def requested_key(certificate_request: bytes) -> ec.EllipticCurvePublicKey:
-    """The public key of a PKCS #10 request (DER), proven to be the sender's. Raises Invalid."""
+def requested_key(certificate_request: bytes, field: str = "certificate_request") -> ec.EllipticCurvePublicKey:
+    """The public key of a PKCS #10 request (DER), proven to be the sender's. Raises Invalid, which names the field."""
     hint = "send a DER encoded PKCS #10 request with an EC P-256 key, signed with that key"
     if not 0 < len(certificate_request) <= CERTIFICATE_REQUEST_BYTES_MAX:
         raise Invalid(
             "BAD_CERTIFICATE_REQUEST",
-            f"certificate_request must hold 1..{CERTIFICATE_REQUEST_BYTES_MAX} bytes, got {len(certificate_request)}",
+            f"{field} must hold 1..{CERTIFICATE_REQUEST_BYTES_MAX} bytes, got {len(certificate_request)}",
             hint,
         )
     try:
         request = x509.load_der_x509_csr(certificate_request)
         key, genuine = request.public_key(), request.is_signature_valid
     except (ValueError, TypeError) as error:
-        raise Invalid("BAD_CERTIFICATE_REQUEST", f"certificate_request cannot be read: {error}", hint) from error
+        raise Invalid("BAD_CERTIFICATE_REQUEST", f"{field} cannot be read: {error}", hint) from error
     if not genuine:
-        raise Invalid("BAD_CERTIFICATE_REQUEST", "certificate_request is not signed with the key it carries", hint)
+        raise Invalid("BAD_CERTIFICATE_REQUEST", f"{field} is not signed with the key it carries", hint)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Invalid("BAD_CERTIFICATE_REQUEST", "certificate_request carries a key that is not EC P-256", hint)
+        raise Invalid("BAD_CERTIFICATE_REQUEST", f"{field} carries a key that is not EC P-256", hint)
     return key

@@ -2,6 +2,9 @@
 
 `Enrol` takes a join token (joining.py says what one is worth).
 
+Both may ask for an authority besides, with a key of its own, to certify what runs on the edge server. Since nothing in
+a request for a certificate says whom it is for, that request is signed with the key that proves the caller.
+
 `Renew` takes the certificate held until now, and a request for the next one that its key has signed. It asks for no
 client certificate in TLS, so that an edge server which was away for longer than its certificate lived needs nobody to
 come by: within `renewal_grace` an expired certificate still proves who asks. It writes nothing and may be repeated.
@@ -14,6 +17,7 @@ from typing import Any
 
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.access import Secrets
 from control_plane.authority import AgentCertificate, Authority, requested_key
@@ -65,9 +69,13 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
         self._now = now
 
     async def Enrol(self, request: EnrolRequest, context: Any) -> EnrolResponse:  # noqa: N802  named by the proto
-        """Raises Unauthenticated, Invalid (BAD_CERTIFICATE_REQUEST), and what JoinTokens.use does."""
+        """Raises Unauthenticated (WRONG_SIGNATURE and others), Invalid (BAD_CERTIFICATE_REQUEST), and what
+        JoinTokens.use does.
+        """
         known = await self._secrets.match(request.join_token, CREDENTIAL_KIND_JOIN)
-        fingerprint = key_sha256(requested_key(request.certificate_request))
+        key = requested_key(request.certificate_request)
+        _refuse_unsigned(request, key)
+        fingerprint = key_sha256(key)
         while True:
             try:
                 edge_server = await self._tokens.use(known.name, request.edge_server, fingerprint)
@@ -75,7 +83,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
             except RevisionConflict:
                 continue  # somebody else wrote it in between; perhaps our own first call
         log.info("enrolled", server=edge_server.name, credential=known.name)
-        return EnrolResponse(edge_server=edge_server.name, **self._issued(request.certificate_request, edge_server))
+        return EnrolResponse(edge_server=edge_server.name, **self._issued(request, edge_server))
 
     async def Renew(self, request: RenewRequest, context: Any) -> RenewResponse:  # noqa: N802  named by the proto
         """Raises Unauthenticated (BAD_CERTIFICATE, WRONG_SIGNATURE), Denied (NOT_AN_AGENT), Invalid
@@ -86,18 +94,20 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
         if not is_signed(request.certificate_request, request.signature, held.key):
             message = f"the request is not signed with the key of the certificate of {held.edge_server}"
             raise Unauthenticated("WRONG_SIGNATURE", message, "renew with the key that the certificate was made for")
+        _refuse_unsigned(request, held.key)
         self._refuse_too_old(held)
         edge_server = (await self._resources.get(EDGE_SERVER, held.edge_server)).message
         refuse_revoked(edge_server, held.life.issued)
         log.info("renewed", server=edge_server.name, expired=_date(held.life.expires))
-        return RenewResponse(**self._issued(request.certificate_request, edge_server))
+        return RenewResponse(**self._issued(request, edge_server))
 
-    def _issued(self, certificate_request: bytes, edge_server: EdgeServer) -> dict[str, str]:
+    def _issued(self, request: EnrolRequest | RenewRequest, edge_server: EdgeServer) -> dict[str, str]:
         """What both answers say."""
-        dated = issue_time(edge_server, self._now())
-        chain = self._authority.issue(certificate_request, names.leaf(edge_server.name), now=dated)
+        dated, id_ = issue_time(edge_server, self._now()), names.leaf(edge_server.name)
+        asked = request.authority_request
         return {
-            "certificate_chain": chain,
+            "certificate_chain": self._authority.issue(request.certificate_request, id_, now=dated),
+            "authority_certificate": self._authority.issue_authority(asked, id_, now=dated) if asked else "",
             "roots": self._authority.roots.decode(),
             "link_address": self._place.link_address,
             "api_roots": self._place.api_roots().decode(),
@@ -112,6 +122,16 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServiceServicer):
                 "ago",
                 f"let it join again: `waypost edge-server join-token {names.leaf(held.edge_server)}`",
             )
+
+
+def _refuse_unsigned(request: EnrolRequest | RenewRequest, key: ec.EllipticCurvePublicKey) -> None:
+    """An authority is for whom the rest of the request is from. Raises Unauthenticated (WRONG_SIGNATURE), Invalid."""
+    if not request.authority_request:
+        return
+    requested_key(request.authority_request, "authority_request")
+    if not is_signed(request.authority_request, request.authority_signature, key):
+        message = "authority_request is not signed with the key that the caller has shown to hold"
+        raise Unauthenticated("WRONG_SIGNATURE", message, "sign it with the key of the certificate, or leave it away")
 
 
 def _certificate(der: bytes) -> x509.Certificate:

@@ -6,6 +6,7 @@ import secrets
 import socket
 import string
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -21,6 +22,8 @@ from edge_agent.gateways.base import Gateway
 from edge_agent.health import HealthChecks, HealthTiming
 from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
+from edge_agent.link_authority import LinkAuthority
+from edge_agent.links import Links, SocketLinks, TlsLinks
 from edge_agent.monitors import MonitorEars, Monitors
 from edge_agent.parts import Parts
 from edge_agent.probe import GatewayProbe
@@ -37,6 +40,7 @@ from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
 from mesh.version import VERSION
+from waypost import names
 from waypost.api.edge.v1.agent_pb2_grpc import add_AgentServiceServicer_to_server
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport
 from waypost.api.link.v1.monitor_link_pb2_grpc import add_MonitorLinkServiceServicer_to_server
@@ -61,7 +65,13 @@ class Agent:
         self._driver = open_driver(settings.driver, layout, log_level=settings.log_level)
         stack.push_async_callback(self._driver.close)
         self._gateway = open_gateway(settings, layout)
-        self._monitors = Monitors(self._ledger, incarnation=ids.uuid(), software_version=self._version)
+        self._links = open_links(settings, enrolment)
+        self._monitors = Monitors(
+            self._ledger,
+            incarnation=ids.uuid(),
+            software_version=self._version,
+            edge_server=names.leaf(enrolment.edge_server),
+        )
         self._solitude = Solitude(self._ledger.alone, self._ledger.keep_alone, lambda: Moment.now(clock.now()))
         self._uplink = Uplink(
             self._ledger,
@@ -115,6 +125,7 @@ class Agent:
             router=Router(self._gateway),
             probe=probe,
             monitors=self._monitors,
+            links=self._links,
             reports=self._uplink,
             solitude=self._solitude,
             software=self._software,
@@ -124,7 +135,9 @@ class Agent:
             grace_s=settings.drain_grace_s,
             hung_after_s=settings.hung_after_s,
             ports=settings.ports,
-            port_is_free=partial(port_is_free, settings.gateway_listen),
+            port_is_free=lambda port: all(
+                port_is_free(listen, port) for listen in (settings.gateway_listen, settings.link_listen) if listen
+            ),
             new_replica_id=new_replica_id,
         )
 
@@ -135,6 +148,7 @@ class Agent:
         server = serve.grpc_server(quiet=QUIET)
         add_MonitorLinkServiceServicer_to_server(self._monitors, server)
         serve.listen(server, self._layout.agent_address, Identity.local())
+        self._links.listen(server)
         box = serve.grpc_server()
         add_AgentServiceServicer_to_server(self._box, box)
         serve.listen(box, self._layout.box_address, Identity.local())
@@ -147,6 +161,7 @@ class Agent:
                     "uplink": self._uplink.run(),
                     "solitude": self._solitude.run(),
                     "renewal": self._renewal.run(),
+                    "links": self._links.run(),
                     "wall-clock": self._wall_clock.run(),
                     "describe": describe_for_ever(
                         self._uplink,
@@ -169,6 +184,8 @@ class Agent:
     async def _use_certificate(self, enrolment: Enrolment) -> None:
         """Everything that is begun from now on comes with it."""
         self._wall_clock.dated(enrolment.life.issued)
+        self._links.follow(enrolment)
+        self._supervisor.wake_all()
         await self._upstreams.renew(self._known_address or enrolment.link_address, enrolment.identity.tls())
         self._news.set()
         self._uplink.redial()
@@ -216,6 +233,14 @@ class Agent:
         )
 
 
+def open_links(settings: AgentSettings, enrolment: Enrolment) -> Links:
+    """How monitors and hosts reach their parents."""
+    if not settings.link_listen:
+        return SocketLinks()
+    authority = LinkAuthority(enrolment, timedelta(hours=settings.link_certificate_hours), clock.now)
+    return TlsLinks(authority, settings.link_listen, settings.advertise_address)
+
+
 def open_gateway(settings: AgentSettings, layout: Layout) -> Gateway:
     """The gateway of this kind. Imports only the chosen one."""
     match settings.gateway:
@@ -241,7 +266,7 @@ def new_replica_id() -> str:
 
 
 def port_is_free(listen: str, port: int) -> bool:
-    """Whether the gateway, which listens at `listen`, could open this port beside."""
+    """Whether somebody who listens at `listen` could open this port beside."""
     host = listen.rpartition(":")[0].strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taker:
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,7 +12,7 @@ import structlog
 
 from edge_agent.backoff import Restarts
 from edge_agent.diff import Phase
-from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed, TcpLinks
 from edge_agent.gate import LOADING_S, StartGate
 from edge_agent.health import Health, Patient
 from edge_agent.ledger import Record
@@ -90,13 +90,21 @@ class Crew:
         if self.monitor is not None:
             self._monitor_well_at = self.monitor.starts
 
-    async def arrange(self, record: Record, hosts: tuple[HostSet, ...], *, monitor: str | None, grace_s: float) -> None:
+    async def arrange(
+        self,
+        record: Record,
+        hosts: tuple[HostSet, ...],
+        *,
+        monitor: str | None,
+        grace_s: float,
+        links: TcpLinks | None = None,
+    ) -> None:
         """Makes these run or rest, and drains all others. monitor: its software; None: there shall be none.
 
         Raises: MeshError.
         """
         mode = MonitorMode.STOP if monitor is None else self._monitor_mode()
-        lineup = Lineup(record.uid, record.position, record.short, hosts, mode, monitor or "")
+        lineup = Lineup(record.uid, record.position, record.short, hosts, mode, monitor or "", links)
         if lineup != self._lineup or not self._runs(lineup):
             self._lineup = None  # unless it is taken as a whole
             await self._driver.apply(lineup, grace_s=grace_s)

@@ -5,7 +5,8 @@ trusted blindly: the chain that the server shows is searched for a certificate w
 over TLS that trusts this root and nothing else. The key is made here, never leaves, and lies on the disk before the
 token is used: should the answer get lost, the same token and the same key get it again (enrolment.py).
 
-A renewal needs neither token nor client certificate: the old key signs the request for the new one.
+A renewal needs neither token nor client certificate: the old key signs the request for the new one. Both ask for an
+authority besides, for the key that the agent certifies its monitors and hosts with.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.backoff import delay_s
-from edge_agent.enrolment import Enrolment, EnrolmentFile
+from edge_agent.enrolment import Enrolment, EnrolmentFile, new_authority_key
 from edge_agent.settings import AgentSettings
 from edge_agent.storage import storage_errors
 from mesh import certificates
@@ -55,6 +56,9 @@ async def enrolled(settings: AgentSettings, directory: Path) -> Enrolment:
             f"this data directory is that of {enrolment.edge_server}, not of {wanted}",
             "give the edge server a data directory of its own, with --data-dir",
         )
+    if not enrolment.authority_key:
+        enrolment = replace(enrolment, authority_key=new_authority_key())
+        kept.keep(enrolment)
     return enrolment
 
 
@@ -75,11 +79,14 @@ async def join(settings: AgentSettings, kept: EnrolmentFile, token: str, *, expe
     address = api_address(settings)
     roots = await _trusted_roots(settings, address, token)
     key_pem = kept.joining_key()
+    key, authority_key = certificates.read_key(key_pem), new_authority_key()
     request = EnrolRequest(
         join_token=token,
-        certificate_request=certificates.request_for(certificates.read_key(key_pem)),
+        certificate_request=certificates.request_for(key),
         edge_server=expected.removeprefix("edgeServers/"),
+        authority_request=certificates.request_for(certificates.read_key(authority_key)),
     )
+    request.authority_signature = certificates.signature(key, request.authority_request)
     async with open_aio_channel(address, tls=Tls(roots=roots)) as channel:
         stub: Any = EnrolmentServiceStub(channel)
         response: EnrolResponse = await stub.Enrol(request, timeout=PATIENCE_S)
@@ -90,6 +97,8 @@ async def join(settings: AgentSettings, kept: EnrolmentFile, token: str, *, expe
         address,
         response.api_roots.encode() or roots,
         digest(token),
+        authority_key,
+        response.authority_certificate.encode(),
     )
     kept.keep(enrolment)
     log.info("enrolled", edge_server=response.edge_server, link=response.link_address)
@@ -104,10 +113,13 @@ async def renew(settings: AgentSettings, kept: EnrolmentFile, held: Enrolment) -
     """
     key = certificates.new_key()
     request = RenewRequest(
-        certificate=held.leaf.public_bytes(Encoding.DER), certificate_request=certificates.request_for(key)
+        certificate=held.leaf.public_bytes(Encoding.DER),
+        certificate_request=certificates.request_for(key),
+        authority_request=certificates.request_for(certificates.read_key(held.authority_key)),
     )
     old_key = certificates.read_key(held.identity.key)
     request.signature = certificates.signature(old_key, request.certificate_request)
+    request.authority_signature = certificates.signature(old_key, request.authority_request)
     roots = _operators_roots(settings) or held.api_roots
     async with open_aio_channel(api_address(settings, held), tls=Tls(roots=roots)) as channel:
         stub: Any = EnrolmentServiceStub(channel)
@@ -118,6 +130,7 @@ async def renew(settings: AgentSettings, kept: EnrolmentFile, held: Enrolment) -
         identity=Identity(response.certificate_chain.encode(), private, response.roots.encode()),
         link_address=response.link_address,
         api_roots=response.api_roots.encode() or held.api_roots,
+        authority_certificate=response.authority_certificate.encode(),
     )
     kept.keep(renewed)
     return renewed

@@ -4,9 +4,12 @@
                            joining.pem      the key of a join under way
 
 One file, because a certificate is worth nothing without its key: a kill at any moment leaves the old pair or the new
-one. A join is different, because its token takes only the key that it has seen first: that key is on the disk before
-the token is used. Agents before this one kept key, certificate and roots in files of their own; these are read, and
-removed when the file is first written anew.
+one. Of an agent's two keys, the one that it shows to the control plane is new with each renewal; the other one, with
+which it certifies its monitors and hosts (link_authority.py), lasts until it joins anew.
+
+A join is different, because its token takes only the key that it has seen first: that key is on the disk before the
+token is used. Agents before this one kept key, certificate and roots in files of their own; these are read, and removed
+when the file is first written anew.
 """
 
 import json
@@ -40,6 +43,10 @@ class Enrolment:
     """PEM of what to check that address by."""
     joined_with: str
     """sha256 of the join token, hex; empty: nobody wrote it down."""
+    authority_key: bytes = b""
+    """PEM. Certifies what runs here; empty: an agent before this one had none."""
+    authority_certificate: bytes = b""
+    """PEM, of that key; empty where the control plane has signed none."""
 
     @cached_property
     def leaf(self) -> x509.Certificate:
@@ -81,6 +88,8 @@ class EnrolmentFile:
             facts.get("api_address", ""),
             facts.get("api_roots", "").encode() or identity.roots,
             facts.get("joined_with", ""),
+            facts.get("authority_key", "").encode(),
+            facts.get("authority_certificate", "").encode(),
         )
 
     def keep(self, enrolment: Enrolment) -> None:
@@ -95,6 +104,8 @@ class EnrolmentFile:
             "certificate": identity.certificate.decode(),
             "key": identity.key.decode(),
             "roots": identity.roots.decode(),
+            "authority_key": enrolment.authority_key.decode(),
+            "authority_certificate": enrolment.authority_certificate.decode(),
         }
         path = self._directory / FACTS
         with storage_errors(path):
@@ -110,6 +121,11 @@ class EnrolmentFile:
             if not path.exists():
                 write_atomically(path, certificates.private_pem(certificates.new_key()))
             return path.read_bytes()
+
+
+def new_authority_key() -> bytes:
+    """PEM."""
+    return certificates.private_pem(certificates.new_key())
 
 
 def _identity(facts: dict[str, str]) -> Identity:

@@ -2,7 +2,7 @@
 
     <data_dir>/    lock  identity/  ledger/  artifacts/sha256/<hex>  versions/<digest16>/  gateway/
                    software/<version>/
-                   positions/<uid>/  signing_key.pem  jwks.json  monitor/  hosts/<replica>/
+                   positions/<uid>/  signing_key.pem  jwks.json  monitor/  hosts/<replica>/  identities/
     <runtime_dir>/ agent.sock  box.sock  <short>/monitor.sock  <short>/<replica>.sock
 
 A Unix socket's path may have 107 characters and no more, hence a directory of its own for them and `short`, the first
@@ -57,6 +57,15 @@ class PositionPaths:
     def hosts(self) -> Path:
         """One process directory per replica, named by its id."""
         return self.home / "hosts"
+
+    @property
+    def identities(self) -> Path:
+        """Certificates for links over TLS."""
+        return self.home / "identities"
+
+    def identity(self, id_: str) -> Path:
+        """Of a replica or the monitor, as mesh.identity has it."""
+        return self.identities / id_
 
     @property
     def monitor_address(self) -> str:

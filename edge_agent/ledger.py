@@ -55,6 +55,8 @@ class Record:
     """Names its directory of sockets."""
     port: int = 0
     """Gateway port of its own; 0 for none."""
+    monitor_port: int = 0
+    """Where its monitor is dialled over TLS; 0: nowhere."""
     slots: Mapping[str, Slot] = field(default_factory=dict)
     """By replica id."""
     route: Route = field(default_factory=Route)
@@ -213,7 +215,7 @@ class Ledger:
 
     def free_port(self, ports: Iterable[int]) -> int | None:
         """The lowest of `ports` that no position holds."""
-        held = {record.port for record in self._records.values()}
+        held = {port for record in self._records.values() for port in (record.port, record.monitor_port)}
         return next((port for port in ports if port not in held), None)
 
     def _write_decisions(self, decisions: Mapping[str, Decision]) -> None:
@@ -266,6 +268,7 @@ def _record_to(record: Record) -> dict[str, Any]:
         "position": record.position,
         "short": record.short,
         "port": record.port,
+        "monitor_port": record.monitor_port,
         "slots": {id_: [slot.version.name, slot.version.digest, slot.variant] for id_, slot in record.slots.items()},
         "route": [[entry.replica, entry.shape, entry.weight] for entry in record.route.entries],
         "route_generation": record.route_generation,
@@ -282,6 +285,7 @@ def _record_from(page: Mapping[str, Any]) -> Record:
         position=page["position"],
         short=page["short"],
         port=page["port"],
+        monitor_port=page.get("monitor_port", 0),
         slots={id_: Slot(Version(name, digest), variant) for id_, (name, digest, variant) in page["slots"].items()},
         route=Route(tuple(Entry(*entry) for entry in page["route"])),
         route_generation=page["route_generation"],

@@ -1,8 +1,10 @@
-"""Link 2, seen from the agent: one session per position monitor, over a Unix socket that only we may open.
+"""Link 2, seen from the agent: one session per position monitor, over a Unix socket that only we may open, or over TLS.
 
 Down go orders, whenever something of them has changed; up come decisions. A decision is written to the ledger before
 anything follows from it, and comes back with the next orders: that is how the monitor knows that it counts, and how
 one that starts again goes on. What a monitor measures travels on to the control plane as it is.
+
+Over TLS a monitor speaks for the position that its certificate names, and for no other (links.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +16,13 @@ from google.protobuf.message import DecodeError
 
 from edge_agent.assignments import read_decision
 from edge_agent.ledger import Ledger
+from mesh.identity import claimed_names
 from mesh.link import LOCAL, DesiredState, Item, ParentSession, ParentWire, Refusal, Sessions
 from mesh.link_grpc import ServerWire
+from mesh.spiffe import monitor_name
 from waypost.api.link.v1 import link_pb2, monitor_link_pb2_grpc
 from waypost.api.link.v1.monitor_link_pb2 import MonitorReport, PositionOrders
-from waypost.errors import Invalid, NotFound
+from waypost.errors import Denied, Invalid, NotFound
 
 log = structlog.get_logger()
 
@@ -41,8 +45,10 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
     incarnation: of this process. Its numbers are compared with no others, so they need not survive it.
     """
 
-    def __init__(self, ledger: Ledger, *, incarnation: str, software_version: str) -> None:
+    def __init__(self, ledger: Ledger, *, incarnation: str, software_version: str, edge_server: str = "") -> None:
+        """edge_server: id, of which monitors have certificates; of no account where none dials over TLS."""
         self._ledger = ledger
+        self._edge_server = edge_server
         self._incarnation = incarnation
         self._software_version = software_version
         self._ears = MonitorEars(lambda position: None, lambda sample: None, lambda position, reason, message: None)
@@ -89,27 +95,41 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
 
     async def ConnectMonitor(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """A coroutine that reads and writes by the context; see mesh.link_grpc.ServerWire."""
-        await self.serve(ServerWire(context))
+        await self.serve(ServerWire(context), claimed_names(context))
 
-    async def serve(self, wire: ParentWire) -> None:
-        """One stream of one monitor, to its end. Raises: MeshError to tell the monitor."""
-        handler = _Monitor(self)
+    async def serve(self, wire: ParentWire, claimed: Sequence[str] | None = None) -> None:
+        """One stream of one monitor, to its end. Raises: MeshError to tell the monitor.
+
+        claimed: names in its certificate; None where it needs none.
+        """
+        handler = _Monitor(self, claimed)
         handler.session = ParentSession(handler, software_version=self._software_version, timing=LOCAL)
         await handler.session.serve(wire)
 
     # -- for the sessions
 
-    def enter(self, hello: link_pb2.Hello, session: ParentSession) -> int:
-        """The number of the new session. Raises: NotFound(UNKNOWN_POSITION).
+    def enter(self, hello: link_pb2.Hello, session: ParentSession, claimed: Sequence[str] | None) -> int:
+        """The number of the new session. Raises: NotFound(UNKNOWN_POSITION), Denied(WRONG_PEER).
 
         Numbers need no disk: the child says which it has seen, and it ends with this machine at the latest.
         """
         position = hello.identity
         if position not in self._items:
             raise NotFound("UNKNOWN_POSITION", f"{position} is not here", "the monitor is left from before: end it")
+        if claimed is not None:
+            self._check_name(position, claimed)
         self._epochs[position] = max(hello.epoch, self._epochs.get(position, 0)) + 1
         self._sessions.enter(position, session)
         return self._epochs[position]
+
+    def _check_name(self, position: str, claimed: Sequence[str]) -> None:
+        """Whether who has these names in its certificate may speak for the position. Raises: Denied(WRONG_PEER)."""
+        if monitor_name(self._edge_server, self._uids[position]) not in claimed:
+            raise Denied(
+                "WRONG_PEER",
+                f"the certificate of {', '.join(claimed) or 'nobody'} is not that of the monitor of {position}",
+                "an agent certifies its own monitors, each for one position: look which monitor dials this agent",
+            )
 
     def leave(self, position: str, session: ParentSession) -> None:
         if self._sessions.leave(position, session):
@@ -160,12 +180,13 @@ class _Monitor:
     session: ParentSession
     """Set by whoever makes it, before it is served."""
 
-    def __init__(self, monitors: Monitors) -> None:
+    def __init__(self, monitors: Monitors, claimed: Sequence[str] | None) -> None:
         self._monitors = monitors
+        self._claimed = claimed
         self._position = ""
 
     async def admit(self, hello: link_pb2.Hello) -> int:
-        epoch = self._monitors.enter(hello, self.session)
+        epoch = self._monitors.enter(hello, self.session, self._claimed)
         self._position = hello.identity
         return epoch
 

@@ -10,6 +10,7 @@ from edge_agent.gate import StartGate
 from edge_agent.health import Health
 from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
+from edge_agent.links import Links
 from edge_agent.probe import Probe
 from edge_agent.router import Router
 from edge_agent.software import Software
@@ -53,6 +54,7 @@ class Parts:
     router: Router
     probe: Probe
     monitors: MonitorLinks
+    links: Links
     reports: Reports
     solitude: Solitude
     software: Software
@@ -65,7 +67,7 @@ class Parts:
     hung_after_s: float
     """For a host that has served to say again that it does, before it is killed."""
     ports: range
-    """For positions that ask for a port of their own."""
+    """For positions that ask for a port of their own, and for monitors that are dialled over TLS."""
     port_is_free: Callable[[int], bool]
     new_replica_id: Callable[[], str]
     """A new one with every call, by all likelihood."""

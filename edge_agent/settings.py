@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from mesh.serve import split_address
 from mesh.settings import Bounds, Checked, Settings
+from waypost.errors import MeshError
 
 ENV_PREFIX = "WAYPOST_AGENT_"
+WILDCARDS = ("0.0.0.0", "::")  # listened on, and nobody's address
 
 
 def _ports(text: str) -> None:
@@ -67,7 +70,20 @@ class AgentSettings(Settings):
     """Let the gateway listen beyond loopback without TLS."""
 
     port_range: Annotated[str, Checked(_ports)] = "7700-7799"
-    """Gateway ports for positions that ask for one of their own."""
+    """Gateway ports for positions that ask for one of their own; with link_listen, each position's monitor takes one
+    too."""
+
+    link_listen: str = ""
+    """ip:port where monitors dial this agent over mutual TLS, with certificates that the agent makes for them. Hosts
+    dial their monitors the same way then, at the same ip. For monitors and hosts that run on other machines. Empty:
+    Unix sockets, which no other machine can reach."""
+
+    advertise_address: str = ""
+    """Name or address by which monitors and hosts reach this machine, with link_listen. Empty: the ip of that."""
+
+    link_certificate_hours: Annotated[float, Bounds(above=0, at_most=720)] = 24.0
+    """Hours that certificates for monitors and hosts live; with link_listen. They are made anew at half of that, also
+    while the control plane is away."""
 
     drain_grace_s: Annotated[float, Bounds(at_least=0, at_most=3600)] = 30.0
     """Seconds for a host to finish what is in flight, before it is killed. Above the longest deadline of callers."""
@@ -87,6 +103,20 @@ class AgentSettings(Settings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error; for monitors and hosts too."""
+
+    def check(self) -> None:
+        if not self.link_listen:
+            return
+        try:
+            host, port = split_address(self.link_listen)
+        except MeshError as error:
+            raise ValueError(f"--link-listen: {error.message}") from None
+        if not port:
+            raise ValueError("--link-listen: choose a port; monitors look for the agent there after its restart")
+        if host in WILDCARDS and not self.advertise_address:
+            raise ValueError(
+                f"--link-listen: nobody can dial {host}; say with --advertise-address where this machine is"
+            )
 
     @property
     def ports(self) -> range:

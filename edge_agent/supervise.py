@@ -30,7 +30,7 @@ SWEEP_EVERY_S = 600.0  # files that nobody needs any more
 
 
 class Supervisor:
-    """Create it, then `run` it; `wake_all` when the desired state has changed."""
+    """Create it, then `run` it; tell it when the desired state has changed."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -63,6 +63,10 @@ class Supervisor:
     def mode_changed(self) -> None:
         """What is to be followed may be another state, and whether anything is to be served."""
         self._news.set()
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Something about every position may have changed."""
         for worker in self._workers.values():
             worker.wake()
 

@@ -24,6 +24,7 @@ from edge_agent.endpoints import digest_of, endpoint, route_of
 from edge_agent.fetching import Fetches
 from edge_agent.keys import ensure_keys
 from edge_agent.ledger import Record
+from edge_agent.links import Links
 from edge_agent.parts import Parts
 from edge_agent.picture import HostView, Picture, Proof
 from edge_agent.proving import Proving, Subject
@@ -152,8 +153,11 @@ class Worker:
             serve_as=self.assignment.serve_as,
             limits=Limits(resources.cpu_millis, resources.memory_bytes),
         )
+        seen = (each.id for each in self._parts.driver.observe(self.uid))
+        self._parts.links.certify(record, paths_of(record, self._parts.layout), {*record.slots, *seen})
         software = self._monitor_software(record) if self._choice.runnable else None
-        await self._crew.arrange(record, hosts, monitor=software, grace_s=self._parts.grace_s)
+        links = self._parts.links.plan(record)
+        await self._crew.arrange(record, hosts, monitor=software, grace_s=self._parts.grace_s, links=links)
         return record
 
     async def _leave(self, record: Record) -> None:
@@ -168,6 +172,7 @@ class Worker:
             for directory in (paths.home, paths.sockets):
                 shutil.rmtree(directory, ignore_errors=True)
             self._parts.monitors.drop(record.position)
+            self._parts.links.forget(self.uid)
             self._parts.ledger.forget(self.uid)
             self.over = True
 
@@ -175,7 +180,7 @@ class Worker:
 
     def _choose(self) -> Choice:
         parts, record = self._parts, self._parts.ledger.record(self.uid)
-        return choose(
+        choice = choose(
             self._wanted,
             last_of(record.assignment) if record else None,
             served=record is not None and record.good_generation > 0,
@@ -185,6 +190,7 @@ class Worker:
             missing=parts.software.missing,
             now_s=clock.now(),
         )
+        return replace(choice, assignment=_started_by(parts.links, choice.assignment))
 
     def _monitor_software(self, record: Record) -> str:
         """Hosts first: while some that get calls run other software than is wanted, a monitor that runs stays."""
@@ -200,7 +206,9 @@ class Worker:
         record = with_versions(record, self.assignment, ledger.decision(self.uid))
         if self._proving.answered:
             record = with_good(record, self._proving.answered)
+        self._shortage = None
         record = replace(record, port=self._port(record))
+        record = replace(record, monitor_port=self._monitor_port(record))
         if self._choice.runnable and not self.assignment.wanted.deleting:
             record = replace(record, assignment=self.assignment.message.SerializeToString(deterministic=True))
         ledger.keep_record(record)
@@ -208,12 +216,19 @@ class Worker:
 
     def _port(self, record: Record) -> int:
         """The position's own port: given out once, free again when it is no longer asked for."""
-        self._shortage = None
         if self.assignment.wanted.deleting or not self.assignment.spec.endpoint.dedicated_port:
             return 0
+        return record.port or self._free_port(record)
+
+    def _monitor_port(self, record: Record) -> int:
+        """The port of its monitor, where that has hosts on other machines; without one it has Unix sockets."""
+        return (record.monitor_port or self._free_port(record)) if self._parts.links.over_tcp else 0
+
+    def _free_port(self, record: Record) -> int:
+        """0 where there is none."""
         ports = self._parts.ports
-        free = (port for port in ports if self._parts.port_is_free(port))
-        port = record.port or self._parts.ledger.free_port(free)
+        free = (port for port in ports if port != record.port and self._parts.port_is_free(port))
+        port = self._parts.ledger.free_port(free)
         if port is None:
             self._shortage = Failure(
                 "PORTS_EXHAUSTED",
@@ -342,9 +357,16 @@ class Worker:
         """Until the next thing that happens by itself."""
         now_s = asyncio.get_running_loop().time()
         times = [now_s + LOOK_EVERY_S, self._crew.next_look_s(), self._teller.next_look_s(now_s)]
+        times.append(now_s + self._parts.links.due_in_s(self.uid))
         alone_s = self._parts.solitude.seconds
         if alone_s and alone_s < self.assignment.stop_after_s:
             times.append(now_s + self.assignment.stop_after_s - alone_s)
         if self._failures:
             times.append(now_s + delay_s(self._failures))
         return max(PAUSE_S, min(time for time in times if time is not None) - now_s)
+
+
+def _started_by(links: Links, assignment: Assignment) -> Assignment:
+    """With the way to the monitor as a part of what hosts are started with."""
+    wanted = replace(assignment.wanted, variant=links.variant(assignment.wanted.variant))
+    return replace(assignment, wanted=wanted)

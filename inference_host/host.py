@@ -224,7 +224,7 @@ class Host:
 
         self._uplink = Uplink(self.plane, self._gate, self._life, software_version=self._software, worker=self._worker)
         try:
-            await self._uplink.run(self._settings.monitor)
+            await self._uplink.run(self._settings)
         except Exception as error:  # a host serves on without its monitor, whatever that is up to
             log.error("uplink_failed", exc_info=error)
 

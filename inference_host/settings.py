@@ -80,7 +80,14 @@ class HostSettings(Settings):
     """Digest that the manifest must carry; empty: any."""
 
     monitor: str = ""
-    """Address of the position monitor's HostLinkService; empty: none."""
+    """Address of the position monitor's HostLinkService: unix:/path, or host:port for mutual TLS; empty: none."""
+
+    identity: Path | None = None
+    """Directory with certificate.pem, key.pem and roots.pem to dial a monitor at host:port with; files that are
+    replaced are taken up. The agent writes them."""
+
+    edge_server: str = ""
+    """Id of the edge server, for the same: it is part of the name in the monitor's certificate."""
 
     reload: bool = False
     """By hand, in one process: load a model anew when its files change. One that cannot be loaded leaves the one before
@@ -95,6 +102,9 @@ class HostSettings(Settings):
         return [address.strip() for address in self.listen.split(",") if address.strip()]
 
     def check(self) -> None:
+        over_tcp = self.monitor and not self.monitor.startswith("unix:")
+        if over_tcp and not (self.identity and self.edge_server):
+            raise ValueError("a monitor at host:port is dialled over mutual TLS: give --identity and --edge-server")
         if self.processes > 1 and self.grpcio_listen:
             raise ValueError("grpcio's server cannot share an address: leave --grpcio-listen away, or --processes")
         if self.processes > 1 and self.reload:

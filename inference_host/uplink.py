@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -17,9 +18,12 @@ from inference_host.auth import Gate
 from inference_host.dataplane import DataPlane
 from inference_host.lifecycle import Lifecycle
 from inference_host.monitoring import follow, take_counts
+from inference_host.settings import HostSettings
 from inference_host.worker import Worker
+from mesh.identity import client_context
 from mesh.link import LOCAL, ChildLink, DesiredState, Item
 from mesh.link_wire import dial_wire
+from mesh.spiffe import monitor_dns
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1.host_link_pb2 import HostOrders, HostReport, HostState
 from waypost.errors import Invalid, MeshError, Unsupported
@@ -31,6 +35,18 @@ CONNECT_HOST = "/waypost.api.link.v1.HostLinkService/ConnectHost"
 PACE_S = 10.0  # between samples while nobody asked for more
 PACE_S_MIN = 0.2  # a monitor that asks for more gets this
 FAREWELL_S = 1.0  # for the last words of a host that ends; nobody depends on them
+
+
+def open_channel(settings: HostSettings) -> WireChannel:
+    """To the monitor: plain on a Unix socket, else mutual TLS with the certificate that lies on the disk now.
+
+    Raises: OSError where that cannot be used.
+    """
+    if settings.monitor.startswith("unix:"):
+        return WireChannel(settings.monitor)
+    assert settings.identity is not None
+    name = monitor_dns(settings.edge_server, settings.position_uid)
+    return WireChannel(settings.monitor, tls=client_context(settings.identity), server_name=name)
 
 
 class Uplink:
@@ -56,22 +72,21 @@ class Uplink:
         self._on = asyncio.Event()
         self._link: ChildLink | None = None
 
-    async def run(self, address: str) -> None:
-        """address: of the monitor's HostLinkService."""
-        async with WireChannel(address) as channel:
-            self._link = ChildLink(
-                dial_wire(channel, CONNECT_HOST),
-                self,
-                identity=self._plane.place.replica,
-                boot_id=os.urandom(16).hex(),
-                software_version=self._software_version,
-                rng=random.Random(),
-                timing=LOCAL,
-            )
-            self.report()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._link.run(), name="link")
-                tasks.create_task(self._sample_for_ever(), name="samples")
+    async def run(self, settings: HostSettings) -> None:
+        """settings: say where the monitor is."""
+        self._link = ChildLink(
+            dial_wire(partial(open_channel, settings), CONNECT_HOST),
+            self,
+            identity=self._plane.place.replica,
+            boot_id=os.urandom(16).hex(),
+            software_version=self._software_version,
+            rng=random.Random(),
+            timing=LOCAL,
+        )
+        self.report()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._link.run(), name="link")
+            tasks.create_task(self._sample_for_ever(), name="samples")
 
     def report(self) -> None:
         """The host's state may have changed."""

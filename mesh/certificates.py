@@ -3,6 +3,10 @@
 The control plane signs with its root, and an agent for what it starts itself; both make the same kind of certificate:
 one SPIFFE name, good for servers and clients alike, dated back by an hour because clocks at the edge run behind.
 
+An agent signs as an authority below the root that X.509 itself holds to one edge server (name constraints, RFC 5280,
+section 4.2.1.10): a TLS library that knows the root refuses whatever it signs for others, so that an edge server which
+was broken into can speak for itself and for nobody else.
+
 A certificate is renewed at half of its life, give or take a tenth of that half, so that a fleet which was enrolled in
 one hour does not come back in one hour (SPIRE's rotationutil does the same). The luck in this comes from the
 certificate's own serial number: whoever reads the certificate again, after a restart too, comes to the same moment.
@@ -30,6 +34,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BACKDATED = timedelta(hours=1)  # clocks at the edge run behind ours
 JITTER = 0.1  # of half a life, either way
+ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+"""No end: RFC 5280, section 4.1.2.5. No beginning that a clock whose battery is flat could be before."""
+EVERY_ADDRESS = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,18 @@ class Signer:
             .add_extension(_usage(signs_certificates=True), critical=True)
         )
 
+    @property
+    def may_make_authorities(self) -> bool:
+        """Whether its path length leaves room for one between it and a leaf."""
+        length = self.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+        return length is None or length > 0
+
+    def authority(
+        self, public_key: ec.EllipticCurvePublicKey, common_name: str, domain: str, *, now: float, life: timedelta
+    ) -> x509.Certificate:
+        """May sign leaves whose names are in `domain`, and nothing else."""
+        return self._sign(_authority(public_key, common_name, self.certificate.subject, domain, _span(now, life)))
+
     def _sign(self, builder: x509.CertificateBuilder) -> x509.Certificate:
         ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         return builder.add_extension(ours, critical=False).sign(self.key, hashes.SHA256())
@@ -181,6 +200,12 @@ def new_root(common_name: str, *, now: float, life: timedelta) -> Signer:
         .sign(key, hashes.SHA256())
     )
     return Signer(certificate, key)
+
+
+def self_signed_authority(key: ec.EllipticCurvePrivateKey, common_name: str, domain: str) -> x509.Certificate:
+    """The same authority with nobody above it, at all times: for who trusts it alone, whatever the clock shows."""
+    name = _subject(common_name)
+    return _authority(key.public_key(), common_name, name, domain, ALWAYS).sign(key, hashes.SHA256())
 
 
 def general_name(name: str) -> x509.GeneralName:
@@ -207,6 +232,26 @@ def _builder(
         .not_valid_before(span[0])
         .not_valid_after(span[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _authority(
+    public_key: ec.EllipticCurvePublicKey,
+    common_name: str,
+    issuer: x509.Name,
+    domain: str,
+    span: tuple[datetime, datetime],
+) -> x509.CertificateBuilder:
+    """Names of a kind that no constraint speaks of are free, so addresses have to be excluded."""
+    constraints = x509.NameConstraints(
+        permitted_subtrees=[x509.UniformResourceIdentifier(domain), x509.DNSName(domain)],
+        excluded_subtrees=[x509.IPAddress(network) for network in EVERY_ADDRESS],
+    )
+    return (
+        _builder(_subject(common_name), issuer, public_key, span)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(constraints, critical=True)
     )
 
 

@@ -8,9 +8,10 @@ certificate with a SPIFFE name, its key and the roots to check others by, as fil
 
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from waypost.rpc import Tls
 
@@ -55,11 +56,13 @@ class Identity:
         pair = [(self.key, self.certificate)]
         return grpc.ssl_server_credentials(pair, self.roots if mutual else None, require_client_auth=mutual)
 
-    def tls(self) -> Tls | None:
-        """For channels that we open; None where they are plaintext."""
+    def tls(self, server_name: str | None = None) -> Tls | None:
+        """For channels that we open; None where they are plaintext. server_name: that the certificate of whom we dial
+        must carry, where it is not the address.
+        """
         if self.is_local and not self.roots:
             return None
-        return Tls(self.roots or None, self.certificate or None, self.key or None)
+        return Tls(self.roots or None, self.certificate or None, self.key or None, server_name)
 
 
 class LiveIdentity:
@@ -70,11 +73,15 @@ class LiveIdentity:
     def __init__(self, identity: Identity) -> None:
         self.current = identity
 
+    def look(self) -> Identity:
+        """What is to be shown now. Called on threads of grpc's."""
+        return self.current
+
     def server_credentials(self, *, mutual: bool) -> "grpc.ServerCredentials":
         """As those of an Identity. Connections that stand keep what they have seen."""
         import grpc
 
-        shown = self.current
+        shown = self.look()
 
         def configuration() -> "grpc.ServerCertificateConfiguration":
             pair = [(shown.key, shown.certificate)]
@@ -83,12 +90,40 @@ class LiveIdentity:
         def changed() -> "grpc.ServerCertificateConfiguration | None":
             """Called by grpc before each handshake, on a thread of its own; None: as before."""
             nonlocal shown
-            if shown is self.current:
-                return None
-            shown = self.current
-            return configuration()
+            before, shown = shown, self.look()
+            return None if shown == before else configuration()
 
         return grpc.dynamic_ssl_server_credentials(configuration(), changed, mutual)  # type: ignore[arg-type]  # None is allowed
+
+
+class IdentityOnDisk(LiveIdentity):
+    """The same in a directory whose files somebody else replaces: they are read before each handshake.
+
+    Where a handshake falls between the writing of two of them it fails, and whoever dialled dials again.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Raises: OSError."""
+        super().__init__(Identity.load(directory))
+        self._directory = directory
+
+    def look(self) -> Identity:
+        with suppress(OSError):  # what was shown before is better than nothing
+            self.current = Identity.load(self._directory)
+        return self.current
+
+
+def client_context(directory: Path) -> ssl.SSLContext:
+    """For gRPC over TLS that is not grpc's, with all three files of a directory, as they are now.
+
+    Raises: OSError (ssl.SSLError is one).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    context.load_verify_locations(directory / ROOTS)
+    context.load_cert_chain(directory / CERTIFICATE, directory / KEY, _no_passphrase)
+    return context
 
 
 def server_context(directory: Path, protocols: Sequence[str]) -> ssl.SSLContext:
@@ -111,6 +146,12 @@ def server_context(directory: Path, protocols: Sequence[str]) -> ssl.SSLContext:
 def _no_passphrase() -> NoReturn:
     """In place of OpenSSL's question at the terminal, which would hold up a service for ever."""
     raise OSError(f"{KEY} is protected by a passphrase, and nobody is here to type it")
+
+
+def claimed_names(context: Any) -> list[str] | None:
+    """SPIFFE names of who calls, given a call's context; None for a caller on a Unix socket, who needs none."""
+    given = context.auth_context()
+    return None if given.get("transport_security_type") != [b"ssl"] else peer_uris(given)
 
 
 def peer_uris(auth_context: Mapping[str, list[bytes]]) -> list[str]:

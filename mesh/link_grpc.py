@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from mesh.identity import Identity
 from mesh.link import ChildWire, Dial, WireLost
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import Denied, MeshError, Unauthenticated
-from waypost.rpc import from_rpc_error
+from waypost.rpc import from_rpc_error, open_aio_channel
 
 
 def dial_grpc(connect: Any) -> Dial:
@@ -22,9 +25,29 @@ def dial_grpc(connect: Any) -> Dial:
     return dial
 
 
+def dial_grpc_tls(address: str, connect: Callable[[grpc.aio.Channel], Any], *, identity: Path, name: str) -> Dial:
+    """The same over mutual TLS, each time on a channel of its own, with the certificate that lies on the disk then.
+
+    connect: the bidi method of a channel. identity: directory as mesh.identity has it. name: DNS name in the
+    certificate of whom we dial.
+    """
+
+    async def dial() -> ChildWire:
+        try:
+            tls = Identity.load(identity).tls(name)
+        except OSError as error:
+            raise WireLost(f"the certificate in {identity} cannot be used: {error}") from error
+        channel = open_aio_channel(address, tls=tls)
+        return _GrpcChildWire(connect(channel).start(), channel)
+
+    return dial
+
+
 class _GrpcChildWire:
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, owned: grpc.aio.Channel | None = None) -> None:
+        """owned: ends with the wire."""
         self._call = call
+        self._owned = owned
 
     async def send(self, message: pb.ChildMessage) -> None:
         try:
@@ -41,6 +64,8 @@ class _GrpcChildWire:
 
     async def close(self) -> None:
         self._call.cancel()  # an abandoned grpc.aio call is never collected by itself (grpc issue 43462)
+        if self._owned is not None:
+            await self._owned.close()
 
     async def _why(self) -> Exception:
         call = self._call

@@ -4,13 +4,18 @@ import asyncio
 import random
 import sys
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+import grpc.aio
+
 from mesh import serve, settings
 from mesh.clock import RandomIds
-from mesh.identity import Identity
-from mesh.link_grpc import dial_grpc
+from mesh.identity import Identity, IdentityOnDisk
+from mesh.link import Dial
+from mesh.link_grpc import dial_grpc, dial_grpc_tls
+from mesh.spiffe import agent_dns
 from mesh.tokens import Verifier
 from mesh.version import VERSION
 from position_monitor.access import AccessService
@@ -35,15 +40,27 @@ class MonitorSettings(settings.Settings):
     position_uid: str
     """UUID of the position: audience of its access tokens."""
     agent: str
-    """Address of the agent's MonitorLinkService: `unix:/path` or `host:port`."""
+    """Address of the agent's MonitorLinkService: `unix:/path`, or `host:port` for mutual TLS."""
     listen: str
     """Address to serve hosts and xApps at: `unix:/path` or `host:port`."""
+    link_listen: str = ""
+    """ip:port to serve hosts at that are not on this machine, over mutual TLS. Empty: nowhere."""
+    identity: Path | None = None
+    """Directory with certificate.pem, key.pem and roots.pem for mutual TLS; files that are replaced are taken up. The
+    agent writes them."""
+    edge_server: str = ""
+    """Id of the edge server, for mutual TLS: it is part of the names in all of its certificates."""
     signing_key: Path
     """PEM file with the key that access tokens are signed with. The agent makes it."""
     jwks: Path
     """JSON Web Key Set with the keys that callers' tokens may be signed with. The agent makes it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error; debug shows every call."""
+
+    def check(self) -> None:
+        over_tcp = self.link_listen or not self.agent.startswith("unix:")
+        if over_tcp and not (self.identity and self.edge_server):
+            raise ValueError("over TCP links are mutual TLS: give --identity and --edge-server, or use Unix sockets")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,19 +82,47 @@ async def run(chosen: MonitorSettings, stop: asyncio.Event) -> None:
     )
     boot_id = RandomIds().uuid()
     version = VERSION
-    hosts = HostService(board, incarnation=boot_id, software_version=version)
+    hosts = HostService(board, incarnation=boot_id, software_version=version, edge_server=chosen.edge_server)
     server = serve.grpc_server(quiet=QUIET)
     add_HostLinkServiceServicer_to_server(hosts, server)
     add_AccessServiceServicer_to_server(access, server)
     serve.listen(server, chosen.listen, Identity.local())
-    async with open_aio_channel(chosen.agent) as channel:
-        dial = dial_grpc(MonitorLinkServiceStub(channel).ConnectMonitor)
+    servers = [server, *_links_over_tls(chosen, hosts)]
+    async with AsyncExitStack() as stack:
+        dial = await _dial(chosen, stack)
         uplink = Uplink(board, dial, boot_id=boot_id, software_version=version, rng=random.Random())
-        await server.start()
-        try:
-            await _live(stop, uplink=uplink.run(), metrics=uplink.measure(), hosts=hosts.follow())
-        finally:
-            await server.stop(None)  # at once: hosts and xApps come back to the next monitor
+        for each in servers:
+            await each.start()
+            stack.push_async_callback(each.stop, None)  # at once: hosts and xApps come back to the next monitor
+        await _live(stop, uplink=uplink.run(), metrics=uplink.measure(), hosts=hosts.follow())
+
+
+def _links_over_tls(chosen: MonitorSettings, hosts: HostService) -> list[grpc.aio.Server]:
+    """Where hosts of other machines dial: one server, or none. Nothing else is served there."""
+    if not chosen.link_listen:
+        return []
+    assert chosen.identity is not None
+    server = serve.grpc_server()
+    add_HostLinkServiceServicer_to_server(hosts, server)
+    try:
+        serve.listen(server, chosen.link_listen, IdentityOnDisk(chosen.identity), mutual=True)
+    except OSError as error:
+        raise _no_key_file(chosen.identity, error) from error
+    return [server]
+
+
+async def _dial(chosen: MonitorSettings, stack: AsyncExitStack) -> Dial:
+    """To the agent: on a Unix socket, or over mutual TLS."""
+    if chosen.agent.startswith("unix:"):
+        channel = await stack.enter_async_context(open_aio_channel(chosen.agent))
+        return dial_grpc(MonitorLinkServiceStub(channel).ConnectMonitor)
+    assert chosen.identity is not None
+    return dial_grpc_tls(
+        chosen.agent,
+        lambda channel: MonitorLinkServiceStub(channel).ConnectMonitor,
+        identity=chosen.identity,
+        name=agent_dns(chosen.edge_server),
+    )
 
 
 async def _live(stop: asyncio.Event, **lives: Coroutine[Any, Any, None]) -> None:
@@ -93,5 +138,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        hint = "the agent writes this file; start the monitor through it, or name the right file"
-        raise Precondition("NO_KEY_FILE", f"{path} cannot be read: {error.strerror}", hint) from error
+        raise _no_key_file(path, error) from error
+
+
+def _no_key_file(path: Path, error: OSError) -> Precondition:
+    hint = "the agent writes this file; start the monitor through it, or name the right file"
+    return Precondition("NO_KEY_FILE", f"{error.filename or path} cannot be read: {error.strerror}", hint)

@@ -4,6 +4,10 @@ A host dials the monitor's socket, hears the position's keys and generation, and
 counts go into the board's window. What a host says of its own state is logged and no more: the agent probes hosts
 itself, and decisions are taken on what the agent sees.
 
+Whoever may open the socket on this machine is believed to be the replica that it says it is. Over TLS the certificate
+decides: it must name this edge server, this position and that replica, and the agent must know the replica, so that the
+certificate of one that is gone opens nothing any more.
+
 The monitor keeps nothing about hosts on disk. Session numbers rise above what the host saw last, and the store that
 numbers desired state is this process.
 """
@@ -13,14 +17,16 @@ from typing import Any
 
 import structlog
 
+from mesh.identity import claimed_names
 from mesh.link import LOCAL, DesiredState, Item, ParentSession, Refusal, Sessions
 from mesh.link_grpc import ServerWire
+from mesh.spiffe import host_name
 from position_monitor.board import Board
 from position_monitor.convert import window_from
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
 from waypost.api.link.v1.host_link_pb2_grpc import HostLinkServiceServicer
-from waypost.errors import Exhausted, Invalid
+from waypost.errors import Denied, Exhausted, Invalid
 
 log = structlog.get_logger()
 
@@ -31,8 +37,10 @@ HOSTS_MAX = 256  # two versions of 64 replicas during a rollout, and as many on 
 class HostService(HostLinkServiceServicer):
     """Serves HostLinkService."""
 
-    def __init__(self, board: Board, *, incarnation: str, software_version: str) -> None:
+    def __init__(self, board: Board, *, incarnation: str, software_version: str, edge_server: str = "") -> None:
+        """edge_server: id, of which hosts have certificates; of no account where none dials over TLS."""
         self._board = board
+        self._edge_server = edge_server
         self._incarnation = incarnation
         self._software_version = software_version
         self._sessions = Sessions()
@@ -40,7 +48,7 @@ class HostService(HostLinkServiceServicer):
 
     async def ConnectHost(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Reads and writes through the context; the stub file only knows generators."""
-        host = _Host(self, self._board, self._software_version)
+        host = _Host(self, self._board, self._software_version, claimed_names(context))
         await host.session.serve(ServerWire(context))
 
     async def follow(self) -> None:
@@ -58,6 +66,21 @@ class HostService(HostLinkServiceServicer):
         self._sessions.enter(replica, session)
         return self._epoch
 
+    def check_name(self, replica: str, claimed: Sequence[str]) -> None:
+        """Whether a host with these names in its certificate may speak for `replica`. Raises: Denied(WRONG_PEER)."""
+        board = self._board
+        if host_name(self._edge_server, board.uid, replica) not in claimed:
+            raise Denied(
+                "WRONG_PEER",
+                f"the certificate of {', '.join(claimed) or 'nobody'} is not that of replica {replica} of "
+                f"{board.position}",
+                "an agent certifies its own hosts, each for one replica: look which host dials this monitor",
+            )
+        if replica not in {known.id for known in board.known().replicas}:
+            raise Denied(
+                "WRONG_PEER", f"{board.position} has no replica {replica}", "a host that was replaced is to be ended"
+            )
+
     def leave(self, replica: str, session: ParentSession) -> None:
         self._sessions.leave(replica, session)
 
@@ -73,7 +96,11 @@ class HostService(HostLinkServiceServicer):
 class _Host:
     """One session of one host (mesh.link.ParentHandler)."""
 
-    def __init__(self, service: HostService, board: Board, software_version: str) -> None:
+    def __init__(
+        self, service: HostService, board: Board, software_version: str, claimed: Sequence[str] | None
+    ) -> None:
+        """claimed: names in its certificate; None where it needs none."""
+        self._claimed = claimed
         self.session = ParentSession(self, software_version=software_version, timing=LOCAL)
         self._service = service
         self._board = board
@@ -83,6 +110,8 @@ class _Host:
         if not hello.identity:
             raise Invalid("BAD_IDENTITY", "a host must say which replica it is")
         self._board.known()  # without orders there is nothing to tell a host: it comes back by itself
+        if self._claimed is not None:
+            self._service.check_name(hello.identity, self._claimed)
         return self._service.enter(hello.identity, hello, self.session)
 
     async def desired(self) -> DesiredState:

@@ -57,6 +57,20 @@ class MonitorMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TcpLinks:
+    """Monitor and hosts dial their parents over mutual TLS, with what lies in the position's `identities`."""
+
+    edge_server: str
+    """Id: all certificates are named for it."""
+    agent: str
+    """host:port where the monitor dials."""
+    monitor: str
+    """host:port where hosts dial."""
+    monitor_listen: str
+    """ip:port where the monitor listens for them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lineup:
     """Everything that shall run at one position, and nothing else there."""
 
@@ -67,6 +81,8 @@ class Lineup:
     monitor: MonitorMode = MonitorMode.STOP
     monitor_software: str = ""
     """Version of the software that the monitor runs. One that runs another is drained; it may be started then."""
+    links: TcpLinks | None = None
+    """None: on Unix sockets."""
 
 
 @dataclass(frozen=True, slots=True)

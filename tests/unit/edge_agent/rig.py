@@ -21,6 +21,7 @@ from edge_agent.gateways.fake import FakeGateway
 from edge_agent.health import FakeHealth
 from edge_agent.layout import Layout
 from edge_agent.ledger import Ledger
+from edge_agent.links import SocketLinks
 from edge_agent.mode import Kind, Mode
 from edge_agent.parts import Parts
 from edge_agent.probe import Answer, FakeProbe
@@ -215,6 +216,7 @@ class Rig:
                 router=Router(self.gateway),
                 probe=FakeProbe(self._answer),
                 monitors=self.monitors,
+                links=SocketLinks(),
                 reports=self.reports,
                 solitude=self.solitude,
                 software=Software(self.layout.software),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#waypost/api/link/v1/enrolment.proto\x12\x13waypost.api.link.v1\"Y\n\x0c\x45nrolRequest\x12\x17\n\njoin_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x13\n\x0b\x65\x64ge_server\x18\x03 \x01(\t\"w\n\rEnrolResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x01(\t\x12\x13\n\x0b\x65\x64ge_server\x18\x03 \x01(\t\x12\x14\n\x0clink_address\x18\x04 \x01(\t\x12\x11\n\tapi_roots\x18\x05 \x01(\t\"S\n\x0cRenewRequest\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"b\n\rRenewResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x01(\t\x12\x14\n\x0clink_address\x18\x03 \x01(\t\x12\x11\n\tapi_roots\x18\x04 \x01(\t2\xb2\x01\n\x10\x45nrolmentService\x12N\n\x05\x45nrol\x12!.waypost.api.link.v1.EnrolRequest\x1a\".waypost.api.link.v1.EnrolResponse\x12N\n\x05Renew\x12!.waypost.api.link.v1.RenewRequest\x1a\".waypost.api.link.v1.RenewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#waypost/api/link/v1/enrolment.proto\x12\x13waypost.api.link.v1\"\x91\x01\n\x0c\x45nrolRequest\x12\x17\n\njoin_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x13\n\x0b\x65\x64ge_server\x18\x03 \x01(\t\x12\x19\n\x11\x61uthority_request\x18\x04 \x01(\x0c\x12\x1b\n\x13\x61uthority_signature\x18\x05 \x01(\x0c\"\x96\x01\n\rEnrolResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x01(\t\x12\x13\n\x0b\x65\x64ge_server\x18\x03 \x01(\t\x12\x14\n\x0clink_address\x18\x04 \x01(\t\x12\x11\n\tapi_roots\x18\x05 \x01(\t\x12\x1d\n\x15\x61uthority_certificate\x18\x06 \x01(\t\"\x8b\x01\n\x0cRenewRequest\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\x12\x19\n\x11\x61uthority_request\x18\x04 \x01(\x0c\x12\x1b\n\x13\x61uthority_signature\x18\x05 \x01(\x0c\"\x81\x01\n\rRenewResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x01(\t\x12\x14\n\x0clink_address\x18\x03 \x01(\t\x12\x11\n\tapi_roots\x18\x04 \x01(\t\x12\x1d\n\x15\x61uthority_certificate\x18\x05 \x01(\t2\xb2\x01\n\x10\x45nrolmentService\x12N\n\x05\x45nrol\x12!.waypost.api.link.v1.EnrolRequest\x1a\".waypost.api.link.v1.EnrolResponse\x12N\n\x05Renew\x12!.waypost.api.link.v1.RenewRequest\x1a\".waypost.api.link.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENROLREQUEST'].fields_by_name['join_token']._loaded_options = None
   _globals['_ENROLREQUEST'].fields_by_name['join_token']._serialized_options = b'\200\001\001'
-  _globals['_ENROLREQUEST']._serialized_start=60
-  _globals['_ENROLREQUEST']._serialized_end=149
-  _globals['_ENROLRESPONSE']._serialized_start=151
-  _globals['_ENROLRESPONSE']._serialized_end=270
-  _globals['_RENEWREQUEST']._serialized_start=272
-  _globals['_RENEWREQUEST']._serialized_end=355
-  _globals['_RENEWRESPONSE']._serialized_start=357
-  _globals['_RENEWRESPONSE']._serialized_end=455
-  _globals['_ENROLMENTSERVICE']._serialized_start=458
-  _globals['_ENROLMENTSERVICE']._serialized_end=636
+  _globals['_ENROLREQUEST']._serialized_start=61
+  _globals['_ENROLREQUEST']._serialized_end=206
+  _globals['_ENROLRESPONSE']._serialized_start=209
+  _globals['_ENROLRESPONSE']._serialized_end=359
+  _globals['_RENEWREQUEST']._serialized_start=362
+  _globals['_RENEWREQUEST']._serialized_end=501
+  _globals['_RENEWRESPONSE']._serialized_start=504
+  _globals['_RENEWRESPONSE']._serialized_end=633
+  _globals['_ENROLMENTSERVICE']._serialized_start=636
+  _globals['_ENROLMENTSERVICE']._serialized_end=814
 # @@protoc_insertion_point(module_scope)

@@ -17,19 +17,29 @@ class EnrolRequest(google.protobuf.message.Message):
     JOIN_TOKEN_FIELD_NUMBER: builtins.int
     CERTIFICATE_REQUEST_FIELD_NUMBER: builtins.int
     EDGE_SERVER_FIELD_NUMBER: builtins.int
+    AUTHORITY_REQUEST_FIELD_NUMBER: builtins.int
+    AUTHORITY_SIGNATURE_FIELD_NUMBER: builtins.int
     join_token: builtins.str
     certificate_request: builtins.bytes
     """PKCS #10, DER. Only its public key is read; the name comes from the token."""
     edge_server: builtins.str
     """Id of the edge server to join as. Needed where the token makes new ones; else empty, or the one of the token."""
+    authority_request: builtins.bytes
+    """PKCS #10, DER, of the key that the agent signs its monitors' and hosts' certificates with. Only its public key is
+    read. Empty: it has none.
+    """
+    authority_signature: builtins.bytes
+    """Of `authority_request`, with the key of `certificate_request`: ECDSA with SHA-256, DER."""
     def __init__(
         self,
         *,
         join_token: builtins.str = ...,
         certificate_request: builtins.bytes = ...,
         edge_server: builtins.str = ...,
+        authority_request: builtins.bytes = ...,
+        authority_signature: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["certificate_request", b"certificate_request", "edge_server", b"edge_server", "join_token", b"join_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["authority_request", b"authority_request", "authority_signature", b"authority_signature", "certificate_request", b"certificate_request", "edge_server", b"edge_server", "join_token", b"join_token"]) -> None: ...
 
 global___EnrolRequest = EnrolRequest
 
@@ -42,6 +52,7 @@ class EnrolResponse(google.protobuf.message.Message):
     EDGE_SERVER_FIELD_NUMBER: builtins.int
     LINK_ADDRESS_FIELD_NUMBER: builtins.int
     API_ROOTS_FIELD_NUMBER: builtins.int
+    AUTHORITY_CERTIFICATE_FIELD_NUMBER: builtins.int
     certificate_chain: builtins.str
     """PEM, leaf first."""
     roots: builtins.str
@@ -52,6 +63,10 @@ class EnrolResponse(google.protobuf.message.Message):
     """`host:port` to dial for the link; several with commas where there are several control planes."""
     api_roots: builtins.str
     """PEM of the roots to check this service's port by from now on."""
+    authority_certificate: builtins.str
+    """PEM of an authority with the key of `authority_request`, for names of this edge server and no others. Empty where
+    there was no request, and where the root is one that may not make authorities.
+    """
     def __init__(
         self,
         *,
@@ -60,8 +75,9 @@ class EnrolResponse(google.protobuf.message.Message):
         edge_server: builtins.str = ...,
         link_address: builtins.str = ...,
         api_roots: builtins.str = ...,
+        authority_certificate: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["api_roots", b"api_roots", "certificate_chain", b"certificate_chain", "edge_server", b"edge_server", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["api_roots", b"api_roots", "authority_certificate", b"authority_certificate", "certificate_chain", b"certificate_chain", "edge_server", b"edge_server", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
 
 global___EnrolResponse = EnrolResponse
 
@@ -72,20 +88,28 @@ class RenewRequest(google.protobuf.message.Message):
     CERTIFICATE_FIELD_NUMBER: builtins.int
     CERTIFICATE_REQUEST_FIELD_NUMBER: builtins.int
     SIGNATURE_FIELD_NUMBER: builtins.int
+    AUTHORITY_REQUEST_FIELD_NUMBER: builtins.int
+    AUTHORITY_SIGNATURE_FIELD_NUMBER: builtins.int
     certificate: builtins.bytes
     """The certificate held now, DER. It says whose the new one is."""
     certificate_request: builtins.bytes
     """PKCS #10, DER, of a new key. Only its public key is read."""
     signature: builtins.bytes
     """Of `certificate_request`, with the key of `certificate`: ECDSA with SHA-256, DER."""
+    authority_request: builtins.bytes
+    """As in EnrolRequest."""
+    authority_signature: builtins.bytes
+    """Of `authority_request`, with the key of `certificate`: ECDSA with SHA-256, DER."""
     def __init__(
         self,
         *,
         certificate: builtins.bytes = ...,
         certificate_request: builtins.bytes = ...,
         signature: builtins.bytes = ...,
+        authority_request: builtins.bytes = ...,
+        authority_signature: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["certificate", b"certificate", "certificate_request", b"certificate_request", "signature", b"signature"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["authority_request", b"authority_request", "authority_signature", b"authority_signature", "certificate", b"certificate", "certificate_request", b"certificate_request", "signature", b"signature"]) -> None: ...
 
 global___RenewRequest = RenewRequest
 
@@ -97,11 +121,13 @@ class RenewResponse(google.protobuf.message.Message):
     ROOTS_FIELD_NUMBER: builtins.int
     LINK_ADDRESS_FIELD_NUMBER: builtins.int
     API_ROOTS_FIELD_NUMBER: builtins.int
+    AUTHORITY_CERTIFICATE_FIELD_NUMBER: builtins.int
     certificate_chain: builtins.str
     """As in EnrolResponse."""
     roots: builtins.str
     link_address: builtins.str
     api_roots: builtins.str
+    authority_certificate: builtins.str
     def __init__(
         self,
         *,
@@ -109,7 +135,8 @@ class RenewResponse(google.protobuf.message.Message):
         roots: builtins.str = ...,
         link_address: builtins.str = ...,
         api_roots: builtins.str = ...,
+        authority_certificate: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["api_roots", b"api_roots", "certificate_chain", b"certificate_chain", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["api_roots", b"api_roots", "authority_certificate", b"authority_certificate", "certificate_chain", b"certificate_chain", "link_address", b"link_address", "roots", b"roots"]) -> None: ...
 
 global___RenewResponse = RenewResponse
