@@ -424,3 +424,21 @@ def test_a_tls_server_that_was_not_asked_for_http2_is_unavailable(tmp_path: Path
                     await channel.unary(UNARY, b"x")
 
     asyncio.run(main())
+
+
+def test_a_channel_over_tls_may_be_closed_after_its_server_was_killed(tmp_path: Path) -> None:
+    context, client = tls(tmp_path, "h2")
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    async def main() -> None:
+        async with await asyncio.start_server(cut, "127.0.0.1", 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with WireChannel(f"localhost:{port}", tls=client) as channel:
+                call = await channel.stream(STREAM)
+                with pytest.raises(Unavailable):
+                    await call.receive()
+
+    asyncio.run(main())

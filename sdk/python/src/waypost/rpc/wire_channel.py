@@ -248,6 +248,7 @@ class Connection(asyncio.Protocol):
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.writable = False  # asyncio's TLS does not bear writes from here on, unlike its sockets
         fault = self.machine.fault
         self.machine.lose()
         if self._ticking is not None:
