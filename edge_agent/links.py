@@ -63,7 +63,7 @@ class Links(Protocol):
         """
 
     def due_in_s(self, uid: str) -> float:
-        """Seconds until one of this position has to be made anew; infinite where that is nothing to wait for."""
+        """Seconds until one of this position has to be made anew; infinite where there is none."""
 
     def forget(self, uid: str) -> None:
         """The position is gone, and its directory with it."""
@@ -150,8 +150,7 @@ class TlsLinks:
 
     def due_in_s(self, uid: str) -> float:
         due = min((leaf.renew_at for leaf in self._leaves.get(uid, {}).values()), default=math.inf)
-        in_s = due - clock.now()
-        return in_s if in_s > 0 else math.inf  # it is due: whoever could not write it knows when to try again
+        return due - clock.now()
 
     def forget(self, uid: str) -> None:
         self._leaves.pop(uid, None)

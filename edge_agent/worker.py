@@ -357,12 +357,11 @@ class Worker:
         """Until the next thing that happens by itself."""
         now_s = asyncio.get_running_loop().time()
         times = [now_s + LOOK_EVERY_S, self._crew.next_look_s(), self._teller.next_look_s(now_s)]
-        times.append(now_s + self._parts.links.due_in_s(self.uid))
         alone_s = self._parts.solitude.seconds
         if alone_s and alone_s < self.assignment.stop_after_s:
             times.append(now_s + self.assignment.stop_after_s - alone_s)
-        if self._failures:
-            times.append(now_s + delay_s(self._failures))
+        again_s = delay_s(self._failures) if self._failures else self._parts.links.due_in_s(self.uid)
+        times.append(now_s + again_s)
         return max(PAUSE_S, min(time for time in times if time is not None) - now_s)
 
 

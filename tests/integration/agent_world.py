@@ -37,7 +37,7 @@ from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, e
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionAssignment, PositionReport
 from waypost.api.link.v1.artifact_source_pb2 import ReadArtifactResponse
 from waypost.api.link.v1.command_pb2 import Command, Result
-from waypost.api.link.v1.enrolment_pb2 import EnrolResponse, RenewResponse
+from waypost.api.link.v1.enrolment_pb2 import EnrolRequest, EnrolResponse, RenewRequest, RenewResponse
 from waypost.errors import MeshError
 
 EDGE_SERVER = "edgeServers/edge-1"
@@ -103,9 +103,7 @@ class ControlPlane(
 
     async def Enrol(self, request: Any, context: Any) -> EnrolResponse:  # noqa: N802
         self.refusal = None
-        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now() - self.behind_s)
-        roots = self.authority.roots.decode()
-        return EnrolResponse(certificate_chain=chain, roots=roots, edge_server=EDGE_SERVER, link_address=self.link)
+        return EnrolResponse(edge_server=EDGE_SERVER, **self._issued(request))
 
     async def Renew(self, request: Any, context: Any) -> RenewResponse:  # noqa: N802
         held = self.authority.agent(x509.load_der_x509_certificate(request.certificate))
@@ -113,9 +111,17 @@ class ControlPlane(
         if self.refusal is not None:
             raise self.refusal
         self.renewals += 1
-        chain = self.authority.issue(request.certificate_request, "edge-1", now=clock.now() - self.behind_s)
-        roots = self.authority.roots.decode()
-        return RenewResponse(certificate_chain=chain, roots=roots, link_address=self.link, api_roots=roots)
+        return RenewResponse(**self._issued(request))
+
+    def _issued(self, request: EnrolRequest | RenewRequest) -> dict[str, str]:
+        now, roots = clock.now() - self.behind_s, self.authority.roots.decode()
+        return {
+            "certificate_chain": self.authority.issue(request.certificate_request, "edge-1", now=now),
+            "authority_certificate": self.authority.issue_authority(request.authority_request, "edge-1", now=now),
+            "roots": roots,
+            "api_roots": roots,
+            "link_address": self.link,
+        }
 
     async def ReadArtifact(self, request: Any, context: Any) -> AsyncIterator[ReadArtifactResponse]:  # type: ignore[override]  # noqa: N802
         async for data in self.source.read(request.digest, request.offset):
