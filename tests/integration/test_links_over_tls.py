@@ -1,8 +1,6 @@
 """Links 2 and 3 over TCP and mutual TLS, with certificates that the agent makes: real processes, see agent_world.py."""
 
-import asyncio
 import json
-import signal
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -199,19 +197,3 @@ def test_the_way_of_the_links_may_be_changed_while_calls_go_on(tmp_path: Path, b
             assert (place.home / "identities").exists() is not begins_with_tls
 
     run(scenario())
-
-
-def test_an_agent_says_what_is_wrong_with_an_address_for_links(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with world(tmp_path) as (plane, agent):
-            await agent.end(signal.SIGTERM)
-            for address, message in (("0.0.0.0:7690", "nobody can dial"), ("127.0.0.1:0", "choose a port")):
-                agent.options = ("--link-listen", address)
-                agent.start()
-                await until(lambda message=message: message in agent.log() and not agent.alive, agent)  # type: ignore[misc]
-            agent.options = ("--link-listen", plane.link)
-            agent.start()
-            await until(lambda: "is taken by" in agent.log() and not agent.alive, agent)
-            agent.options = ()
-
-    asyncio.run(scenario())

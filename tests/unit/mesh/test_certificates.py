@@ -62,3 +62,40 @@ def test_only_the_one_who_signed_a_certificate_has_signed_it() -> None:
     assert not theirs.has_signed(leaf)  # of the same name
     assert certificates.uris(leaf) == ["spiffe://a.waypost/agent"]
     assert certificates.uris(ours.certificate) == []
+
+
+def constraints(certificate: x509.Certificate) -> x509.Extension[x509.NameConstraints]:
+    return certificate.extensions.get_extension_for_class(x509.NameConstraints)
+
+
+def test_an_authority_is_for_the_names_of_one_domain_and_makes_no_other_authorities() -> None:
+    root, key = certificates.new_root("root", now=NOW, life=timedelta(days=10)), certificates.new_key()
+    made = root.authority(key.public_key(), "agent", "tower-7.waypost", now=NOW, life=timedelta(days=1))
+    assert root.has_signed(made)
+    assert not certificates.Signer(made, key).may_make_authorities
+    assert constraints(made).critical
+    permitted = constraints(made).value.permitted_subtrees
+    assert permitted == [x509.UniformResourceIdentifier("tower-7.waypost"), x509.DNSName("tower-7.waypost")]
+    excluded = constraints(made).value.excluded_subtrees
+    assert {str(name.value) for name in excluded or ()} == {"0.0.0.0/0", "::/0"}
+    assert certificates.uris(made) == []  # so it is nobody's name
+
+
+def test_an_authority_that_signs_itself_is_constrained_likewise_and_good_at_all_times() -> None:
+    root, key = certificates.new_root("root", now=NOW, life=timedelta(days=10)), certificates.new_key()
+    made = root.authority(key.public_key(), "agent", "tower-7.waypost", now=NOW, life=timedelta(days=1))
+    alone = certificates.self_signed_authority(key, "agent", "tower-7.waypost")
+    leaf = certificates.Signer(alone, key).leaf(
+        certificates.new_key().public_key(), "x", "spiffe://tower-7.waypost/x", now=NOW, life=timedelta(1)
+    )
+    assert certificates.is_directly_under(leaf, made)
+    assert certificates.is_directly_under(leaf, alone)
+    assert constraints(alone) == constraints(made)
+    assert (alone.not_valid_before_utc.year, alone.not_valid_after_utc.year) == (1970, 9999)
+
+
+def test_a_root_that_an_operator_made_for_leaves_only_makes_no_authorities() -> None:
+    root = certificates.new_root("root", now=NOW, life=timedelta(days=10))
+    assert root.may_make_authorities
+    bridge = root.vouch_for(certificates.new_root("other", now=NOW, life=timedelta(days=10)).certificate)
+    assert not certificates.Signer(bridge, root.key).may_make_authorities

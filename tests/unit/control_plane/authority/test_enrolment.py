@@ -19,6 +19,7 @@ from control_plane.enrolment import EnrolmentService, Place
 from control_plane.store import Delete, Stores, open_stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources
 from mesh import certificates
+from mesh.spiffe import agent_name
 from tests.unit.control_plane.scenario import scenario
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_JOIN, Credential
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
@@ -376,3 +377,78 @@ async def test_a_token_of_after_a_revocation_lets_in_and_its_certificate_counts_
         await make_token(here, "wp1_new.pin")
         held = await here.enrol(key, "wp1_new.pin")
         await here.renew(held, key, new_key())
+
+
+async def ask_for_authority(here: World, signed_with: Key | None = None) -> tuple[EnrolResponse, Key, Key]:
+    """The answer, the agent's key, and that of its authority. signed_with: signs the latter's request instead."""
+    key, authority_key = new_key(), new_key()
+    asked = EnrolRequest(join_token=TOKEN, certificate_request=request(key), authority_request=request(authority_key))
+    asked.authority_signature = certificates.signature(signed_with or key, asked.authority_request)
+    return await here.service.Enrol(asked, None), key, authority_key
+
+
+@scenario
+async def test_an_agent_gets_an_authority_for_its_own_names_and_again_with_each_renewal(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        answer, key, authority_key = await ask_for_authority(here)
+        made = x509.load_pem_x509_certificate(answer.authority_certificate.encode())
+        assert made.public_key() == authority_key.public_key()
+        assert made.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees == [
+            x509.UniformResourceIdentifier("tower.waypost"),
+            x509.DNSName("tower.waypost"),
+        ]
+        here.now += AGENT_LIFE.total_seconds() / 2
+        renewed = await renew_with_authority(here, answer, key, authority_key, signed_with=key)
+        later = x509.load_pem_x509_certificate(renewed.authority_certificate.encode())
+        assert later.not_valid_after_utc == made.not_valid_after_utc + AGENT_LIFE / 2
+        with pytest.raises(Unauthenticated) as refused:
+            await renew_with_authority(here, answer, key, new_key(), signed_with=new_key())
+        assert refused.value.reason == "WRONG_SIGNATURE"
+
+
+async def renew_with_authority(
+    here: World, held: EnrolResponse, key: Key, authority_key: Key, *, signed_with: Key
+) -> RenewResponse:
+    wanted, authority = request(new_key()), request(authority_key)
+    asked = RenewRequest(
+        certificate=leaf(held).public_bytes(Encoding.DER),
+        certificate_request=wanted,
+        signature=certificates.signature(key, wanted),
+        authority_request=authority,
+        authority_signature=certificates.signature(signed_with, authority),
+    )
+    return await here.service.Renew(asked, None)
+
+
+@scenario
+async def test_an_authority_is_for_whoever_holds_the_key_of_the_rest_and_a_wrong_one_uses_no_token_up(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        with pytest.raises(Unauthenticated) as refused:
+            await ask_for_authority(here, signed_with=new_key())
+        assert refused.value.reason == "WRONG_SIGNATURE"
+        asked = EnrolRequest(join_token=TOKEN, certificate_request=request(new_key()), authority_request=b"nonsense")
+        with pytest.raises(Invalid, match="authority_request"):
+            await here.service.Enrol(asked, None)
+        answer, _, _ = await ask_for_authority(here)
+        assert answer.authority_certificate
+
+
+@scenario
+async def test_whoever_asks_for_no_authority_gets_none(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        assert not (await here.enrol(new_key())).authority_certificate
+
+
+@scenario
+async def test_what_an_agent_certifies_makes_nobody_an_agent(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        answer, _, authority_key = await ask_for_authority(here)
+        made = x509.load_pem_x509_certificate(answer.authority_certificate.encode())
+        signer, key = certificates.Signer(made, authority_key), new_key()
+        forged = signer.leaf(key.public_key(), "tower", agent_name("tower"), now=NOW, life=AGENT_LIFE)
+        held = EnrolResponse(certificate_chain=certificates.pem(forged).decode())
+        with pytest.raises(Denied) as refused:
+            await here.renew(held, key, new_key())
+        assert refused.value.reason == "NOT_AN_AGENT"
