@@ -74,7 +74,15 @@ def methods() -> Iterator[Method]:
 METHODS = sorted(methods(), key=lambda method: method.short)
 
 
-async def outcome(channel: grpc.aio.Channel, method: Method, request: Any, token: str | None) -> tuple[str, str]:
+def methods_of(*modules: Any) -> list[Method]:
+    """All methods of the services that these generated modules declare."""
+    services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
+    return [Method(method) for service in services for method in service.methods]
+
+
+async def outcome(
+    channel: grpc.aio.Channel, method: Method, request: Any, token: str | None, *metadata: tuple[str, str]
+) -> tuple[str, str]:
     """(code's name, reason) that a call ends with; ("OK", "") for an answer, or for a stream that is let in."""
     way = ("stream" if method.descriptor.client_streaming else "unary", method.descriptor.server_streaming)
     start = getattr(channel, f"{way[0]}_{'stream' if way[1] else 'unary'}")(
@@ -82,14 +90,15 @@ async def outcome(channel: grpc.aio.Channel, method: Method, request: Any, token
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=bytes,
     )
-    metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
+    if token is not None:
+        metadata = (*metadata, ("authorization", f"Bearer {token}"))
     call = start(_once(request) if way[0] == "stream" else request, metadata=metadata, timeout=CALL_S)
     try:
         if way[1]:
             return await _first(call)
         await call
     except grpc.aio.AioRpcError as error:
-        return error.code().name, _reason(error)
+        return error.code().name, reason_of(error.trailing_metadata())
     finally:
         call.cancel()
     return "OK", ""
@@ -105,8 +114,9 @@ async def _once(request: Any) -> AsyncIterator[Any]:
     yield request
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    for key, value in error.trailing_metadata() or ():
+def reason_of(trailers: Any) -> str:
+    """The reason of a MeshError among a call's trailers; empty where there is none."""
+    for key, value in trailers or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value)).reason
     return ""
