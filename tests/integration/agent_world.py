@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -224,6 +225,7 @@ class AgentProcess:
         self.options = options
         self.program: Sequence[str] = (sys.executable, "-m", "edge_agent")
         self.gateway = f"127.0.0.1:{free_port()}"
+        self.ports = "{}-{}".format(*lasting_ports())
         self._process = Process(directory / "agent")
         (directory / "join.token").write_text(plane.join_token())
         self.join_token = directory / "join.token"
@@ -233,7 +235,7 @@ class AgentProcess:
         return [
             *("--data-dir", str(self.data_dir), "--gateway-listen", self.gateway),
             *("--api", self.plane.api, "--join-token", str(self.join_token)),
-            *("--port-range", f"{free_port()}-65535", "--drain-grace-s", "5", *self.options),
+            *("--port-range", self.ports, "--drain-grace-s", "5", *self.options),
         ]
 
     def start(self) -> None:
@@ -365,6 +367,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def lasting_ports() -> tuple[int, int]:
+    """First and last of a hundred ports that stay free for as long as nobody listens there.
+
+    They are below those that the kernel gives to whoever dials (ip_local_port_range): one of the latter may belong to
+    some connection at the moment when it is listened on.
+    """
+    first = random.randrange(10_000, 32_000, 100)
+    return first, first + 99
 
 
 def kill(pid: int | None) -> None:

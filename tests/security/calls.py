@@ -3,6 +3,7 @@
 A method that is added to a proto is here by itself; nothing in this directory lists them.
 """
 
+import asyncio
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,8 @@ CALL_S = 10.0
 @dataclass(frozen=True)
 class Method:
     descriptor: Any
+    served_as: str = ""
+    """Full name of its service on the wire, where that is not the descriptor's."""
 
     @property
     def short(self) -> str:
@@ -31,13 +34,16 @@ class Method:
 
     @property
     def path(self) -> str:
-        return f"/{self.descriptor.containing_service.full_name}/{self.descriptor.name}"
+        return f"/{self.served_as or self.descriptor.containing_service.full_name}/{self.descriptor.name}"
+
+    def empty(self) -> Any:
+        return GetMessageClass(self.descriptor.input_type)()
 
     def request(self, about: str) -> Any:
         """A request about something in `about` (`projects/uav`, or empty for nothing): every field that can name a
         resource names one there, which does not exist, so that no call does any harm.
         """
-        request = GetMessageClass(self.descriptor.input_type)()
+        request = self.empty()
         for field in self.descriptor.input_type.fields:
             if field.name in ("name", "resource"):
                 setattr(request, field.name, f"{about}/{_below(self.short)}" if about else "")
@@ -74,16 +80,20 @@ def methods() -> Iterator[Method]:
 METHODS = sorted(methods(), key=lambda method: method.short)
 
 
-def methods_of(*modules: Any) -> list[Method]:
-    """All methods of the services that these generated modules declare."""
-    services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
-    return [Method(method) for service in services for method in service.methods]
+def methods_of(module: Any, served_as: str = "") -> list[Method]:
+    """All methods of the services that a generated module declares."""
+    services = module.DESCRIPTOR.services_by_name.values()
+    return [Method(method, served_as) for service in services for method in service.methods]
 
 
 async def outcome(
     channel: grpc.aio.Channel, method: Method, request: Any, token: str | None, *metadata: tuple[str, str]
 ) -> tuple[str, str]:
-    """(code's name, reason) that a call ends with; ("OK", "") for an answer, or for a stream that is let in."""
+    """(code's name, reason) that a call ends with; ("OK", "") for an answer, or for a stream that is let in.
+
+    request: None for a stream whose caller says nothing. grpc's client tells of a refusal as INTERNAL where that
+    crosses with a message.
+    """
     way = ("stream" if method.descriptor.client_streaming else "unary", method.descriptor.server_streaming)
     start = getattr(channel, f"{way[0]}_{'stream' if way[1] else 'unary'}")(
         method.path,
@@ -111,6 +121,8 @@ async def _first(call: Any) -> tuple[str, str]:
 
 
 async def _once(request: Any) -> AsyncIterator[Any]:
+    if request is None:
+        await asyncio.Event().wait()
     yield request
 
 

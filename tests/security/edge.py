@@ -28,7 +28,7 @@ from tests.integration.agent_world import (
     AgentProcess,
     ControlPlane,
     assignment,
-    free_port,
+    lasting_ports,
     until,
     version,
     world,
@@ -59,9 +59,19 @@ class Edge:
     @property
     def monitor_link(self) -> str:
         """Of the first position."""
-        record = Ledger(self.agent.data_dir / "ledger").record(UID)
-        assert record is not None
-        return f"127.0.0.1:{record.monitor_port}"
+        return self.monitor_links[0]
+
+    @property
+    def monitor_links(self) -> list[str]:
+        """Of both."""
+        records = Ledger(self.agent.data_dir / "ledger").records
+        return [f"127.0.0.1:{records[uid].monitor_port}" for uid in (UID, OTHER_UID)]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of everything that runs here: agent, gateway, monitors and hosts."""
+        found = [int(path.read_text()) for path in self.agent.data_dir.rglob("pid")]
+        return [*found, int((self.agent.data_dir.parent / "agent" / "pid").read_text())]
 
     @property
     def sockets(self) -> Path:
@@ -126,7 +136,7 @@ def edge_server(directory: Path) -> Iterator[Edge]:
     found: list[Edge] = []
 
     async def live() -> None:
-        port = free_port()
+        port, _ = lasting_ports()
         async with world(directory, "--link-listen", f"127.0.0.1:{port}") as (plane, agent):
             model = version(plane, "1", models.affine(directory / "affine.onnx", scale=2.0))
             plane.assign(

@@ -128,7 +128,11 @@ def test_ports_are_a_range() -> None:
 
 def test_monitors_can_only_be_told_an_address_that_they_find_again() -> None:
     assert settings("--link-listen", "0.0.0.0:7690", "--advertise-address", "tower-7.example").link_listen
-    for wrong, why in (("0.0.0.0:7690", "advertise-address"), ("10.0.0.7:0", "choose a port"), ("7690", "not an address")):
+    for wrong, why in (
+        ("0.0.0.0:7690", "advertise-address"),
+        ("10.0.0.7:0", "choose a port"),
+        ("7690", "not an address"),
+    ):
         with pytest.raises(Invalid, match=why):
             settings("--link-listen", wrong)
 
