@@ -54,8 +54,11 @@ class Place:
     def trusted(self, id_: str = "monitor") -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates((self.home / "identities" / id_ / ROOTS).read_bytes())
 
-    def settings(self, path: str) -> dict[str, str]:
-        return tomllib.loads((self.home / path / "settings.toml").read_text())
+    def dials(self, path: str) -> str:
+        """Where a process was told that its parent is; empty where there is none."""
+        settings = self.home / path / "settings.toml"
+        told = tomllib.loads(settings.read_text()) if settings.exists() else {}
+        return str(told.get("agent" if path == "monitor" else "monitor", ""))
 
     def logged(self, path: str, event: str) -> list[dict[str, object]]:
         """Lines of a process, of all of its starts."""
@@ -110,8 +113,7 @@ def test_agent_monitor_and_hosts_find_one_another_over_tls_and_go_on_so_without_
             plane, agent = place.plane, place.agent
             replicas = agent.pids("r-")
             for path in ("monitor", *(f"hosts/{id_}" for id_ in replicas)):
-                dialled = place.settings(path)["agent" if path == "monitor" else "monitor"]
-                assert dialled.startswith("127.0.0.1:"), dialled
+                assert place.dials(path).startswith("127.0.0.1:")
             plane.watch(POSITION)
             await until(lambda: any(sample.requests for sample in plane.metrics), agent)  # up both links
 
@@ -188,12 +190,12 @@ def test_the_way_of_the_links_may_be_changed_while_calls_go_on(tmp_path: Path, b
                 place = Place(plane, agent, seen)
                 await place.restart_agent(*(() if begins_with_tls else over_tls()))
                 await until(lambda: len(agent.pids("r-")) == 2 and not agent.pids("r-").keys() & before, agent)
-                await until(lambda: "monitor" in agent.pids(), agent)
+                expected = "unix:" if begins_with_tls else "127.0.0.1:"
+                await until(lambda: place.dials("monitor").startswith(expected) and "monitor" in agent.pids(), agent)
                 await place.until_linked_anew()
             assert seen.total > 0
             assert seen.errors == []
-            dialled = {place.settings(f"hosts/{id_}")["monitor"].startswith("unix:") for id_ in agent.pids("r-")}
-            assert dialled == {begins_with_tls}
+            assert all(place.dials(f"hosts/{id_}").startswith(expected) for id_ in agent.pids("r-"))
             assert (place.home / "identities").exists() is not begins_with_tls
 
     run(scenario())
