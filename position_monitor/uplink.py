@@ -42,6 +42,7 @@ class Uplink:
             software_version=software_version,
             rng=rng,
             timing=LOCAL,
+            refused=lambda error: log.warning("agent_refuses", reason=error.reason, why=error.message, hint=error.hint),
         )
         self._decision: Decision | None = None
         self._pace_s = PACE_S

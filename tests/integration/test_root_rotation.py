@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from console import contexts
 from console.contexts import Context
 from edge_agent.enrolment import Enrolment, EnrolmentFile
+from mesh.certificates import is_directly_under, pin, read_key
 from tests.integration.agent_world import free_port
 from tests.integration.control_plane_process import (
     ControlPlaneProcess,
@@ -110,6 +112,14 @@ def ready(number: int) -> Callable[[Authority], bool]:
     return lambda authority: authority.edge_servers_ready == number
 
 
+def signed_authority(enrolment: Enrolment, root: str) -> bool:
+    """Whether the root with this pin has signed the authority that the agent certifies with."""
+    signed = x509.load_pem_x509_certificate(enrolment.authority_certificate)
+    trusted = {pin(each): each for each in x509.load_pem_x509_certificates(enrolment.identity.roots)}
+    ours = signed.public_key() == read_key(enrolment.authority_key).public_key()
+    return ours and is_directly_under(signed, trusted[root])
+
+
 def test_the_root_is_replaced_and_who_was_away_comes_back_through_the_bridge(tmp_path: Path) -> None:
     async def scenario(plane: ControlPlaneProcess, here: AgentProcess, away: AgentProcess) -> None:
         await here.join()
@@ -127,7 +137,10 @@ def test_the_root_is_replaced_and_who_was_away_comes_back_through_the_bridge(tmp
         assert [server.edge_server for server in shown.waiting] == ["edgeServers/away"]
         assert here.enrolment.trusted_roots == [root.sha256 for root in made.roots]
         assert here.enrolment.identity.key != before.identity.key
-        assert ready(1)(await asking(plane, roots_before)())  # a context of before still works
+        assert here.enrolment.authority_key == before.authority_key
+        assert signed_authority(before, made.roots[1].sha256)
+        assert signed_authority(here.enrolment, made.roots[0].sha256)
+        await until(asking(plane, roots_before), ready(1))  # a context of before still works; it dials anew meanwhile
 
         plane.kill()
         plane.start()
