@@ -74,7 +74,8 @@ class Assignment:
 
 
 def sets_back(item: Item, held: Item) -> bool:
-    """Whether an item of another store is an older spec of the position that is held, or another position of its name.
+    """Whether an item of another store is an older spec of the position that is held, another position of its name, or
+    that position once more although it was to go.
 
     Items are numbered by their store and say nothing across stores; the position's own generation and uid do. An item
     of the edge server itself has neither.
@@ -83,7 +84,8 @@ def sets_back(item: Item, held: Item) -> bool:
         after, before = (PositionAssignment.FromString(each.body) for each in (item, held))
     except DecodeError:
         return False  # refused by itself
-    return after.uid != before.uid or after.generation < before.generation
+    returns = before.deleting and not after.deleting
+    return returns or after.uid != before.uid or after.generation < before.generation
 
 
 def read_assignment(item: Item) -> Assignment:

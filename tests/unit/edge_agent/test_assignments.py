@@ -124,10 +124,12 @@ def test_a_versions_digest_does_not_depend_on_the_order_of_its_artifacts() -> No
     assert version_digest(ModelVersion(artifacts=[one])) != version_digest(ModelVersion(artifacts=[two]))
 
 
-def test_an_older_spec_of_a_position_or_another_one_of_its_name_sets_it_back() -> None:
+def test_an_older_spec_of_a_position_another_one_of_its_name_or_its_return_sets_it_back() -> None:
     held = item(assignment(generation=3))
     assert sets_back(item(assignment(generation=2)), held)
     assert sets_back(item(assignment(generation=9, uid="7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0002")), held)
+    assert sets_back(item(assignment(generation=3)), item(assignment(generation=3, deleting=True)))
+    assert not sets_back(item(assignment(generation=3, deleting=True)), held)
     assert not sets_back(item(assignment(generation=3)), held)
     assert not sets_back(item(assignment(generation=4)), held)
     assert not sets_back(Item(POSITION, 7, b"\xff no message"), held)
