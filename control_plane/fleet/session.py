@@ -59,8 +59,7 @@ class AgentSession:
     async def desired(self) -> DesiredState:
         record = await self._fleet.stores.records.read(desired_name(self.edge_server))
         if record is None:
-            # Nothing is planned here. What the agent holds stands: that it shall hold nothing must be a plan.
-            return self._told or self._held_at_hello()
+            return self._told or self._never_planned()
         items = [Item(item.name, item.generation, item.body) for item in DESIRED.decode(record).upserts]
         await self._judge(status_of.sent(self._status, record.revision))
         self._told = DesiredState.of(self._fleet.stores.records.incarnation, record.revision, items)
@@ -125,11 +124,17 @@ class AgentSession:
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _held_at_hello(self) -> DesiredState:
-        """By its number and hash alone: enough to send nothing."""
+    def _never_planned(self) -> DesiredState:
+        """Where this store has no plan. What the agent holds stands: that it shall hold nothing must be a plan.
+
+        What it holds of another store is asked back, since that store's plans are no more; `may_prune` says whether it
+        is meant. Until then the agent refuses, and the edge server says so.
+        """
         assert self.link.hello is not None
-        held = self.link.hello.applied
-        return DesiredState(held.incarnation, held.version, {}, held.hash)
+        held, incarnation = self.link.hello.applied, self._fleet.stores.records.incarnation
+        if held.incarnation in ("", incarnation):
+            return DesiredState(held.incarnation, held.version, {}, held.hash)  # number and hash: nothing is sent
+        return DesiredState.of(incarnation, 0, ())
 
     @property
     def _is_current(self) -> bool:

@@ -393,12 +393,17 @@ async def test_a_second_agent_with_the_same_identity_is_refused_and_the_edge_ser
             assert [original.link.connected, clone.link.connected].count(True) <= 1
 
 
+@pytest.mark.parametrize("planned", [True, False], ids=["planned-empty", "never-planned"])
 @scenario
-async def test_what_an_agent_holds_of_another_store_goes_only_when_somebody_says_that_it_is_meant() -> None:
+async def test_what_an_agent_holds_of_another_store_goes_only_when_somebody_says_that_it_is_meant(
+    planned: bool,
+) -> None:
+    """Found by tests/sim: where the backup knew of no plan for it, it served on for ever, and nobody was told."""
     before = DesiredState.of("a store that was lost", 9, [Item(POSITION, 4, b"")])
     async with world() as here:
         await here.edge_server()
-        await here.desire()
+        if planned:
+            await here.desire()
         async with here.agent(held=before) as agent:
 
             async def is_told() -> bool:
