@@ -11,7 +11,7 @@ FUZZING := $(VENV)/.fuzzing
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: chaos help demo stop test unit contract sim integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: chaos help demo stop test unit contract sim test-sim-bugs integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,8 @@ stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
 test: $(INSTALLED)  ## Unit, contract, sim, integration, security, hostile, conformance, e2e, docs
-	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench
+	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench \
+		--ignore tests/sim/test_bugs.py
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
 	@$(BIN)/python -m pytest --quiet tests/unit
@@ -44,8 +45,12 @@ contract: $(INSTALLED)  ## One suite per seam, on every implementation that is h
 	@$(BIN)/python -m pytest --quiet tests/contract
 
 SEEDS ?= 200
-sim: $(INSTALLED)  ## The real link on virtual time over a bad network (SEEDS=200)
-	@$(BIN)/python -m pytest --quiet tests/sim --seeds $(SEEDS)
+sim: $(INSTALLED)  ## The whole mesh on virtual time, while everything fails (SEEDS=1000; SEED=123 tells all of one run)
+	@$(if $(SEED),,$(BIN)/python -m pytest --quiet tests/sim/test_link_sim.py --seeds $(SEEDS))
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+test-sim-bugs: $(INSTALLED)  ## Does the simulator find each of the bugs that are kept in tests/sim/bugs?
+	@$(BIN)/python -m pytest --quiet tests/sim/test_bugs.py
 
 integration: $(INSTALLED)  ## Real processes, real gRPC
 	@$(BIN)/python -m pytest --quiet tests/integration

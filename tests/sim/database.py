@@ -9,13 +9,21 @@ through the real stores. Nothing is ever forgotten: no run is long enough.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 from control_plane.store import base
 from control_plane.store.open import POLL_S, Stores
 from control_plane.store.wake import Bell, Wake
+from tests.sim import tables
 from tests.sim.processes import writing
 from waypost.errors import Unavailable
+
+FIRST_INCARNATION = "store-1"
+SAVED = (
+    *("revision", "records", "tombstones", "sequence", "observed", "counters"),
+    *("events", "event_keys", "audit", "minutes", "facts"),
+)
 
 
 @dataclass
@@ -23,7 +31,7 @@ class Database:
     """committed: called with the changes of each commit and its revision. observes: with the names of observed rows."""
 
     rng: random.Random
-    incarnation: str = "store-1"
+    incarnation: str = FIRST_INCARNATION
     slow_s: float = 0.005
     """The longest moment that a method takes before and after."""
     busy: float = 0.0
@@ -45,6 +53,17 @@ class Database:
     facts: dict[str, str] = field(default_factory=dict)
     is_shared: bool = False
 
+    def backup(self) -> "Database":
+        """What control_plane.backups saves, as of now: everything that does not tell of processes."""
+        return replace(self, **{name: copy(getattr(self, name)) for name in SAVED})
+
+    def restore(self, saved: "Database", incarnation: str) -> None:
+        """Becomes what was saved, as another store. Nobody may have it open."""
+        for name in SAVED:
+            setattr(self, name, copy(getattr(saved, name)))
+        self.claims, self.peers = {}, {}
+        self.incarnation = incarnation
+
     async def turn(self) -> None:
         """Before and after a method's effect. Raises: Unavailable(STORE_BUSY)."""
         if self.rng.random() < self.busy:
@@ -64,18 +83,30 @@ class Database:
         return Stores(
             records=_Records(self, news),
             observed=_Observed(self, news),
-            counters=_Counters(self),
-            events=_Events(self),
-            audit=_Audit(self),
-            minutes=_Minutes(self),
-            claims=_Claims(self),
-            roster=_Roster(self),
-            facts=_Facts(self),
+            counters=tables.Counters(self),
+            events=tables.Events(self),
+            audit=tables.Audit(self),
+            minutes=tables.Minutes(self),
+            claims=tables.Claims(self),
+            roster=tables.Roster(self),
+            facts=tables.Facts(self),
             is_shared=self.is_shared,
             restored_from=None,
             token_key=bytes(32),
             _news=news,  # type: ignore[arg-type]
         )
+
+    def apply(self, changes: Sequence[base.Put | base.Delete]) -> int:
+        """All of them, at once; returns the new revision."""
+        self.revision += 1
+        for change in changes:
+            if isinstance(change, base.Put):
+                self.records[change.name] = base.Record(change.name, change.kind, self.revision, change.body)
+                self.tombstones.pop(change.name, None)
+            elif (gone := self.records.pop(change.name, None)) is not None:
+                self.tombstones[change.name] = base.Tombstone(change.name, gone.kind, self.revision)
+        self.committed(changes, self.revision)
+        return self.revision
 
     def overtaken(self, fence: base.Fence | None) -> bool:
         claim = self.claims.get(fence.claim) if fence else None
@@ -138,7 +169,7 @@ class _Records:
         assert len({change.name for change in changes}) == len(changes)
         await self._database.turn()
         self._check(expect, unchanged_since)
-        revision = self._apply(changes)
+        revision = self._database.apply(changes)
         await self._database.after()
         self._news.revisions.rise(revision)
         return revision
@@ -151,18 +182,6 @@ class _Records:
             actual = database.records[name].revision if name in database.records else 0
             if actual != expected:
                 raise base.RevisionConflict(name, expected, actual)
-
-    def _apply(self, changes: Sequence[base.Put | base.Delete]) -> int:
-        database = self._database
-        database.revision += 1
-        for change in changes:
-            if isinstance(change, base.Put):
-                database.records[change.name] = base.Record(change.name, change.kind, database.revision, change.body)
-                database.tombstones.pop(change.name, None)
-            elif (gone := database.records.pop(change.name, None)) is not None:
-                database.tombstones[change.name] = base.Tombstone(change.name, gone.kind, database.revision)
-        database.committed(changes, database.revision)
-        return database.revision
 
     async def changes(self, since: int) -> base.Changes:
         await self._database.turn()
@@ -235,172 +254,3 @@ class _Observed:
         while True:
             since = await self._news.sequences.beyond(since)
             yield since
-
-
-class _Counters:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def take(self, counter: str) -> int:
-        await self._database.turn()
-        taken = _next(self._database, counter)
-        await self._database.after()
-        return taken
-
-
-def _next(database: Database, counter: str, above: int = 0) -> int:
-    database.counters[counter] = max(database.counters.get(counter, 0), above) + 1
-    return database.counters[counter]
-
-
-class _Claims:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def take(self, name: str, holder: str, *, above: int = 0) -> int:
-        await self._database.turn()
-        epoch = self._hold(name, holder, above)
-        await self._database.after()
-        return epoch
-
-    async def take_over(self, seen: Mapping[str, base.Claim | None], holder: str) -> dict[str, int]:
-        await self._database.turn()
-        free = [name for name, claim in seen.items() if self._database.claims.get(name) == claim]
-        taken = {name: self._hold(name, holder, 0) for name in free}
-        await self._database.after()
-        return taken
-
-    def _hold(self, name: str, holder: str, above: int) -> int:
-        epoch = _next(self._database, f"epoch/{name}", above)
-        self._database.claims[name] = base.Claim(name, holder, epoch)
-        return epoch
-
-    async def read(self, names: Collection[str]) -> dict[str, base.Claim]:
-        await self._database.turn()
-        return {name: self._database.claims[name] for name in names if name in self._database.claims}
-
-    async def held_by(self, holder: str) -> dict[str, int]:
-        await self._database.turn()
-        return {name: claim.epoch for name, claim in self._database.claims.items() if claim.holder == holder}
-
-    async def drop(self, names: Collection[str]) -> None:
-        await self._database.turn()
-        for name in names:
-            self._database.claims.pop(name, None)
-        await self._database.after()
-
-
-class _Roster:
-    """Peers by id."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def join(self, peer: base.Peer) -> None:
-        await self._database.turn()
-        self._database.peers[peer.id] = peer
-
-    async def beat(self, peer: base.Peer) -> bool:
-        await self._database.turn()
-        found = self._database.peers.get(peer.id)
-        if found is None or found.run != peer.run:
-            return False
-        self._database.peers[peer.id] = replace(found, beats=found.beats + 1)
-        return True
-
-    async def all(self) -> Sequence[base.Peer]:
-        await self._database.turn()
-        return [peer for _, peer in sorted(self._database.peers.items())]
-
-    async def remove(self, peer: base.Peer) -> bool:
-        await self._database.turn()
-        found = self._database.peers.get(peer.id)
-        if found is None or found.run != peer.run or found.beats > peer.beats:
-            return False
-        del self._database.peers[peer.id]
-        return True
-
-
-class _Facts:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def keep(self, key: str, value: str) -> str:
-        await self._database.turn()
-        return self._database.facts.setdefault(key, value)
-
-    async def change(self, key: str, value: str) -> None:
-        await self._database.turn()
-        self._database.facts[key] = value
-
-    async def read(self, key: str) -> str:
-        await self._database.turn()
-        return self._database.facts.get(key, "")
-
-
-class _Events:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def append(self, events: Sequence[base.EventRow]) -> None:
-        await self._database.turn()
-        kept, keys = self._database.events, self._database.event_keys
-        for event in events:
-            if not event.key or event.key not in keys:
-                keys.add(event.key)
-                kept[len(kept) + 1] = event
-        await self._database.after()
-
-    async def newest(self, resource: str = "", *, limit: int = 100, before: int = 0) -> Sequence[base.EventRow]:
-        await self._database.turn()
-        about = [
-            base.EventRow(e.time_unix_ms, e.resource, e.reason, e.message, e.source, e.key, id_)
-            for id_, e in sorted(self._database.events.items(), reverse=True)
-            if (not before or id_ < before)
-            and (not resource or e.resource == resource or e.resource.startswith(f"{resource}/"))
-        ]
-        return about[:limit]
-
-
-class _Audit:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def append(self, row: base.AuditRow) -> None:
-        await self._database.turn()
-        self._database.audit.append(replace(row, id=len(self._database.audit) + 1))
-
-    async def newest(self, wanted: base.AuditFilter, *, limit: int = 100, before: int = 0) -> Sequence[base.AuditRow]:
-        await self._database.turn()
-        rows = [row for row in reversed(self._database.audit) if _is_wanted(row, wanted)]
-        return [row for row in rows if not before or row.id < before][:limit]
-
-
-def _is_wanted(row: base.AuditRow, wanted: base.AuditFilter) -> bool:
-    return (
-        (not wanted.resource or f"{row.resource}/".startswith(f"{wanted.resource}/"))
-        and wanted.subject in ("", row.subject)
-        and (not wanted.method or f"/{row.method}".endswith(f"/{wanted.method}"))
-        and (row.failed or not wanted.failed_only)
-        and row.time_unix_ms >= wanted.since_ms
-        and (not wanted.until_ms or row.time_unix_ms < wanted.until_ms)
-    )
-
-
-class _Minutes:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def append(self, rows: Sequence[base.MinuteRow], *, now_s: float, merge: base.Merge) -> None:
-        await self._database.turn()
-        known = self._database.minutes
-        for row in rows:
-            key = (row.name, row.minute)
-            known[key] = merge(known[key], row.body) if key in known else row.body
-        oldest = int(now_s // 60) - 24 * 60
-        self._database.minutes = {key: body for key, body in self._database.minutes.items() if key[1] >= oldest}
-
-    async def query(self, name: str, *, since_minute: int, until_minute: int) -> Sequence[base.MinuteRow]:
-        await self._database.turn()
-        found = sorted((key, body) for key, body in self._database.minutes.items() if key[0] == name)
-        return [base.MinuteRow(*key, body) for key, body in found if since_minute <= key[1] < until_minute]

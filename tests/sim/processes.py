@@ -32,6 +32,10 @@ class Killed(BaseException):
     """Ends what a process was doing when it was killed in the middle of it."""
 
 
+class Stuck(Exception):
+    """Time goes on no more."""
+
+
 class Process:
     """What is killed as one. on_end: called when it is killed."""
 
@@ -182,11 +186,11 @@ class ProcessLoop(asyncio.BaseEventLoop):
         self._turns += 1
         if not self._ready:
             if not timers:
-                raise RuntimeError(f"deadlock at {self.now_s} s: everybody waits and no timer is set")
+                raise Stuck(f"deadlock at {self.now_s} s: everybody waits and no timer is set")
             if timers[0]._when > self.now_s:
                 self.now_s, self._turns = timers[0]._when, 0
         if self._turns > TURNS_MAX:
-            raise RuntimeError(f"livelock at {self.now_s} s: no time passes")
+            raise Stuck(f"livelock at {self.now_s} s: no time passes")
         while timers and timers[0]._when <= self.now_s:
             timer = heapq.heappop(timers)
             timer._scheduled = False
