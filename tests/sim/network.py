@@ -35,7 +35,7 @@ class Weather:
         self.up_blocked, self.down_blocked = up, down
 
 
-RESEND_S = 0.5
+RESEND_S, RESEND_MAX_S = 0.5, 30.0  # twice as long each time, as TCP does: long after a partition has ended
 WINDOW = 64  # messages that a receiver has not taken: beyond them the sender waits, as HTTP/2's flow control has it
 SYN_S = 120.0  # a connection that nobody answers; whoever dials runs out of patience long before
 _BROKEN = object()
@@ -51,6 +51,7 @@ class _Pipe:
         self._sent = 0
         self._taken = asyncio.Event()
         self._busy_until_s = 0.0
+        self._resend_s = RESEND_S
         self._under_way: list[Any] = []
         self.broken = False
         """Its sender knows that it leads nowhere."""
@@ -81,8 +82,10 @@ class _Pipe:
         if self.silent:
             return
         if self._blocked():
-            asyncio.get_running_loop().call_later(RESEND_S, self._flush, context=self._network.context)
+            asyncio.get_running_loop().call_later(self._resend_s, self._flush, context=self._network.context)
+            self._resend_s = min(2 * self._resend_s, RESEND_MAX_S)
             return
+        self._resend_s = RESEND_S
         while self._under_way:
             self._arrived.put_nowait(self._under_way.pop(0))
 
