@@ -413,6 +413,21 @@ def test_tls_is_spoken_with_names_checked(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_channel_whose_tls_connection_broke_is_closed_like_any_other(tmp_path: Path) -> None:
+    context, client = tls(tmp_path, "h2")
+    connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def main() -> None:
+        server = await asyncio.start_server(lambda _, writer: connected.put_nowait(writer), "127.0.0.1", 0, ssl=context)
+        async with server, WireChannel(f"localhost:{server.sockets[0].getsockname()[1]}", tls=client) as channel:
+            call = await channel.stream(STREAM)
+            (await connected.get()).transport.abort()
+            with pytest.raises(Unavailable):
+                await call.receive()
+
+    asyncio.run(main())
+
+
 def test_a_tls_server_that_was_not_asked_for_http2_is_unavailable(tmp_path: Path) -> None:
     context, client = tls(tmp_path, "http/1.1")
 

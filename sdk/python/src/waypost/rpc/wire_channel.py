@@ -177,6 +177,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[None]] = deque()
         """Callers for whom the server takes too few calls at once."""
         self._transport: asyncio.Transport
+        self._is_secured = False
         self._ticking: asyncio.TimerHandle | None = None
 
     @property
@@ -187,8 +188,7 @@ class Connection(asyncio.Protocol):
     @property
     def speaks_http2(self) -> bool:
         """Whether a server that was asked for it over TLS agreed."""
-        secured = self._transport.get_extra_info("ssl_object")
-        return secured is None or secured.selected_alpn_protocol() == "h2"
+        return not self._is_secured or self._transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
 
     def open(self, head: Fields, extra: Fields, deadline: float | None, request: Sequence[bytes]) -> WireCall:
         """A new call; with a `request` its caller says nothing more. Needs `machine.capacity`. Raises: Exhausted."""
@@ -224,7 +224,10 @@ class Connection(asyncio.Protocol):
             call.cancel()
         self.machine.shutdown(self._loop.time())
         self.flush()
-        self._transport.close()
+        if self._is_secured:  # asyncio would wait half a minute for the server to end TLS, which grpcio's never does
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def flush(self) -> None:
         """Writes what there is, as far as the peer takes it."""
@@ -238,6 +241,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._is_secured = transport.get_extra_info("ssl_object") is not None
         self._tick()
         self.flush()
 
@@ -251,6 +255,7 @@ class Connection(asyncio.Protocol):
         self.writable = False  # asyncio's TLS does not bear writes from here on, unlike its sockets
         fault = self.machine.fault
         self.machine.lose()
+        self.writable = False  # for good: asyncio's TLS transport must not be written to any more
         if self._ticking is not None:
             self._ticking.cancel()
         why = str(fault) if fault is not None else f"the connection was lost: {exc}" if exc else "the connection ended"
