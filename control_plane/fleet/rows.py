@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from control_plane.store import Fence, ObservedRow, ObservedStore
 from waypost.errors import MeshError
 
+_Key = tuple[str, str]  # kind, name
+
 PACE_S = 1.0  # a write costs the disk a sync; nobody reads figures faster than this
 
 
@@ -29,15 +31,12 @@ class Rows:
 
     def __init__(self, observed: ObservedStore) -> None:
         self._observed = observed
-        self._written: dict[
-            tuple[str, str], tuple[Fence | None, bytes]
-        ] = {}  # digests of essences, and written as whom
-        self._waiting: dict[tuple[str, str], ObservedRow] = {}
-        self._order = asyncio.Lock()  # what was given later is written later
+        self._written: dict[_Key, tuple[Fence | None, bytes]] = {}  # digests of essences, and written as whom
+        self._waiting: dict[_Key, ObservedRow] = {}
 
     async def put(self, observations: Iterable[Observation]) -> None:
         """Newest wins. Raises what the store raises."""
-        now: dict[tuple[str, str], ObservedRow] = {}
+        now: dict[_Key, ObservedRow] = {}
         for observation in observations:
             key = (observation.row.kind, observation.row.name)
             written = (observation.row.fence, hashlib.sha256(observation.essence).digest())
@@ -54,8 +53,7 @@ class Rows:
         for name in names:
             self._written.pop((kind, name), None)
             self._waiting.pop((kind, name), None)
-        async with self._order:
-            await self._observed.delete(kind, names, fence=fence)
+        await self._observed.delete(kind, names, fence=fence)
 
     async def run(self) -> None:
         """Writes what waits; for ever."""
@@ -69,10 +67,11 @@ class Rows:
         if waiting:
             await self._write(waiting)
 
-    async def _write(self, rows: dict[tuple[str, str], ObservedRow]) -> None:
+    async def _write(self, rows: dict[_Key, ObservedRow]) -> None:
+        before = {key: self._written.get(key) for key in rows}
         try:
-            async with self._order:
-                await self._observed.put(list(rows.values()))
+            await self._observed.put(list(rows.values()))
         except MeshError:
-            self._waiting = rows | self._waiting
+            still = {key: row for key, row in rows.items() if self._written.get(key) is before[key]}
+            self._waiting = still | self._waiting
             raise

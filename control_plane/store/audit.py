@@ -3,9 +3,12 @@
 What was refused has a bound of its own, so that whoever is refused ten thousand times pushes nothing out but refusals.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Select, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from control_plane.gathering import Gathered
 from control_plane.store.base import AuditFilter, AuditRow
 from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import take
@@ -15,6 +18,7 @@ from control_plane.store.statements import within
 ENTRIES_MAX = 100_000  # some 50 MB; at a change a minute more than two months, at the pace of people years
 FAILED_MAX = 20_000
 KEPT_DAYS = 400  # a yearly review finds the whole year
+APPENDED_AT_ONCE = 100  # by callers that come together
 PRUNED_EVERY = 64  # entries; bounds may be exceeded by so many, and an entry costs one insert
 _DAY_MS = 24 * 3600 * 1000
 
@@ -24,14 +28,22 @@ class SqlAudit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._append = Gathered(self._append_all, APPENDED_AT_ONCE)
+
+    async def append(self, row: AuditRow) -> None:
+        await self._append(row)
 
     @uninterrupted
-    async def append(self, row: AuditRow) -> None:
+    async def _append_all(self, rows: Sequence[AuditRow]) -> Sequence[None]:
         async with self._database.write() as connection:
-            id_ = await take(connection, AUDIT)
-            await connection.execute(insert(audit), {**_values(row), "id": id_})
-            if id_ % PRUNED_EVERY == 0:
-                await _prune(connection, id_, row.time_unix_ms)
+            last = await take(connection, AUDIT, len(rows))
+            before = last - len(rows)
+            await connection.execute(
+                insert(audit), [{**_values(row), "id": id_} for id_, row in enumerate(rows, before + 1)]
+            )
+            if last // PRUNED_EVERY > before // PRUNED_EVERY:
+                await _prune(connection, last, rows[-1].time_unix_ms)
+        return [None] * len(rows)
 
     @uninterrupted
     async def newest(self, wanted: AuditFilter, *, limit: int = 100, before: int = 0) -> list[AuditRow]:

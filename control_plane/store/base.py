@@ -184,7 +184,8 @@ class ObservedChanges:
 
 
 class ObservedStore(Protocol):
-    """Observed state: one row per (kind, name), the latest wins.
+    """Observed state: one row per (kind, name), the latest wins: what a process gave later, also while what it gave
+    before is still being written.
 
     Deletions are told to whoever is not more than some ten thousand of them behind; there is no `TooOld` here.
     """

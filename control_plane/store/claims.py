@@ -5,15 +5,27 @@ they rise on where such a version runs beside this one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from control_plane.gathering import Gathered
 from control_plane.store.base import Claim, Peer
 from control_plane.store.database import Database, uninterrupted
-from control_plane.store.records import take
 from control_plane.store.schema import claims, counters, meta, peers
 from control_plane.store.statements import batches, insert_for, upsert
+
+TAKEN_AT_ONCE = 500  # by callers that come together: a fleet that reconnects
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A claim that somebody takes."""
+
+    name: str
+    holder: str
+    above: int
 
 
 class SqlClaims:
@@ -21,13 +33,25 @@ class SqlClaims:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._take = Gathered(self._take_each, TAKEN_AT_ONCE)
+
+    async def take(self, name: str, holder: str, *, above: int = 0) -> int:
+        return await self._take(_Wish(name, holder, above))
 
     @uninterrupted
-    async def take(self, name: str, holder: str, *, above: int = 0) -> int:
+    async def _take_each(self, wishes: Sequence[_Wish]) -> Sequence[int]:
+        """One after the other, in one transaction."""
         async with self._database.write() as connection:
-            epoch = await _next_epoch(connection, name, above)
-            await _hold(connection, [Claim(name, holder, epoch)])
-        return epoch
+            first = await _next_epochs(connection, sorted({wish.name for wish in wishes}))
+            taken: dict[str, Claim] = {}
+            epochs: list[int] = []
+            for wish in wishes:
+                last = taken[wish.name].epoch if wish.name in taken else first[wish.name] - 1
+                epochs.append(max(last, wish.above) + 1)
+                taken[wish.name] = Claim(wish.name, wish.holder, epochs[-1])
+            await _raise_counters(connection, [claim for claim in taken.values() if claim.epoch > first[claim.name]])
+            await _hold(connection, list(taken.values()))
+        return epochs
 
     @uninterrupted
     async def take_over(self, seen: Mapping[str, Claim | None], holder: str) -> dict[str, int]:
@@ -60,18 +84,20 @@ class SqlClaims:
                 await connection.execute(delete(claims).where(claims.c.name.in_(batch)))
 
 
-async def _next_epoch(connection: AsyncConnection, name: str, above: int) -> int:
-    """Its row stays locked until the transaction ends."""
-    epoch = await take(connection, _counter(name))
-    return epoch if epoch > above else await take(connection, _counter(name), above + 1 - epoch)
-
-
 async def _next_epochs(connection: AsyncConnection, names: Sequence[str]) -> dict[str, int]:
+    """names: rising, so that two who lock several at once do not lock each other. Locked until the transaction ends."""
     keys = {_counter(name): name for name in names}
     statement = upsert(connection, counters, ["name"], add="value")
     await connection.execute(statement, [{"name": key, "value": 1} for key in keys])
     rows = await connection.execute(select(counters).where(counters.c.name.in_(keys)))
     return {keys[row.name]: row.value for row in rows}
+
+
+async def _raise_counters(connection: AsyncConnection, claims: Sequence[Claim]) -> None:
+    """To numbers beyond the next ones."""
+    if claims:
+        rows = [{"name": _counter(claim.name), "value": claim.epoch} for claim in claims]
+        await connection.execute(upsert(connection, counters, ["name"]), rows)
 
 
 def _counter(name: str) -> str:

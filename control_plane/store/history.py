@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from control_plane.gathering import Gathered
 from control_plane.store.base import EventRow, Merge, MinuteRow
 from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import take
@@ -12,6 +13,7 @@ from control_plane.store.schema import EVENT, MINUTE, events, minutes
 from control_plane.store.statements import BATCH, insert_for, upsert, within
 
 EVENTS_MAX = 10_000  # some 3 MB; weeks of a quiet fleet, hours of a bad day
+APPENDED_AT_ONCE = 100  # by callers that come together, with some events each
 MINUTES_KEPT = 24 * 60
 
 
@@ -20,11 +22,15 @@ class SqlEvents:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._append = Gathered(self._append_all, APPENDED_AT_ONCE)
+
+    async def append(self, rows: Sequence[EventRow]) -> None:
+        if rows:
+            await self._append(rows)
 
     @uninterrupted
-    async def append(self, rows: Sequence[EventRow]) -> None:
-        if not rows:
-            return
+    async def _append_all(self, given: Sequence[Sequence[EventRow]]) -> Sequence[None]:
+        rows = [row for each in given for row in each]
         async with self._database.write() as connection:
             last = await take(connection, EVENT, len(rows))
             values = [
@@ -41,6 +47,7 @@ class SqlEvents:
             ]
             await connection.execute(insert_for(connection, events).on_conflict_do_nothing(), values)
             await connection.execute(delete(events).where(events.c.id <= last - EVENTS_MAX))
+        return [None] * len(given)
 
     @uninterrupted
     async def newest(self, resource: str = "", *, limit: int = 100, before: int = 0) -> Sequence[EventRow]:

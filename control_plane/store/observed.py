@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from sqlalchemy import RowMapping, delete, select, update
+from sqlalchemy import RowMapping, delete, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from control_plane.gathering import Gathered
 from control_plane.store.base import Fence, ObservedChanges, ObservedRow
 from control_plane.store.claims import epochs
 from control_plane.store.database import Database, uninterrupted
@@ -15,7 +16,13 @@ from control_plane.store.wake import Wake
 
 CHANGES_MAX = 1000  # rows per `changes`; a put of more rows than this is split, so that each call gets further
 TOMBSTONES_MAX = 10_000  # watchers are moments behind, not hours
+ASKED_AT_ONCE = 500  # by callers that come together: one transaction of some ten milliseconds
+SCANNED_AT_ONCE = 50  # ranges in one statement
 _EXISTS = observed.c.body.is_not(None)
+
+
+_Told = tuple[str, str, bytes | None, Fence | None]
+"""Kind, name, body (None: it is no more) and who says so."""
 
 
 class SqlObserved:
@@ -24,65 +31,74 @@ class SqlObserved:
     def __init__(self, database: Database, wake: Wake) -> None:
         self._database = database
         self._wake = wake
+        self._write = Gathered(self._write_all, ASKED_AT_ONCE)
+        self._read = Gathered(self._read_all, ASKED_AT_ONCE)
+        self._scan = Gathered(self._scan_all, SCANNED_AT_ONCE)
 
     async def put(self, rows: Sequence[ObservedRow]) -> None:
-        newest = {(row.kind, row.name): row for row in rows}  # the last of several about one thing counts
-        for start in range(0, len(newest), CHANGES_MAX):
-            await self._put(list(newest.values())[start : start + CHANGES_MAX])
+        if rows:
+            await self._write([(row.kind, row.name, row.body, row.fence) for row in rows])
 
-    @uninterrupted
-    async def _put(self, rows: Sequence[ObservedRow]) -> None:
-        async with self._database.write() as connection:
-            await lock(connection, OBSERVED)
-            rows = await _still_theirs(connection, rows)
-            stored: dict[tuple[str, str], bytes] = {}
-            for batch in batches({row.name for row in rows}):
-                found = await connection.execute(select(observed).where(observed.c.name.in_(batch)))
-                stored.update(((row.kind, row.name), row.body) for row in found)
-            fresh = [row for row in rows if stored.get((row.kind, row.name)) != row.body]
-            if not fresh:
-                return
-            sequence = await take(connection, OBSERVED)
-            values = [{"kind": r.kind, "name": r.name, "sequence": sequence, "body": r.body} for r in fresh]
-            await connection.execute(upsert(connection, observed, ["kind", "name"]), values)
-            await notify(connection, self._database)
-        self._wake.rise(sequence)
-
-    @uninterrupted
     async def delete(self, kind: str, names: Collection[str], *, fence: Fence | None = None) -> None:
+        if names:
+            await self._write([(kind, name, None, fence) for name in names])
+
+    @uninterrupted
+    async def _write_all(self, given: Sequence[Sequence[_Told]]) -> Sequence[None]:
+        """What several callers gave, in its order: the last about one thing counts."""
+        newest = {(told[0], told[1]): told for each in given for told in each}
+        sequence = 0
         async with self._database.write() as connection:
             await lock(connection, OBSERVED)
-            if fence and (await epochs(connection, [fence.claim])).get(fence.claim) != fence.epoch:
-                return
-            going: list[str] = []
-            for batch in batches(names):
-                wanted = select(observed.c.name).where(observed.c.kind == kind, observed.c.name.in_(batch), _EXISTS)
-                going.extend((await connection.scalars(wanted)).all())
-            if not going:
-                return
-            sequence = await take(connection, OBSERVED)
-            for batch in batches(going):
-                rows = update(observed).where(observed.c.kind == kind, observed.c.name.in_(batch))
-                await connection.execute(rows.values(body=None, sequence=sequence))
-            await _prune(connection)
-            await notify(connection, self._database)
+            fresh = await _news(connection, list(newest.values()))
+            for start in range(0, len(fresh), CHANGES_MAX):
+                sequence = await take(connection, OBSERVED)
+                values = [
+                    {"kind": kind, "name": name, "sequence": sequence, "body": body}
+                    for kind, name, body, _ in fresh[start : start + CHANGES_MAX]
+                ]
+                await connection.execute(upsert(connection, observed, ["kind", "name"]), values)
+            if any(body is None for _, _, body, _ in fresh):
+                await _prune(connection)
+            if fresh:
+                await notify(connection, self._database)
         self._wake.rise(sequence)
+        return [None] * len(given)
 
-    @uninterrupted
     async def read(self, kind: str, names: Collection[str]) -> dict[str, bytes]:
-        bodies: dict[str, bytes] = {}
-        async with self._database.read() as connection:
-            for batch in batches(names):
-                wanted = select(observed).where(observed.c.kind == kind, observed.c.name.in_(batch), _EXISTS)
-                bodies.update((row.name, row.body) for row in await connection.execute(wanted))
-        return bodies
+        return await self._read((kind, tuple(names)))
 
     @uninterrupted
-    async def scan(self, kind: str, prefix: str = "") -> Sequence[ObservedRow]:
-        wanted = select(observed).where(observed.c.kind == kind, within(observed.c.name, prefix), _EXISTS)
+    async def _read_all(self, asked: Sequence[tuple[str, tuple[str, ...]]]) -> Sequence[dict[str, bytes]]:
+        wanted: dict[str, set[str]] = {}
+        for kind, names in asked:
+            wanted.setdefault(kind, set()).update(names)
+        found: dict[tuple[str, str], bytes] = {}
         async with self._database.read() as connection:
-            rows = (await connection.execute(wanted.order_by(observed.c.name))).mappings().all()
-        return [_row(row) for row in rows]
+            for kind, of_kind in wanted.items():
+                for batch in batches(of_kind):
+                    rows = select(observed).where(observed.c.kind == kind, observed.c.name.in_(batch), _EXISTS)
+                    found.update(((kind, row.name), row.body) for row in await connection.execute(rows))
+        return [{name: found[kind, name] for name in names if (kind, name) in found} for kind, names in asked]
+
+    async def scan(self, kind: str, prefix: str = "") -> Sequence[ObservedRow]:
+        return await self._scan((kind, prefix))
+
+    @uninterrupted
+    async def _scan_all(self, asked: Sequence[tuple[str, str]]) -> Sequence[Sequence[ObservedRow]]:
+        ranges = [
+            select(observed).where(observed.c.kind == kind, within(observed.c.name, prefix), _EXISTS)
+            for kind, prefix in sorted(set(asked))
+        ]
+        async with (
+            self._database.read() as connection
+        ):  # one range of the index each: with OR it would be all of a kind
+            rows = (await connection.execute(union_all(*ranges))).mappings().all()
+        found = {(row["kind"], row["name"]): _row(row) for row in sorted(rows, key=lambda row: str(row["name"]))}
+        return [
+            [row for (of, name), row in found.items() if of == kind and name.startswith(prefix)]
+            for kind, prefix in asked
+        ]
 
     @uninterrupted
     async def sequence(self) -> int:
@@ -110,16 +126,28 @@ class SqlObserved:
             yield since
 
 
-async def _still_theirs(connection: AsyncConnection, rows: Sequence[ObservedRow]) -> Sequence[ObservedRow]:
-    """Without rows of writers who were overtaken.
+async def _news(connection: AsyncConnection, told: Sequence[_Told]) -> list[_Told]:
+    """What differs from what is stored, without what comes from writers who were overtaken.
 
     Whoever takes a claim while this transaction is under way writes after it: the lock on OBSERVED sees to that.
     """
-    fences = {row.fence.claim for row in rows if row.fence}
-    if not fences:
-        return rows
-    now = await epochs(connection, fences)
-    return [row for row in rows if not row.fence or now.get(row.fence.claim) == row.fence.epoch]
+    now = await epochs(connection, {fence.claim for _, _, _, fence in told if fence})
+    stored = await _stored(connection, told)
+    return [
+        (kind, name, body, fence)
+        for kind, name, body, fence in told
+        if stored.get((kind, name)) != body and (fence is None or now.get(fence.claim) == fence.epoch)
+    ]
+
+
+async def _stored(connection: AsyncConnection, told: Sequence[_Told]) -> dict[tuple[str, str], bytes | None]:
+    """Bodies as they are, kind by kind: the index begins with it."""
+    stored: dict[tuple[str, str], bytes | None] = {}
+    for kind in {kind for kind, _, _, _ in told}:
+        for batch in batches({name for of, name, _, _ in told if of == kind}):
+            wanted = select(observed).where(observed.c.kind == kind, observed.c.name.in_(batch))
+            stored.update(((kind, row.name), row.body) for row in await connection.execute(wanted))
+    return stored
 
 
 async def _prune(connection: AsyncConnection) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import RowMapping, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from control_plane.gathering import Gathered
 from control_plane.store.base import (
     COMMIT_CHANGES_MAX,
     SCAN_LIMIT,
@@ -30,6 +31,7 @@ from control_plane.store.statements import batches, upsert, within
 from control_plane.store.wake import Wake
 
 TOMBSTONES_MAX = 10_000  # half a megabyte; a watcher that slept through so many deletions reads everything again
+READ_AT_ONCE = 500  # by callers that come together
 CHANGES_MAX = 2 * COMMIT_CHANGES_MAX  # rows per `changes`; above one commit's, so that each call gets further
 
 
@@ -40,6 +42,8 @@ class SqlStore:
         self._database = database
         self._incarnation = incarnation
         self._wake = wake
+        self._read_one = Gathered(self._read_each, READ_AT_ONCE)
+        self._read_changes = Gathered(self._changes_each, READ_AT_ONCE)
 
     @property
     def incarnation(self) -> str:
@@ -51,7 +55,11 @@ class SqlStore:
             return await counter(connection, REVISION)
 
     async def read(self, name: str) -> Record | None:
-        return (await self.read_many((name,))).get(name)
+        return await self._read_one(name)
+
+    async def _read_each(self, asked: Sequence[str]) -> Sequence[Record | None]:
+        found = await self.read_many(set(asked))
+        return [found.get(name) for name in asked]
 
     @uninterrupted
     async def read_many(self, names: Collection[str]) -> dict[str, Record]:
@@ -93,15 +101,26 @@ class SqlStore:
         self._wake.rise(revision)
         return revision
 
-    @uninterrupted
     async def changes(self, since: int) -> Changes:
+        found = await self._read_changes(since)
+        if isinstance(found, TooOld):
+            raise found
+        return found
+
+    async def _changes_each(self, asked: Sequence[int]) -> Sequence[Changes | TooOld]:
+        """Whoever follows the store is woken by the same commit, and has come as far as the others."""
+        found = {since: await self._changes(since) for since in sorted(set(asked))}
+        return [found[since] for since in asked]
+
+    @uninterrupted
+    async def _changes(self, since: int) -> Changes | TooOld:
         async with self._database.read() as connection:
             newest = await counter(connection, REVISION)
             changed = await _between(connection, records, since, newest)
             deleted = await _between(connection, tombstones, since, newest)
             compacted = await counter(connection, COMPACTED)  # last: pruning in between must not hide deletions
         if since < compacted:
-            raise TooOld(since, compacted)
+            return TooOld(since, compacted)
         upto = min(newest, _horizon(changed, newest), _horizon(deleted, newest))
         return Changes(
             upto,

@@ -253,6 +253,24 @@ class StoreSuite:
             assert await stores.observed.read("other", ["a"]) == {"a": b"4"}
 
     @scenario
+    async def test_what_is_observed_later_counts_though_the_one_before_is_still_being_written(
+        self, opened: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(observed, "CHANGES_MAX", 3)
+        async with opened() as stores:
+            before = await stores.observed.sequence()
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(20):
+                    for name in "abcde":
+                        tasks.create_task(stores.observed.put([ObservedRow("k", name, b"%d" % number)]))
+                    tasks.create_task(stores.observed.delete("k", ["d", "e"]))
+                tasks.create_task(stores.observed.put([ObservedRow("k", "e", b"again")]))
+            found = await stores.observed.read("k", "abcde")
+            assert found == {"a": b"19", "b": b"19", "c": b"19", "e": b"again"}
+            changes = await stores.observed.changes(before)
+            assert {row.name for row in changes.rows} == {"a", "b", "c", "e"}
+
+    @scenario
     async def test_deleting_an_observation_wakes_and_deleting_none_does_not(self, opened: Open) -> None:
         async with opened() as stores:
             await stores.observed.put([ObservedRow("k", "a", b"1")])
@@ -311,6 +329,15 @@ class StoreSuite:
             first = await stores.events.newest(limit=1)
             rest = await stores.events.newest(before=first[0].id)
             assert [e.reason for e in rest] == ["TWO", "ONE"]
+
+    @scenario
+    async def test_events_that_are_told_at_once_are_all_kept(self, opened: Open) -> None:
+        async with opened() as stores:
+            told = [EventRow(number, "r", "REASON", "", "test") for number in range(40)]
+            await asyncio.gather(*(stores.events.append([event]) for event in told))
+            kept = await stores.events.newest("r")
+            assert sorted(event.time_unix_ms for event in kept) == list(range(40))
+            assert len({event.id for event in kept}) == 40
 
     @scenario
     async def test_an_event_that_arrives_twice_is_kept_once(self, opened: Open) -> None:
@@ -395,6 +422,23 @@ class StoreSuite:
             epoch = await claims.take("a", "one")
             assert epoch > 8
             assert await claims.held_by("one") == {"a": epoch}
+
+    @scenario
+    async def test_claims_that_are_taken_at_once_have_numbers_of_their_own_above_what_was_asked(
+        self, opened: Open
+    ) -> None:
+        async with opened() as stores:
+            wishes = [(name, above) for above in (0, 50, 3) for name in "abc" for _ in range(4)]
+            taken = await asyncio.gather(
+                *(stores.claims.take(name, f"{number}", above=above) for number, (name, above) in enumerate(wishes))
+            )
+            assert all(epoch > above for epoch, (_, above) in zip(taken, wishes, strict=True))
+            for name, claim in (await stores.claims.read("abc")).items():
+                numbers = [epoch for epoch, (of, _) in zip(taken, wishes, strict=True) if of == name]
+                assert len(set(numbers)) == len(numbers)
+                assert claim.epoch == max(numbers)
+                assert taken[int(claim.holder)] == claim.epoch
+                assert await stores.claims.take(name, "later") > claim.epoch
 
     @scenario
     async def test_a_claim_is_taken_over_only_from_whom_it_was_seen_with(self, opened: Open) -> None:
