@@ -1,6 +1,7 @@
 """What the control plane tells people of what happened. Truth is in the resources; losing an event loses no truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,6 +21,16 @@ RETURNED = "RETURNED"
 REVOKED = "REVOKED"
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """key: where several control planes may tell the same, or one tells it again after a restart."""
+
+    resource: str
+    reason: str
+    message: str
+    key: str = ""
+
+
 class Recorder:
     """Appends events; never fails whoever tells."""
 
@@ -28,9 +39,15 @@ class Recorder:
         self._now = now
 
     async def record(self, resource: str, reason: str, message: str, *, key: str = "") -> None:
-        """key: where several control planes may tell the same, or one tells it again after a restart."""
-        event = EventRow(int(self._now() * 1000), resource, reason, message, SOURCE, key)
+        """One event; key: as in Told."""
+        await self.record_all([Told(resource, reason, message, key)])
+
+    async def record_all(self, told: Sequence[Told]) -> None:
+        now_ms = int(self._now() * 1000)
         try:
-            await self._events.append([event])
+            await self._events.append(
+                [EventRow(now_ms, each.resource, each.reason, each.message, SOURCE, each.key) for each in told]
+            )
         except MeshError as error:
-            log.warning("event_lost", resource=resource, reason=reason, error=error.message)
+            first = told[0]
+            log.warning("event_lost", resource=first.resource, reason=first.reason, of=len(told), error=error.message)

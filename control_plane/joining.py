@@ -10,31 +10,50 @@ finds what it got. That is why the uses of a token are remembered by key.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.conditions import timestamp
-from control_plane.events import Recorder
+from control_plane.events import Recorder, Told
+from control_plane.gathering import Gathered
 from control_plane.revocation import refuse_revoked
-from control_plane.store import Stores
-from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources, Stored
+from control_plane.store import Delete, Put, Record, Stores
+from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, not_found
 from mesh.clock import Ids
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import Credential, JoinUse
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
-from waypost.errors import AlreadyExists, Denied, Invalid, Precondition
+from waypost.errors import AlreadyExists, Denied, Invalid, MeshError, Precondition
 
 ENROLLED = "ENROLLED"
+JOINS_AT_ONCE = 64  # in one commit, which then takes some ten milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Join:
+    """What one caller asks for. token: full name of the credential."""
+
+    token: str
+    wanted: str
+    key_sha256: str
 
 
 class JoinTokens:
-    """now: seconds since the epoch."""
+    """now: seconds since the epoch.
+
+    Whoever joins while a commit is under way shares the next one: a hundred machines that are switched on together
+    with one token would else all write its record at once, and all but one in vain.
+    """
 
     def __init__(self, stores: Stores, ids: Ids, now: Callable[[], float]) -> None:
         self._store = stores.records
-        self._resources = Resources(stores.records)
         self._recorder = Recorder(stores.events, now)
         self._ids = ids
         self._now = now
+        self._together = Gathered(self._use_all, JOINS_AT_ONCE)
 
     async def use(self, name: str, wanted: str, key_sha256: str) -> EdgeServer:
         """Whom the credential `name` lets the holder of a key in as. wanted: id of an edge server, or empty.
@@ -42,44 +61,110 @@ class JoinTokens:
         Raises: RevisionConflict (try again), NotFound, Denied (EDGE_SERVER_REVOKED, WRONG_NAME), Invalid (BAD_ID,
         NAME_MISSING), AlreadyExists (EDGE_SERVER_EXISTS), Precondition (JOIN_TOKEN_USED).
         """
-        credential = await self._resources.get(CREDENTIAL, name)
-        joins_as = _name(credential.message, wanted)
-        server = await self._resources.find(EDGE_SERVER, joins_as)
+        answer = await self._together(_Join(name, wanted, key_sha256))
+        if isinstance(answer, MeshError):
+            raise answer
+        return answer
+
+    async def _use_all(self, joins: Sequence[_Join]) -> Sequence[EdgeServer | MeshError]:
+        """Each as if it had come after those before it, in one commit. Raises: RevisionConflict."""
+        tokens = await self._store.read_many({join.token for join in joins})
+        draft = _Draft(tokens, self._ids, timestamp(self._now()))
+        draft.servers = await self._store.read_many(draft.joined_as(joins))
+        answers = [draft.answer(join) for join in joins]
+        if draft.changed:
+            await self._store.commit(draft.changes(), expect=draft.expected())
+            await self._recorder.record_all(draft.told())
+        return answers
+
+
+class _Draft:
+    """What some joins come to: tokens with more uses, edge servers that are new."""
+
+    def __init__(self, tokens: Mapping[str, Record], ids: Ids, now: Timestamp) -> None:
+        self.servers: Mapping[str, Record] = {}
+        self.changed: dict[str, list[str]] = {}
+        """By token, whom it has let in now."""
+        self._tokens = tokens
+        self._credentials = {
+            name: CREDENTIAL.decode(record) for name, record in tokens.items() if record.kind == CREDENTIAL.kind
+        }
+        self._made: dict[str, EdgeServer] = {}
+        self._ids = ids
+        self._now = now
+
+    def joined_as(self, joins: Sequence[_Join]) -> set[str]:
+        """Full names of the edge servers that are to be looked at."""
+        found = set()
+        for join in joins:
+            with suppress(MeshError):  # it will hear it with its answer
+                found.add(self._name(join))
+        return found
+
+    def answer(self, join: _Join) -> EdgeServer | MeshError:
+        try:
+            return self._use(join)
+        except MeshError as error:
+            return error
+
+    def changes(self) -> list[Put | Delete]:
+        puts = [CREDENTIAL.encode(name, self._credentials[name]) for name in self.changed]
+        return [*puts, *(EDGE_SERVER.encode(name, made) for name, made in self._made.items())]
+
+    def expected(self) -> dict[str, int]:
+        """What the answers rest on."""
+        servers = {name for joined in self.changed.values() for name in joined}
+        revisions = {name: self.servers[name].revision if name in self.servers else 0 for name in servers}
+        return {**revisions, **{name: self._tokens[name].revision for name in self.changed}}
+
+    def told(self) -> list[Told]:
+        return [
+            Told(server, ENROLLED, f"an agent enrolled with {names.leaf(token)}")
+            for token, joined in self.changed.items()
+            for server in joined
+        ]
+
+    def _name(self, join: _Join) -> str:
+        """Raises: NotFound, Denied, Invalid."""
+        if join.token not in self._credentials:
+            raise not_found(CREDENTIAL, join.token)
+        return _name(self._credentials[join.token], join.wanted)
+
+    def _server(self, name: str) -> EdgeServer | None:
+        if (record := self.servers.get(name)) is not None and record.kind == EDGE_SERVER.kind:
+            return EDGE_SERVER.decode(record)
+        return self._made.get(name)
+
+    def _use(self, join: _Join) -> EdgeServer:
+        """Raises: MeshError."""
+        joins_as = self._name(join)
+        credential, server = self._credentials[join.token], self._server(joins_as)
         if server is not None:
-            made = credential.message.create_time.ToMilliseconds() / 1000
-            refuse_revoked(server.message, made, "the join token")
-        uses = _uses(credential.message)
-        if server is not None and JoinUse(edge_server=joins_as, key_sha256=key_sha256) in map(_undated, uses):
-            return server.message
-        _refuse_used_up(credential.message, uses)
-        if not credential.message.edge_server_pattern:
-            server = await self._resources.get(EDGE_SERVER, joins_as)
+            made = credential.create_time.ToMilliseconds() / 1000
+            refuse_revoked(server, made, "the join token")
+        uses = _uses(credential)
+        if server is not None and JoinUse(edge_server=joins_as, key_sha256=join.key_sha256) in map(_undated, uses):
+            return server
+        _refuse_used_up(credential, uses)
+        if not credential.edge_server_pattern:
+            if server is None:
+                raise not_found(EDGE_SERVER, joins_as)
         elif server is not None:
             raise _exists(joins_as)
-        return await self._commit(credential, joins_as, server, key_sha256)
+        self._note(credential, joins_as, join.key_sha256)
+        return server or self._make(joins_as)
 
-    async def _commit(
-        self, credential: Stored[Credential], joins_as: str, server: Stored[EdgeServer] | None, key_sha256: str
-    ) -> EdgeServer:
-        name, now = credential.message.name, timestamp(self._now())
-        after = Credential()
-        after.CopyFrom(credential.message)
-        after.join_uses.add(edge_server=joins_as, key_sha256=key_sha256, time=now)
-        if not after.used_by_key_sha256:
-            after.used_by_key_sha256 = key_sha256
-            after.use_time.CopyFrom(now)
-        changes = [CREDENTIAL.encode(name, after)]
-        joined = server.message if server else self._new(joins_as)
-        if server is None:
-            changes.append(EDGE_SERVER.encode(joins_as, joined))
-        expect = {name: credential.revision, joins_as: server.revision if server else 0}
-        await self._store.commit(changes, expect=expect)
-        await self._recorder.record(joins_as, ENROLLED, f"an agent enrolled with {names.leaf(name)}")
-        return joined
+    def _note(self, credential: Credential, joins_as: str, key_sha256: str) -> None:
+        credential.join_uses.add(edge_server=joins_as, key_sha256=key_sha256, time=self._now)
+        if not credential.used_by_key_sha256:
+            credential.used_by_key_sha256 = key_sha256
+            credential.use_time.CopyFrom(self._now)
+        self.changed.setdefault(credential.name, []).append(joins_as)
 
-    def _new(self, name: str) -> EdgeServer:
-        now = timestamp(self._now())
-        return EdgeServer(name=name, uid=self._ids.uuid(), create_time=now, update_time=now)
+    def _make(self, name: str) -> EdgeServer:
+        made = EdgeServer(name=name, uid=self._ids.uuid(), create_time=self._now, update_time=self._now)
+        self._made[name] = made
+        return made
 
 
 def _name(credential: Credential, wanted: str) -> str:

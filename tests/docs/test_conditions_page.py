@@ -106,7 +106,7 @@ def test_every_reason_of_a_rejection_is_explained() -> None:
 # -- events
 
 
-RECORDERS = {"record": 3, "event": 3, "_event": 3, "Note": 3, "EventRow": 4}
+RECORDERS = {"record": 3, "Told": 3, "event": 3, "_event": 3, "Note": 3, "EventRow": 4}
 """Functions that make events, with the number of arguments that tells them from others of that name."""
 
 ORIGINS = {

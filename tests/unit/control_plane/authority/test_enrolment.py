@@ -179,7 +179,7 @@ async def test_a_token_for_one_edge_server_is_for_no_other(tmp_path: Path) -> No
 
 # ---- tokens that make edge servers -----------------------------------------------------------------------------------
 
-FLEET = "wp1_fleet.pin"
+FLEET, FLEET_TOKEN = "wp1_fleet.pin", "edgeServers/-/credentials/fleet"
 
 
 async def make_fleet_token(here: World, max_uses: int = 100) -> None:
@@ -220,6 +220,24 @@ async def test_a_token_that_makes_edge_servers_takes_over_none_that_is_there(tmp
             await here.enrol(new_key(), FLEET, "mast-7")
         assert refused.value.reason == "EDGE_SERVER_EXISTS"
         assert "waypost edge-server join-token mast-7" in refused.value.hint
+
+
+@scenario
+async def test_machines_that_join_together_share_their_commits(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await make_fleet_token(here, max_uses=30)
+        before = await here.stores.records.revision()
+        joins = [here.enrol(new_key(), FLEET, f"mast-{number}") for number in range(40)]
+        answers = await asyncio.gather(*joins, return_exceptions=True)
+        made = [each.message.name async for each in Resources(here.stores.records).all(EDGE_SERVER)]
+        used = (await Resources(here.stores.records).get(CREDENTIAL, FLEET_TOKEN)).message
+        assert await here.stores.records.revision() <= before + 3
+        assert len(await here.stores.events.newest()) == 30
+    joined = {answer.edge_server for answer in answers if isinstance(answer, EnrolResponse)}
+    assert len(joined) == 30
+    assert joined == set(made) - {TOWER} == {use.edge_server for use in used.join_uses}
+    refused = [answer for answer in answers if not isinstance(answer, EnrolResponse)]
+    assert {getattr(error, "reason", error) for error in refused} == {"JOIN_TOKEN_USED"}
 
 
 @scenario
