@@ -8,8 +8,9 @@ Assignments are compared as values, not as bytes: another protobuf release may w
 that must not raise a generation. An item whose generation did not change keeps the bytes it had.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from control_plane.domain.own_items import own_item
 from control_plane.domain.plan import plan
@@ -35,6 +36,9 @@ from waypost.api.control.v1.edge_server_pb2 import (
     EdgeServerStatus,
 )
 from waypost.api.link.v1 import agent_link_pb2, link_pb2
+
+M = TypeVar("M")
+V = TypeVar("V")
 
 AGENT_CONNECTED = "AgentConnected"
 """Condition of an edge server."""
@@ -105,14 +109,37 @@ class Outcome:
     """When to plan again although nothing has changed, in Unix seconds."""
 
 
-def plan_resources(resources: Resources, *, now_s: float) -> Outcome:
-    """`plan`, from messages to messages."""
+class Conversions:
+    """What messages say, kept from one plan to the next: of a large fleet hardly any has changed in between."""
+
+    def __init__(self) -> None:
+        self.positions = Kept(position_of)
+        self.versions = Kept(version_of)
+        self.desired = Kept(_read_items)
+
+
+class Kept(Generic[M, V]):
+    """Conversions by name, good for as long as the message under that name is the very same object."""
+
+    def __init__(self, convert: Callable[[M], V]) -> None:
+        self._convert = convert
+        self._kept: dict[str, tuple[M, V]] = {}
+
+    def all(self, messages: Iterable[tuple[str, M]]) -> dict[str, V]:
+        """By name. Messages that are not among these are forgotten. Nobody may change them, nor what comes out."""
+        before, self._kept = self._kept, {}
+        for name, message in messages:
+            known = before.get(name)
+            self._kept[name] = known if known and known[0] is message else (message, self._convert(message))
+        return {name: value for name, (_, value) in self._kept.items()}
+
+
+def plan_resources(resources: Resources, *, now_s: float, conversions: Conversions | None = None) -> Outcome:
+    """`plan`, from messages to messages. conversions: of plans before this one, by the same caller."""
+    kept = conversions or Conversions()
     own = {server: [item for item in items if item.name == server] for server, items in resources.desired.items()}
-    parent = {
-        server: dict(_read_item(item) for item in items if item.name != server)
-        for server, items in resources.desired.items()
-    }
-    result = plan(policy_of(resources), parent, inventory_of(resources), now_s=now_s)
+    parent = kept.desired.all(resources.desired.items())
+    result = plan(policy_of(resources, kept), parent, inventory_of(resources), now_s=now_s)
     own_now = {server: _own_items(server, own.get(server, []), resources) for server in result.desired}
     changed = {
         server: [*own_now[server], *_write_items(items, resources.desired.get(server, ()))]
@@ -130,15 +157,15 @@ def _own_items(server: str, before: Sequence[link_pb2.Item], resources: Resource
     return [item] if item else []
 
 
-def policy_of(resources: Resources) -> Policy:
+def policy_of(resources: Resources, conversions: Conversions) -> Policy:
     tokens: dict[str, set[Token]] = {}
     for credential in resources.credentials:
         if credential.kind == credential_pb2.CREDENTIAL_KIND_APPLICATION:
             tokens.setdefault(names.parent(credential.name), set()).add(_token(credential))
     return Policy(
         resources.revision,
-        {position.name: position_of(position) for position in resources.positions},
-        {version.name: version_of(version) for version in resources.versions},
+        conversions.positions.all((position.name, position) for position in resources.positions),
+        conversions.versions.all((version.name, version) for version in resources.versions),
         {application: frozenset(held) for application, held in tokens.items()},
         resources.edge_servers,
         {name: each.spec.software_version for name, each in resources.specified.items() if each.spec.software_version},
@@ -229,6 +256,11 @@ def _content(version: model_pb2.ModelVersion) -> VersionContent:
 def _token(credential: credential_pb2.Credential) -> Token:
     expire = credential.expire_time.ToSeconds() if credential.HasField("expire_time") else 0
     return Token(credential.name, credential.secret_sha256, expire)
+
+
+def _read_items(items: Sequence[link_pb2.Item]) -> dict[str, Item]:
+    """Of positions; an edge server's own item is none."""
+    return dict(_read_item(item) for item in items if not item.name.startswith("edgeServers/"))
 
 
 def _read_item(item: link_pb2.Item) -> tuple[str, Item]:

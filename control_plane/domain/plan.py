@@ -25,9 +25,7 @@ not here yet.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from control_plane.domain.absence import whereabouts
 from control_plane.domain.placement import by_position, choose_version, last_told, told_of
@@ -44,8 +42,6 @@ from control_plane.domain.types import (
     Token,
 )
 
-V = TypeVar("V")
-
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -54,8 +50,8 @@ def plan(policy: Policy, parent: Desired, inventory: Inventory, *, now_s: float)
 
     now_s: Unix seconds; tokens that have expired by then are left out.
     """
-    draft = _Draft(policy, parent)
-    for position in policy.positions.values():
+    draft = _Draft(policy, parent, inventory)
+    for _, position in sorted(policy.positions.items()):
         if position.deleting:
             _retire(draft, position, inventory)
         else:
@@ -64,13 +60,14 @@ def plan(policy: Policy, parent: Desired, inventory: Inventory, *, now_s: float)
 
 
 class _Draft:
-    """A plan in the making."""
+    """A plan in the making. Positions come by rising name, so that what is made of them is in order already."""
 
-    def __init__(self, policy: Policy, parent: Desired) -> None:
+    def __init__(self, policy: Policy, parent: Desired, inventory: Inventory) -> None:
         self.policy = policy
         self.parent = parent
         self.told = by_position(parent)
-        self.desired: dict[str, dict[str, Item]] = {server: {} for server in policy.edge_servers}
+        self.there = inventory.connected & policy.edge_servers
+        self.desired: dict[str, dict[str, Item]] = {server: {} for server in sorted(policy.edge_servers)}
         self.held: dict[str, Held] = {}
         self.finished: set[str] = set()
         self.replaced: dict[str, str] = {}
@@ -86,13 +83,7 @@ class _Draft:
         self.desired[server][assignment.position] = Item(generation, assignment)
 
     def freeze(self) -> Plan:
-        return Plan(
-            _sorted({server: _sorted(items) for server, items in self.desired.items()}),
-            _sorted(self.held),
-            frozenset(self.finished),
-            _sorted(self.replaced),
-            self.look_again_s,
-        )
+        return Plan(self.desired, self.held, frozenset(self.finished), self.replaced, self.look_again_s)
 
 
 def _assign(draft: _Draft, position: Position, inventory: Inventory, now_s: float) -> None:
@@ -128,8 +119,7 @@ def _servers(draft: _Draft, position: Position, inventory: Inventory, now_s: flo
         server for server, item in told_of(draft.told, position).items() if item.assignment.home == position.edge_server
     ]
     known = [server for server in holders if server in draft.policy.edge_servers]
-    there = inventory.connected & draft.policy.edge_servers
-    where = whereabouts(position, known, there, inventory, now_s=now_s)
+    where = whereabouts(position, known, draft.there, inventory, now_s=now_s)
     draft.look_again_s = min(draft.look_again_s, where.look_again_s)
     if stands_in := [server for server in where.servers if server != position.edge_server]:
         draft.replaced[position.name] = stands_in[0]
@@ -153,7 +143,3 @@ def _retire(draft: _Draft, position: Position, inventory: Inventory) -> None:
         draft.put(server, replace(item.assignment, deleting=True))
     if not left:
         draft.finished.add(position.name)
-
-
-def _sorted(mapping: Mapping[str, V]) -> dict[str, V]:
-    return dict(sorted(mapping.items()))
