@@ -17,6 +17,7 @@ supervisor starts it afresh. Edge servers notice neither: they serve on and dial
 
 import asyncio
 import random
+import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -32,6 +33,7 @@ from waypost.errors import MeshError
 log = structlog.get_logger()
 
 INTERRUPTED_S = 1.0  # before a task that a MeshError interrupted begins again
+OPEN_FILES_MAX = 1 << 16  # several times the agents that one process can carry
 DRAIN_S = 2.0  # for calls under way when we are told to stop; a watch is cut off and called again
 
 
@@ -51,6 +53,7 @@ async def run(settings: ControlPlaneSettings, stop: asyncio.Event) -> None:
     from control_plane.assembly import ControlPlane  # SQLAlchemy and all that: `--help` should not wait for it
     from control_plane.store import open_stores
 
+    _allow_connections()
     data_dir = private_directory(settings.data_dir.resolve())
     url = store_url(settings.database_url, data_dir)
     with only_process(data_dir, url):
@@ -61,6 +64,14 @@ async def run(settings: ControlPlaneSettings, stop: asyncio.Event) -> None:
                 await run_tasks(plane.tasks, stop)
             finally:
                 await plane.stop(DRAIN_S)
+
+
+def _allow_connections() -> None:
+    """Each agent is an open file: as many as the system allows this process, where its own limit is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def run_tasks(

@@ -29,6 +29,16 @@ from waypost.errors import Denied, Unavailable
 log = structlog.get_logger()
 
 
+ARRIVALS_AT_ONCE = 200
+"""Sessions that are being admitted. The others wait in line, at no cost: where the whole fleet calls at once, all of
+them together would wait longer than agents have patience, and what was done for each would have been in vain."""
+
+WORK_AT_ONCE = 100
+"""Sessions whose news are being written or read, of those that are admitted: who arrives must not wait for them."""
+
+RETURNING_PER_S = 200
+"""Agents that are told to come back in one second, when we leave: what a control plane takes in on half a core."""
+
 MINUTES_PACE_S = 10.0  # how late a finished minute may stand in the history
 
 
@@ -56,6 +66,8 @@ class Fleet:
         self._status: dict[str, EdgeServerStatus] = {}
         self._leases_s: dict[str, float] = {}  # of agents that are lost: when it is over, on the loop's clock
         self._lease_began = asyncio.Event()
+        self.arrivals = asyncio.Semaphore(ARRIVALS_AT_ONCE)
+        self.work = asyncio.Semaphore(WORK_AT_ONCE)
 
     async def open(self, lives: Callable[[str], bool] = lambda holder: False) -> None:
         """Takes up what a process that is no more knew: agents that it was connected with have a lease to come back.
@@ -81,7 +93,8 @@ class Fleet:
     def say_goodbye(self, alternates: Sequence[str] = ()) -> None:
         """We are about to end: the agents come back by themselves, or go to these link addresses, evenly."""
         for number, link in enumerate(self._sessions.all()):
-            link.end("RESTARTING", alternate=alternates[number % len(alternates)] if alternates else "")
+            alternate = alternates[number % len(alternates)] if alternates else ""
+            link.end("RESTARTING", reconnect_after_s=number / RETURNING_PER_S, alternate=alternate)
 
     async def close(self) -> None:
         """Writes what is not written yet."""
@@ -125,6 +138,10 @@ class Fleet:
         epoch_seen: the highest that the agent knows; after a restore from backup our counter may lie below it.
         Raises: Denied(DUPLICATE_IDENTITY | EDGE_SERVER_REVOKED).
         """
+        async with self.arrivals:
+            return await self._enter(session, boot_id, epoch_seen)
+
+    async def _enter(self, session: AgentSession, boot_id: str, epoch_seen: int) -> int:
         await self._refuse_second(session, boot_id)
         known = (await self.stores.observed.read(rows.EDGE_SERVER, [session.edge_server])).get(session.edge_server)
         epoch = await self.owners.take(session.edge_server, above=epoch_seen)
@@ -223,17 +240,20 @@ class Fleet:
     async def _follow_store(self) -> None:
         """Desired state that changed goes down; edge servers that are no more are forgotten."""
         mirror = Mirror(self.stores.records, DESIRED, EDGE_SERVER)
+        compared = False
         async for revision in self.stores.records.watch(0):
             changed = await mirror.refresh(revision)
-            for link in self._sessions.all():
-                if not changed.isdisjoint((link.identity, desired_name(link.identity))):
-                    link.poke()
             servers = mirror.of(EDGE_SERVER)
+            for edge_server in {name.removeprefix(desired_name("")) for name in changed}:
+                if (link := self._sessions.get(edge_server)) is not None:
+                    link.poke()
             for name in changed & servers.keys():
                 if servers[name].message.HasField("revoke_time"):
                     await self._shut_out(servers[name].message)
-            for edge_server in self._status.keys() - servers.keys():
-                await self._forget(edge_server)
+            if not compared or any(name not in servers for name in changed if name.startswith("edgeServers/")):
+                compared = True  # looking at all of them after each commit would cost a large fleet dear
+                for edge_server in self._status.keys() - servers.keys():
+                    await self._forget(edge_server)
 
     async def _shut_out(self, edge_server: EdgeServer) -> None:
         """It was revoked: a session of before ends now."""
@@ -296,5 +316,5 @@ class Fleet:
                 await self.judge(edge_server, status_of.single(self.status(edge_server), now=clock.now()))
 
     async def _write_minutes(self, now: float) -> None:
-        if minutes := self.figures.finished_minutes(now=now):
+        while minutes := self.figures.finished_minutes(now=now):
             await self.stores.minutes.append(minutes, now_s=clock.now(), merge=added)

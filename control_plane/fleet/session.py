@@ -57,6 +57,10 @@ class AgentSession:
         return await self._fleet.enter(self, hello.boot_id, hello.epoch)
 
     async def desired(self) -> DesiredState:
+        async with self._fleet.work:
+            return await self._desired()
+
+    async def _desired(self) -> DesiredState:
         record = await self._fleet.stores.records.read(desired_name(self.edge_server))
         if record is None:
             return self._told or self._never_planned()
@@ -79,8 +83,11 @@ class AgentSession:
         await self._judge(status_of.accepted(self._status, version, refusals, now=clock.now()))
 
     async def status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None:
-        if not self._is_current:
-            return
+        async with self._fleet.work:
+            if self._is_current:
+                await self._take_status(items, full)
+
+    async def _take_status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None:
         own = items.get(self.edge_server)
         if own is not None:
             report = _decode(EdgeServerReport, own.body)

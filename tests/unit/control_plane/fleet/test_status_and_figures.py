@@ -1,5 +1,6 @@
 """Metrics added up, and edge servers' statuses step by step."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.fleet import figures as figures_module
 from control_plane.fleet import status
 from control_plane.fleet.figures import Figures, merged
 from control_plane.fleet.rows import Observation, Rows
-from control_plane.store import ObservedRow, database, open_stores
+from control_plane.store import MinuteRow, ObservedRow, database, open_stores
 from mesh.metrics import Histogram
 from tests.unit.control_plane.scenario import scenario
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE, Condition
@@ -104,6 +106,21 @@ def test_a_minute_is_told_once_when_it_is_over() -> None:
     assert [row.minute for row in figures.finished_minutes(now=6120.0)] == [101]
 
 
+def test_of_many_positions_each_minute_is_told_once_though_not_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures_module, "MINUTES_AT_ONCE", 2)
+    monkeypatch.setattr(figures_module, "WINDOWS_MAX", 3)
+    figures = Figures(lambda edge_server: None)
+    for name in "abcde":
+        for _ in range(7):
+            figures.take("edgeServers/e", PositionMetrics(name=name, requests=1), now=6000.0)
+    told: list[MinuteRow] = []
+    while minutes := figures.finished_minutes(now=6060.0):
+        assert len(minutes) <= 2
+        told += minutes
+    assert sorted(minute.name for minute in told) == list("abcde")
+    assert {PositionMetrics.FromString(minute.body).requests for minute in told} == {7}
+
+
 def row(body: str) -> ObservedRow:
     return ObservedRow("kind", "name", body.encode())
 
@@ -143,6 +160,25 @@ def test_what_the_store_could_not_take_is_written_with_the_next_beat(
                     await rows.put([Observation(row("a 1"), b"a")])
             await rows.flush()
             assert await stores.observed.read("kind", ["name"]) == {"name": b"a 1"}
+
+    run()
+
+
+def test_what_the_store_could_not_take_never_replaces_what_was_said_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.01)
+
+    @scenario
+    async def run() -> None:
+        async with open_stores(f"sqlite:///{tmp_path}/store.db") as stores:
+            rows = Rows(stores.observed)
+            with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as somebody_else:
+                somebody_else.execute("BEGIN IMMEDIATE")
+                puts = [rows.put([Observation(row(body), body.encode())]) for body in ("a", "b", "c")]
+                assert all(await asyncio.gather(*puts, return_exceptions=True))  # all of them failed
+            await rows.flush()
+            assert await stores.observed.read("kind", ["name"]) == {"name": b"c"}
 
     run()
 
