@@ -53,6 +53,7 @@ SECTIONS: dict[str, tuple[Entry, ...]] = {
         Entry("apply", "specs", "Make resources as YAML files say."),
         Entry("diff", "specs", "Show what `waypost apply` would change."),
         Entry("export", "specs", "Print resources as YAML."),
+        Entry("simulate", "simulate", "Drive the platform with simulated agents."),
     ),
     "Look": (
         Entry("watch", "watch", "Follow a position live."),

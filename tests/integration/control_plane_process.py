@@ -97,6 +97,11 @@ class ControlPlaneProcess:
         self.end(signal.SIGKILL)
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def roots(self) -> bytes:
         return (self.data_dir / "ca.pem").read_bytes()
 
