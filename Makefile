@@ -11,7 +11,7 @@ FUZZING := $(VENV)/.fuzzing
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: chaos help demo stop test unit contract sim test-sim-bugs integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench soak docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: chaos help demo stop test unit contract sim test-sim-bugs integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench bench-fleet soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ test-bench: $(INSTALLED)  ## The benchmark's own tests (needs g++)
 
 bench: $(INSTALLED)  ## The host beside its peers (QUICK=1, PEERS=all, CHECK=1)
 	@$(BIN)/python -m tests.bench $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick) $(if $(CHECK),--check)
+
+AGENTS ?= 5000
+bench-fleet: $(INSTALLED)  ## One control plane under thousands of agents, writes docs/fleet.md (AGENTS=5000, CHECK=1)
+	@$(BIN)/python -m tests.bench.fleet --agents $(AGENTS) $(if $(CHECK),--check)
 
 chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (root, faketime; 40 minutes)
 	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only "$(ONLY)")

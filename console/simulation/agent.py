@@ -21,7 +21,6 @@ from mesh.waiting import news_within
 from waypost.api.control.v1.edge_server_pb2 import Capacity
 from waypost.api.control.v1.position_pb2 import LatencyHistogram, PositionMetrics
 from waypost.api.link.v1 import command_pb2 as commands
-from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionAssignment
 from waypost.errors import MeshError, Precondition
 from waypost.rpc.wire_channel import WireChannel
@@ -58,7 +57,7 @@ class SimulatedAgent:
         self._rng = rng
         self._changed = changed
         self._dialling = dialling
-        self._wire: _OwnConnection | None = None
+        self._wire: ChildWire | None = None
         self._dialled = rng.randrange(len(membership.link_addresses))
         self._redirected = ""
         self._news = asyncio.Event()
@@ -131,8 +130,7 @@ class SimulatedAgent:
         self._dialled += 1
         address, self._redirected = self._redirected or addresses[self._dialled % len(addresses)], ""
         async with self._dialling:
-            self._wire = _OwnConnection(WireChannel(address, tls=identified(self._membership)))
-            await self._wire.open()
+            self._wire = await dial_wire(lambda: WireChannel(address, tls=identified(self._membership)), CONNECT)()
         return self._wire
 
     def _redirect(self, link_address: str) -> None:
@@ -177,31 +175,6 @@ class SimulatedAgent:
         for _ in range(CALLS_PER_SAMPLE):
             histogram.add(self._rng.lognormvariate(LATENCY_MU, LATENCY_SIGMA))
         return histogram.to_proto()
-
-
-class _OwnConnection:
-    """A wire that takes its whole connection with it when it is closed."""
-
-    def __init__(self, channel: WireChannel) -> None:
-        self._channel = channel
-        self._wire: ChildWire
-
-    async def open(self) -> None:
-        """Raises: WireLost, MeshError."""
-        try:
-            self._wire = await dial_wire(self._channel, CONNECT)()
-        except BaseException:
-            await self._channel.close()
-            raise
-
-    async def send(self, message: pb.ChildMessage) -> None:
-        await self._wire.send(message)
-
-    async def receive(self) -> pb.ParentMessage | None:
-        return await self._wire.receive()
-
-    async def close(self) -> None:
-        await self._channel.close()
 
 
 def _now_s() -> float:
