@@ -12,10 +12,12 @@ from edge_agent.drivers.fake import FakeDriver
 from edge_agent.gate import StartGate
 from edge_agent.health import FakeHealth
 from edge_agent.ledger import Ledger
+from edge_agent.links import SocketLinks
 from edge_agent.monitors import MonitorEars, Monitors
 from edge_agent.parts import Parts
 from edge_agent.probe import Answer, FakeProbe
 from edge_agent.router import Router
+from edge_agent.software import Software
 from edge_agent.solitude import Solitude
 from edge_agent.supervise import Supervisor
 from edge_agent.uplink import Uplink, capacity
@@ -78,6 +80,8 @@ def _parts(edge: "Edge", ledger: Ledger, monitors: Monitors, solitude: Solitude,
         router=Router(edge.gateway),
         probe=FakeProbe(lambda uid: _infer(edge, uid)),
         monitors=monitors,
+        software=Software(edge.artifacts / "software"),
+        links=SocketLinks(),
         reports=uplink,
         solitude=solitude,
         server=driver.fingerprint(),
