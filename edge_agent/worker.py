@@ -193,10 +193,13 @@ class Worker:
         return replace(choice, assignment=_started_by(parts.links, choice.assignment))
 
     def _monitor_software(self, record: Record) -> str:
-        """Hosts first: while some that get calls run other software than is wanted, a monitor that runs stays."""
+        """Hosts first: while some that get calls run other software than is wanted, a monitor that runs stays, and so it
+        does where all is to go."""
         wanted, monitor = self.assignment.software, self._crew.monitor
         rolling = any(software_of(shape) != wanted for shape in record.route.weights)
-        return software_of(monitor.variant) if rolling and monitor and monitor.running else wanted
+        if monitor and (self.assignment.wanted.deleting or (rolling and monitor.running)):
+            return software_of(monitor.variant)
+        return wanted
 
     def _prepared(self) -> Record:
         """The position's record with all that it must hold before anything is done. Raises: MeshError."""

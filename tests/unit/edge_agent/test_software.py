@@ -84,6 +84,21 @@ def test_other_software_is_brought_up_beside_the_old_one_and_the_monitor_follows
     run(scenario())
 
 
+def test_a_position_that_is_to_go_keeps_its_monitor_as_it_is(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.assign(asked())
+            await rig.until_state("IN_SERVICE")
+            starts = rig.machine.starts
+            rig.machine.drain_s = 1.0
+            rig.assign()
+            rig.machine.end(UID, MONITOR)
+            await rig.until(lambda: not rig.machine.of(UID))
+            assert rig.machine.starts <= starts + 1, "once more, as it was"
+
+    run(scenario())
+
+
 def test_software_that_is_not_installed_is_said_and_what_serves_stays_and_is_kept_alive(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.agent():
