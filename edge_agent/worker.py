@@ -193,8 +193,8 @@ class Worker:
         return replace(choice, assignment=_started_by(parts.links, choice.assignment))
 
     def _monitor_software(self, record: Record) -> str:
-        """Hosts first: while some that get calls run other software than is wanted, a monitor that runs stays, and so it
-        does where all is to go."""
+        """Hosts first: while some that get calls run other software than is wanted, a monitor that runs stays; so does
+        one of a position that is to go."""
         wanted, monitor = self.assignment.software, self._crew.monitor
         rolling = any(software_of(shape) != wanted for shape in record.route.weights)
         if monitor and (self.assignment.wanted.deleting or (rolling and monitor.running)):
