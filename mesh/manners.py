@@ -70,7 +70,9 @@ class Manners(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        read = (_reading if handler.request_streaming else _reading_one)(handler.request_deserializer)
+        read = handler.request_deserializer  # None: the behaviour takes bytes
+        if read is not None:
+            read = _reading(read) if handler.request_streaming else _reading_one(read)
         return kind(wrap(method, behaviour), read, handler.response_serializer)
 
     async def _let_in(self, method: str, context: Any, request: Any) -> None:

@@ -168,7 +168,7 @@ class ProcessDriver:
                 "position_uid": lineup.uid,
                 "agent": links.agent if links else self._layout.agent_address,
                 "listen": paths.monitor_address,
-                "link_listen": links.monitor_listen if links else "",
+                **({"link_listen": links.monitor_listen} if links else {}),  # older monitors know no such setting
                 **_identified(links, paths, MONITOR),
                 "signing_key": str(paths.signing_key),
                 "jwks": str(paths.jwks),

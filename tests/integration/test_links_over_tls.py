@@ -68,6 +68,7 @@ class Place:
 
     async def until_linked_anew(self) -> None:
         """Kills the monitor: the next one reaches the agent, and the hosts reach it, with what lies on the disk now."""
+        await until(lambda: "monitor" in self.agent.pids(), self.agent)
         hosts = set(self.agent.pids("r-"))
         agents, links = len(self.logged("monitor", "agent_link")), len(self.logged("monitor", "host_link"))
         kill(self.agent.pids()["monitor"])
