@@ -11,7 +11,7 @@ FUZZING := $(VENV)/.fuzzing
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: chaos help demo stop test unit contract sim test-sim-bugs integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench bench-fleet soak docs-test test-postgres lowest lint format types imports protos gen clean
+.PHONY: chaos help demo stop test unit contract sim test-sim-bugs test-edge integration conformance test-wire test-clients test-compiled wheels fuzz fuzz-calls test-bench bench bench-fleet soak docs-test test-postgres lowest lint format types imports protos gen clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,9 +34,12 @@ demo: $(INSTALLED)  ## The platform up, a real model at a position, an xApp call
 stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
-test: $(INSTALLED)  ## Unit, contract, sim, integration, security, hostile, conformance, e2e, docs
+test: $(INSTALLED)  ## Unit, contract, sim, integration, security, conformance, e2e, docs
 	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench \
-		--ignore tests/sim/test_bugs.py
+		--ignore tests/sim/test_bugs.py --ignore tests/edge --ignore tests/hostile
+
+test-edge: $(INSTALLED)  ## An edge server's long life: upgrades, the version before, maintenance windows, links over TLS
+	@$(BIN)/python -m pytest --quiet tests/edge
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
 	@$(BIN)/python -m pytest --quiet tests/unit

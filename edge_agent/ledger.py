@@ -13,7 +13,7 @@ The rule is write first, then act. Whatever the agent does can therefore be begu
 and whatever runs beside it, drivers and gateway are asked for. Writes are small and synchronous: a few kilobytes and
 one fsync.
 
-An agent reads what the version before it wrote, and that one what this one writes (tests/integration/test_upgrade.py):
+An agent reads what the version before it wrote, and that one what this one writes (tests/edge/test_upgrade.py):
 an agent that was upgraded may have to go back. So fields are only added here, and may be missing.
 """
 

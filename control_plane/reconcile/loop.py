@@ -13,7 +13,6 @@ state.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -97,9 +96,9 @@ class Reconciler:
     async def _plan(self) -> float:
         """Plans and commits, anew where somebody else wrote in between. Returns seconds until the next plan is due."""
         while True:
-            began_s = time.monotonic()
+            began_s = asyncio.get_running_loop().time()
             outcome = plan_resources(self._resources(), now_s=clock.now(), conversions=self._conversions)
-            self._planned_for_s = time.monotonic() - began_s
+            self._planned_for_s = asyncio.get_running_loop().time() - began_s
             try:
                 await self._commit(outcome)
             except RevisionConflict as conflict:

@@ -13,11 +13,11 @@ from google.protobuf.duration_pb2 import Duration
 
 from mesh import clock
 from tests import models
+from tests.edge.test_upgrade import in_service_at, joined
 from tests.integration.agent_world import AgentProcess, kill
 from tests.integration.control_plane_process import ControlPlaneProcess, control_plane, make_application
 from tests.integration.control_plane_process import until as until_shown
 from tests.integration.test_agent import run
-from tests.integration.test_upgrade import in_service_at, joined
 from waypost.api.control.v1 import edge_server_pb2, edge_server_pb2_grpc, position_pb2, position_pb2_grpc
 from waypost.api.control.v1.position_pb2 import POSITION_STATE_IN_SERVICE, POSITION_STATE_UPDATING, Position
 
