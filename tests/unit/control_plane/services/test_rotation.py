@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from control_plane.access import Secrets, sha256
 from control_plane.domain.assignments import Resources as Planned
-from control_plane.domain.assignments import policy_of
+from control_plane.domain.assignments import Conversions, policy_of
 from control_plane.services.rotation import OVERLAP_S, OVERLAP_S_MAX, next_id
 from control_plane.store.resources import CREDENTIAL
 from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, PROJECT, Api, with_api
@@ -59,7 +59,7 @@ async def test_a_position_is_told_of_both_with_their_ends(api: Api) -> None:
     _, old = await api.credentials.issue(APPLICATION, "xapp", pb.Credential())
     made = await rotate(api, XAPP, overlap_s=60)
     held = [stored.message async for stored in api.kit.resources.all(CREDENTIAL)]
-    tokens = policy_of(Planned(1, [], [], held, frozenset(), {}, [])).tokens[APPLICATION]
+    tokens = policy_of(Planned(1, [], [], held, frozenset(), {}, []), Conversions()).tokens[APPLICATION]
     assert {(token.sha256, token.expire_unix_s) for token in tokens} == {
         (sha256(old), int(api.clock.now_s) + 60),
         (sha256(made.secret), 0),
