@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.access import Secrets, sha256
-from control_plane.domain.assignments import Resources as Planned
 from control_plane.domain.assignments import Conversions, policy_of
+from control_plane.domain.assignments import Resources as Planned
 from control_plane.services.rotation import OVERLAP_S, OVERLAP_S_MAX, next_id
 from control_plane.store.resources import CREDENTIAL
 from tests.unit.control_plane.services.api import APPLICATION, EDGE_SERVER, PROJECT, Api, with_api
