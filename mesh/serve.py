@@ -202,7 +202,7 @@ def run(component: str, main: Callable[[asyncio.Event], Awaitable[None]], *, log
         asyncio.run(_main(main))
     except* MeshError as errors:
         failed = _leaves(errors)
-    gc.collect()  # grpc closes with the last of its objects; one that is left in a cycle makes the process' exit wait 2 s
+    gc.collect()  # grpc closes with the last of its objects: one that is left in a cycle holds the exit up for 2 s
     for error in failed:
         sys.stderr.write(render(error))
     return 1 if failed else 0
