@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from console import contexts
-from console.cli import main
 from console.client import Client
 from console.contexts import Context
 from console.kinds import EDGE_SERVER, POSITION, Resources
@@ -20,6 +21,7 @@ from tests.integration.uploaded import make_versions
 from waypost.api.control.v1.position_pb2 import POSITION_STATE_OUT_OF_SERVICE
 
 AGENTS = 20
+WAYPOST = (sys.executable, "-c", "import sys; from console.cli import main; sys.exit(main())")
 APPLICATION = "projects/p/applications/a"
 
 
@@ -34,16 +36,15 @@ def context_of(plane: ControlPlaneProcess) -> Context:
 
 
 def test_a_simulated_fleet_goes_through_every_stage_and_leaves_nothing(
-    plane: ControlPlaneProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plane: ControlPlaneProcess, tmp_path: Path
 ) -> None:
     context = context_of(plane)
     one, two = make_versions(context, tmp_path, APPLICATION, 2)
     contexts.write(tmp_path / "context.json", context)
     arguments = ["--agents", str(AGENTS), "--deploy", one, "--then", two, "--positions-per-agent", "2"]
     quick = ["--deploy-seconds", "0.1", "--duration", "1", "--control-plane-pid", str(plane.pid)]
-    code = main(["simulate", *arguments, *quick, "--context", str(tmp_path / "context.json"), "-o", "json"])
-    assert code == 0
-    stages = json.loads(capsys.readouterr().out)
+    command = [*WAYPOST, "simulate", *arguments, *quick, "--context", str(tmp_path / "context.json"), "-o", "json"]
+    stages = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     named = [stage["name"] for stage in stages]
     assert named == ["enrolment", "first deployment", "steady state", "new token", "other version", "links cut"]
     assert {stage["connected"] for stage in stages} == {AGENTS}
