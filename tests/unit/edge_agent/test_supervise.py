@@ -809,7 +809,7 @@ def test_nothing_stops_by_being_alone_where_nobody_asked_for_it(rig: Rig) -> Non
             rig.assign(assignment())
             await rig.until_state("IN_SERVICE")
             rig.hears(connected=False)
-            await asyncio.sleep(100_000.0)
+            await asyncio.sleep(10_000.0)
             assert rig.state() == "IN_SERVICE"
 
     run(scenario())
