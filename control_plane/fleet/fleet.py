@@ -143,12 +143,11 @@ class Fleet:
 
     async def _enter(self, session: AgentSession, boot_id: str, epoch_seen: int) -> int:
         await self._refuse_second(session, boot_id)
-        known = (await self.stores.observed.read(rows.EDGE_SERVER, [session.edge_server])).get(session.edge_server)
-        epoch = await self.owners.take(session.edge_server, above=epoch_seen)
+        epoch, unbroken = await self.owners.take(session.edge_server, above=epoch_seen)
+        if not unbroken or session.edge_server not in self._status:
+            await self._read_status(session.edge_server)
         if (revoked := self._revoked.get(session.edge_server)) is not None:
             refuse_revoked(revoked, session.issued)  # what is revoked after this line, `_shut_out` ends
-        if known is not None:  # another control plane may have written it
-            self._status[session.edge_server] = self._judged_alone(session.edge_server, known)
         self._duplicates.entered(session.edge_server, boot_id, session.peer)
         self._issued[session.edge_server] = session.issued
         self._sessions.enter(session.edge_server, session.link)
@@ -167,10 +166,16 @@ class Fleet:
                 "stop one of the two; a copied data directory needs a join token and an edge server of its own",
             )
 
-    def _judged_alone(self, edge_server: str, known: bytes) -> EdgeServerStatus:
-        """Of a second agent that another process saw, that process will not say when it is gone."""
-        status = EdgeServerStatus.FromString(known)
-        return status if self._duplicates.refuses(edge_server) else status_of.alone(status, now=clock.now())
+    async def _read_status(self, edge_server: str) -> None:
+        """As the control plane left it that spoke for the edge server before us, and now may write of it no more.
+
+        Of a second agent that another process saw, that process will not say when it is gone.
+        """
+        known = (await self.stores.observed.read(rows.EDGE_SERVER, [edge_server])).get(edge_server)
+        if known is not None:
+            status = EdgeServerStatus.FromString(known)
+            alone = not self._duplicates.refuses(edge_server)
+            self._status[edge_server] = status_of.alone(status, now=clock.now()) if alone else status
 
     def leave(self, session: AgentSession) -> bool:
         """The session is over. True where it still spoke for its edge server: its lease begins to run out."""

@@ -25,13 +25,14 @@ class Owners:
         """For what is written of it; where somebody else speaks for it, one that lets nothing through."""
         return Fence(edge_server, self._epochs.get(edge_server, 0))
 
-    async def take(self, edge_server: str, *, above: int) -> int:
-        """From now on we speak for it: the number of the session."""
+    async def take(self, edge_server: str, *, above: int) -> tuple[int, bool]:
+        """From now on we speak for it: the number of the session, and whether nobody else has spoken since we did."""
         while True:
+            before = self._epochs.get(edge_server, 0)
             epoch = await self._claims.take(edge_server, self._run, above=above)
             if epoch > self._epochs.get(edge_server, 0):  # else another session of it was faster: it must not end both
                 self._epochs[edge_server] = epoch
-                return epoch
+                return epoch, epoch == before + 1
 
     async def inherit(self, claims: Mapping[str, Claim | None]) -> list[str]:
         """The same for edge servers that nobody has taken since their claims were read; returns them."""

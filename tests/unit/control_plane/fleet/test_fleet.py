@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from control_plane.fleet import status as status_of
-from control_plane.store import Claim, Delete
+from control_plane.store import Claim, Delete, Fence
 from control_plane.store.observed_rows import POSITION_REPORT, edge_server_row, report_name
 from control_plane.store.resources import EDGE_SERVER
 from mesh.link import DesiredState, Item
@@ -286,6 +286,35 @@ async def test_a_newer_process_supersedes_the_one_before_which_does_not_get_in_a
                 await asyncio.sleep(5 * QUICK.backoff_max)
                 assert (first.epoch, second.epoch) == seen
                 assert second.link.connected
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["here all the time", "elsewhere in between"])
+def test_what_the_session_before_said_while_the_next_one_came_is_not_forgotten(
+    moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @scenario
+    async def run() -> None:
+        async with world() as here:
+            await here.edge_server()
+            async with here.agent() as agent:
+                await until(lambda: agent.link.connected)
+                take = here.stores.claims.take
+
+                async def taken_late(name: str, holder: str, *, above: int = 0) -> int:
+                    news = status_of.reported(here.fleet.status(name), EdgeServerReport(agent_version="2"), now=2.0)
+                    if moved:
+                        fence = Fence(name, await take(name, "another"))
+                        await here.stores.observed.put([edge_server_row(name, news, fence)])
+                    else:
+                        await here.fleet.judge(name, news)
+                    return await take(name, holder, above=above)
+
+                monkeypatch.setattr(here.stores.claims, "take", taken_late)
+                agent.link.redial()
+                await until(lambda: agent.epoch > 1 and agent.link.connected)
+                assert here.fleet.status(TOWER).agent_version == "2"
+
+    run()
 
 
 @scenario
