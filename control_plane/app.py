@@ -28,6 +28,7 @@ from control_plane.settings import ENV_PREFIX, ControlPlaneSettings
 from mesh import serve
 from mesh.files import private_directory
 from mesh.settings import load
+from mesh.waiting import heed_cancellation
 from waypost.errors import MeshError
 
 log = structlog.get_logger()
@@ -97,6 +98,7 @@ async def _kept_running(name: str, run_task: Callable[[], Awaitable[None]], inte
                 await run_task()
             except* MeshError as errors:
                 log.warning("task_interrupted", task=name, why=str(errors.exceptions[0]))
+            heed_cancellation()
             await asyncio.sleep(interrupted_s)
     except Exception:  # the life of a task ends here, and with it the process
         log.exception("task_failed", task=name)

@@ -18,7 +18,7 @@ from edge_agent.positions import gone_status
 from edge_agent.records import rendered
 from edge_agent.worker import Worker
 from mesh.link import Item
-from mesh.waiting import news_within
+from mesh.waiting import heed_cancellation, news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.errors import MeshError, NotFound
@@ -117,6 +117,8 @@ class Supervisor:
                 await worker.run()
             except* Exception as errors:  # a worker's life ends here: a fault of ours, in one position
                 log.exception("worker_failed", position=worker.assignment.position, exc_info=errors)
+            heed_cancellation()
+            if not worker.over:
                 await asyncio.sleep(AGAIN_AFTER_S)
                 worker.wake()
         log.info("position_gone", position=worker.assignment.position)

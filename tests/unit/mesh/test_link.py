@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import pytest
+
 from mesh.link import ChildLink, DesiredState, Dial, Item, Timing, WireLost
 from tests.sim.virtual import run
 from waypost.api.link.v1 import command_pb2 as commands
@@ -131,6 +133,24 @@ def test_a_better_way_to_the_parent_is_taken_at_once_from_a_session_and_from_a_p
 
     run(scenario())
     assert (worse.dials, better.dials) == (1, 1)
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_child_that_is_told_to_end_ends_though_its_session_fails_at_that_moment(turns: int) -> None:
+    """The session takes some turns of the loop to come to its end."""
+    parent = Parent(welcomes=True, lives_s=1000.0)
+
+    async def scenario() -> None:
+        link = _link(parent.dial)
+        async with asyncio.timeout(TIMING.patience), asyncio.TaskGroup() as tasks:
+            life = tasks.create_task(link.run())
+            await asyncio.sleep(TIMING.patience / 2)
+            link.redial()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            life.cancel()
+
+    run(scenario())
 
 
 def _link(dial: Dial, refused: Callable[[MeshError], None] = lambda error: None) -> ChildLink:
