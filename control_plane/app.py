@@ -19,8 +19,9 @@ import asyncio
 import random
 import resource
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -28,7 +29,7 @@ from control_plane.settings import ENV_PREFIX, ControlPlaneSettings
 from mesh import serve
 from mesh.files import private_directory
 from mesh.settings import load
-from mesh.waiting import heed_cancellation
+from mesh.waiting import in_own_task
 from waypost.errors import MeshError
 
 log = structlog.get_logger()
@@ -76,7 +77,10 @@ def _allow_connections() -> None:
 
 
 async def run_tasks(
-    tasks: Mapping[str, Callable[[], Awaitable[None]]], stop: asyncio.Event, *, interrupted_s: float = INTERRUPTED_S
+    tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]],
+    stop: asyncio.Event,
+    *,
+    interrupted_s: float = INTERRUPTED_S,
 ) -> None:
     """Runs long tasks, by name, until `stop`; one that a MeshError ends begins again after `interrupted_s`.
 
@@ -91,14 +95,13 @@ async def run_tasks(
             task.cancel()
 
 
-async def _kept_running(name: str, run_task: Callable[[], Awaitable[None]], interrupted_s: float) -> None:
+async def _kept_running(name: str, run_task: Callable[[], Coroutine[Any, Any, None]], interrupted_s: float) -> None:
     try:
         while True:
             try:
-                await run_task()
+                await in_own_task(run_task())
             except* MeshError as errors:
                 log.warning("task_interrupted", task=name, why=str(errors.exceptions[0]))
-            heed_cancellation()
             await asyncio.sleep(interrupted_s)
     except Exception:  # the life of a task ends here, and with it the process
         log.exception("task_failed", task=name)

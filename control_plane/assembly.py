@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
@@ -135,7 +136,7 @@ class ControlPlane:
         check, packages = PackageCheck(settings.check_timeout_s), data_dir / "packages"
         holdings = Holdings(stores.claims, self._membership)
         registry = Registry(stores, self._spread_artifacts, open_source, check, packages, holdings, ids=ids, rng=rng)
-        self.tasks: dict[str, Callable[[], Awaitable[None]]] = {
+        self.tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "store": stores.follow,
             "reconcile": Reconciler(stores).run,
             "fleet": self._fleet.run,

@@ -18,7 +18,7 @@ from edge_agent.positions import gone_status
 from edge_agent.records import rendered
 from edge_agent.worker import Worker
 from mesh.link import Item
-from mesh.waiting import heed_cancellation, news_within
+from mesh.waiting import in_own_task, news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.errors import MeshError, NotFound
@@ -114,10 +114,9 @@ class Supervisor:
     async def _work(self, worker: Worker) -> None:
         while not worker.over:
             try:
-                await worker.run()
+                await in_own_task(worker.run())
             except* Exception as errors:  # a worker's life ends here: a fault of ours, in one position
                 log.exception("worker_failed", position=worker.assignment.position, exc_info=errors)
-            heed_cancellation()
             if not worker.over:
                 await asyncio.sleep(AGAIN_AFTER_S)
                 worker.wake()

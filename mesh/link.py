@@ -19,7 +19,7 @@ import structlog
 
 from mesh import link_core as core
 from mesh.link_core import EMPTY, DesiredState, Item, Refusal
-from mesh.waiting import heed_cancellation, news_within
+from mesh.waiting import in_own_task, news_within
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import (
@@ -197,7 +197,7 @@ class ChildLink:
             self._welcomed_s = math.inf
             self._anew.clear()
             try:
-                await self._session()
+                await in_own_task(self._session())
             except* (Denied, Unauthenticated) as refusals:
                 self._not_before_s = self._rng.uniform(0.5, 1.0) * self._timing.refused
                 for refusal in refusals.exceptions:
@@ -205,7 +205,6 @@ class ChildLink:
                         self._refused(refusal)
             except* (WireLost, MeshError) as lost:
                 log.info("link_lost", identity=self._core.identity, why=str(lost.exceptions[0]))
-            heed_cancellation()
             if _now_s() - self._welcomed_s >= self._timing.healthy:
                 backoff_s = self._timing.backoff_initial
             await news_within(self._anew, max(self._rng.uniform(0, backoff_s), self._not_before_s))

@@ -1,10 +1,14 @@
 """Waiting for news, but not for ever: whoever wakes up looks at what is, whether he was woken or not.
 
-And ending when told so: `heed_cancellation`.
+And ending when told so: `in_own_task`.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def news_within(news: asyncio.Event, seconds: float) -> bool:
@@ -15,12 +19,18 @@ async def news_within(news: asyncio.Event, seconds: float) -> bool:
     return news.is_set()
 
 
-def heed_cancellation() -> None:
-    """Raises CancelledError where the running task was told to end, and something has swallowed that.
+async def in_own_task(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What `coroutine` returns or raises; but cancelled, this is cancelled, whatever `coroutine` ends with then.
 
-    A TaskGroup does (before Python 3.13) where one of its tasks fails at the same time: it raises the failure only. So
-    whoever catches what a TaskGroup raises, and goes on, must ask.
+    For loops that go on after a failure. A TaskGroup (before Python 3.13) forgets that its task was cancelled where one
+    of its own fails at the same time: it raises the failure only, and the loop would never end. Nor does
+    `Task.cancelling` tell: a TaskGroup that fails while it waits for its tasks leaves that raised.
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    task = asyncio.create_task(coroutine)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    return task.result()

@@ -27,7 +27,7 @@ from control_plane.store.observed_rows import subscription_row
 from control_plane.store.resources import APPLICATION, MODEL, MODEL_VERSION, PROJECT, SUBSCRIPTION, Resources, Stored
 from mesh import clock
 from mesh.clock import Ids
-from mesh.waiting import heed_cancellation
+from mesh.waiting import in_own_task
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.control.v1.subscription_pb2 import Subscription, SubscriptionStatus
 from waypost.api.training.v1.training_pb2 import SubscribeRequest, SubscribeResponse
@@ -78,9 +78,8 @@ class Follower:
         """For ever; cancel it to end."""
         while True:
             try:
-                await self._session()
+                await in_own_task(self._session())
             except MeshError as error:
-                heed_cancellation()
                 await self._lost(error)
             await asyncio.sleep(self._rng.uniform(0, self._backoff_s))
             self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
