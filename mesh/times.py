@@ -50,7 +50,7 @@ def _times(message: Message, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _messages(field: Any, value: Any) -> Iterator[Message]:
-    if not field.is_repeated:
+    if isinstance(value, Message):
         yield value
     elif field.message_type.GetOptions().map_entry:
         yield from (each for each in value.values() if isinstance(each, Message))
