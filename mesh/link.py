@@ -86,7 +86,7 @@ class Timing:
     """Silence after which the other side is given up: three heartbeats."""
     heartbeat: float = 10.0
     patience: float = 10.0
-    """How long a child waits for its Welcome."""
+    """How long a child waits for its Welcome, or for a sign that its turn is to come."""
     backoff_initial: float = 0.2
     backoff_max: float = 30.0
     healthy: float = 10.0
@@ -465,7 +465,8 @@ class ParentSession:
         match effect:
             case core.Greeted(hello=hello):
                 self._refused = tuple(map(Refusal.of, hello.refused))
-                self._core.welcome(await self._handler.admit(hello))
+                epoch = await self._handler.admit(hello)
+                self._core.welcome(epoch, _now_s())
                 await self._handler.link_changed(True)
                 here = hello.applied.incarnation == (await self._handler.desired()).incarnation
                 if here and self._core.agreed is None:  # else the writer says so, by the newest number

@@ -2,6 +2,7 @@
 
     child                                   parent
       | Hello(identity, what it holds) ------> |
+      | <------ Heartbeat --------------------- |      where the child must wait for its turn
       | <------ Welcome(epoch, lease, heartbeat)|      an older epoch is over
       | <------ Desired(snapshot or difference) |      only where hashes differ
       | Ack(what it holds durably) ------------>|
@@ -38,6 +39,12 @@ EVENTS_MAX = 512  # kept by a child whose parent is away: enough for a bad day o
 EVENTS_PER_MESSAGE = 64
 SAMPLES_MAX = 64  # metrics waiting for the wire; the oldest are dropped first
 RESULTS_MAX = 16  # pieces waiting for the wire; the producer waits beyond that
+
+WAITS = "waits"
+"""Capability of a child that waits for its Welcome while heartbeats tell it that its Hello was heard.
+
+In a crowd whoever hangs up and dials again has shaken hands in vain, and stands at the end of the line.
+"""
 
 _SPOKEN = f"{PROTOCOL_MIN}..{PROTOCOL_MAX}"
 
@@ -234,7 +241,7 @@ class ChildCore:
     software_version: str
     held: DesiredState = EMPTY
     epoch: int = 0
-    capabilities: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = (WAITS,)
     sets_back: Callable[[Item, Item], bool] = lambda item, held: False
     """Whether an item of another store than what is held takes that back to something older. Pure."""
 
@@ -312,6 +319,8 @@ class ChildCore:
         match message.WhichOneof("kind"):
             case "welcome":
                 return [self._welcome(message.welcome, now_s)]
+            case "heartbeat":
+                return []  # before the Welcome: it is to come
             case _ if not session.welcomed:
                 return [Broken("NOT_WELCOMED", "the parent spoke before its Welcome")]
             case "desired":
@@ -327,7 +336,7 @@ class ChildCore:
                 session.events_sent = max(session.events_sent, taken)
             case "goodbye":
                 return [_left(message.goodbye)]
-        return []  # a heartbeat, or a kind that a newer parent knows
+        return []  # a kind that a newer parent knows
 
     def _welcome(self, welcome: pb.Welcome, now_s: float) -> ChildEffect:
         session = self._session
@@ -518,14 +527,15 @@ class ParentCore:
 
     # -- told by the owner
 
-    def welcome(self, epoch: int) -> None:
-        """Answers the Hello: from now on this is the child's session number `epoch`."""
+    def welcome(self, epoch: int, now_s: float) -> None:
+        """Answers the Hello: from now on this is the child's session number `epoch`, and it has a lease."""
         assert self.hello is not None
         protocol = min(PROTOCOL_MAX, self.hello.protocol_max)
         welcome = pb.Welcome(protocol=protocol, epoch=epoch, software_version=self.software_version)
         welcome.lease.FromMilliseconds(round(self.lease_s * 1000))
         welcome.heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
         self._held = self.hello.applied
+        self._pulse = _Pulse(self.heartbeat_s, self.lease_s, self._pulse.sent_s, now_s)
         self._out.append(pb.ParentMessage(welcome=welcome))
 
     def desire(self, state: DesiredState, *, allow_prune: bool = False) -> None:
@@ -587,13 +597,18 @@ class ParentCore:
     def welcomed(self) -> bool:
         return self._held is not None
 
+    @property
+    def _is_waited_for(self) -> bool:
+        """By a child that has greeted."""
+        return self.hello is not None and not self.welcomed and WAITS in self.hello.capabilities
+
     def expired(self, now_s: float) -> bool:
         """The child was silent for a lease."""
         return self._pulse.expired(now_s)
 
     def next_s(self) -> float:
         """When to look again, if nothing happens before. An offer is repeated no later than a heartbeat is due."""
-        return self._pulse.next_s(speaks=self.welcomed)
+        return self._pulse.next_s(speaks=self.welcomed or self._is_waited_for)
 
     def receive(self, message: pb.ChildMessage, now_s: float) -> list[ParentEffect]:
         self._pulse.heard_s = now_s
@@ -624,6 +639,9 @@ class ParentCore:
             spoken = f"{hello.protocol_min}..{hello.protocol_max}"
             return Broken("PROTOCOL", f"the child speaks protocols {spoken}, this parent speaks {_SPOKEN}")
         self.hello = hello
+        if self._is_waited_for:
+            # Well within its patience; and it has nothing to say, so its silence says nothing.
+            self._pulse = _Pulse(self.heartbeat_s / 2, math.inf, self._pulse.sent_s, self._pulse.heard_s)
         return Greeted(hello)
 
     def _acknowledged(self, ack: pb.Ack) -> ParentEffect:
@@ -644,7 +662,7 @@ class ParentCore:
         if self._out:
             return self._out.pop(0)
         if not self.welcomed:
-            return None
+            return self._heartbeat(now_s) if self._is_waited_for else None
         if self._wants_to_offer(now_s):
             self._out = self._offer(now_s)
             return self._out.pop(0)
@@ -653,6 +671,9 @@ class ParentCore:
             return pb.ParentMessage(interest=interest)
         if self._commands:
             return pb.ParentMessage(command=self._commands.pop(0)[0])
+        return self._heartbeat(now_s)
+
+    def _heartbeat(self, now_s: float) -> pb.ParentMessage | None:
         return pb.ParentMessage(heartbeat=pb.Heartbeat()) if self._pulse.must_speak(now_s) else None
 
     def _wants_to_offer(self, now_s: float) -> bool:

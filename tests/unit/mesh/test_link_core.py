@@ -14,6 +14,7 @@ from mesh.link_core import (
     ChildCore,
     DesiredState,
     EventsArrived,
+    Greeted,
     Item,
     Left,
     MetricsArrived,
@@ -70,7 +71,7 @@ class Pair:
         for effect in self.parent.receive(message, 0.0):
             self.seen.append(effect)
             if self.parent.hello is not None and not self.parent.welcomed:
-                self.parent.welcome(epoch=self.parent.hello.epoch + 1)
+                self.parent.welcome(epoch=self.parent.hello.epoch + 1, now_s=0.0)
         return True
 
     def _down(self) -> bool:
@@ -248,7 +249,7 @@ def test_two_that_share_a_protocol_version_speak_the_newest_of_those(low: int, s
     hello = pb.Hello(identity="e", protocol_min=low, protocol_max=low + span)
     [effect] = parent.receive(pb.ChildMessage(hello=hello), 0.0)
     if low <= PROTOCOL_MAX and low + span >= PROTOCOL_MIN:
-        parent.welcome(epoch=1)
+        parent.welcome(epoch=1, now_s=0.0)
         message = parent.next_message(0.0)
         assert message is not None
         assert message.welcome.protocol == min(PROTOCOL_MAX, low + span)
@@ -400,6 +401,47 @@ def test_the_welcome_sets_the_pulse_of_the_child() -> None:
     assert child.receive(pb.ParentMessage(welcome=welcome), 1.0) == [Welcomed(1, 6.0, 2.0)]
     assert child.expired(7.0)
     assert not child.expired(6.9)
+
+
+def test_a_child_that_must_wait_for_its_turn_is_told_so_and_waits() -> None:
+    child, parent = a_child(), a_parent()
+    child.connect(0.0, 10.0)
+    hello = child.next_message(0.0)
+    assert hello is not None
+    [greeted] = parent.receive(hello, 1.0)
+    assert isinstance(greeted, Greeted)
+    for second in range(1, 301):
+        if (down := parent.next_message(second)) is not None:
+            assert child.receive(down, second) == []
+        assert child.next_message(second) is None
+        assert not child.expired(second)
+        assert not parent.expired(second)
+        assert not child.welcomed
+    parent.welcome(1, 300.0)
+    welcome = parent.next_message(301.0)
+    assert welcome is not None
+    assert child.receive(welcome, 301.0) == [Welcomed(1, 30.0, 10.0)]
+    assert parent.next_s() == 311.0
+
+
+def test_a_child_that_cannot_wait_hears_nothing_before_its_welcome() -> None:
+    child, parent = a_child(), a_parent()
+    child.capabilities = ()
+    child.connect(0.0, 10.0)
+    hello = child.next_message(0.0)
+    assert hello is not None
+    parent.receive(hello, 0.0)
+    assert parent.next_message(29.0) is None
+    assert child.expired(10.0)
+
+
+def test_a_child_waits_no_longer_than_it_hears_that_it_shall() -> None:
+    child = a_child()
+    child.connect(0.0, 10.0)
+    child.next_message(0.0)
+    assert child.receive(pb.ParentMessage(heartbeat=pb.Heartbeat()), 9.0) == []
+    assert not child.expired(18.9)
+    assert child.expired(19.0)
 
 
 def test_a_parent_that_waits_for_a_hello_does_not_look_again_before_its_lease() -> None:

@@ -1,12 +1,13 @@
 """A fleet that comes and goes all at once."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from control_plane.fleet import fleet as fleet_module
-from tests.unit.control_plane.fleet.world import QueueWire, World, world
+from tests.unit.control_plane.fleet.world import QUICK, TOWER, QueueWire, World, world
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED
 from waypost.api.link.v1 import link_pb2 as pb
@@ -86,3 +87,30 @@ def test_who_hangs_up_while_waiting_in_line_takes_no_place(monkeypatch: pytest.M
             await until(lambda: connected(here, "edgeServers/there"))
 
     run()
+
+
+def test_who_stands_in_line_for_longer_than_its_patience_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "ARRIVALS_AT_ONCE", 1)
+    dials: list[str] = []
+
+    @scenario
+    async def run() -> None:
+        async with world() as here:
+            serve = here.fleet.serve
+
+            async def counted(edge_server: str, wire: Any, *, issued: float) -> None:
+                dials.append(edge_server)
+                await serve(edge_server, wire, issued=issued)
+
+            monkeypatch.setattr(here.fleet, "serve", counted)
+            await here.edge_server()
+            async with here.fleet.arrivals:
+                agent = await crowd.enter_async_context(here.agent())
+                await asyncio.sleep(1.3 * QUICK.patience)
+                assert not agent.link.connected
+            await until(lambda: agent.link.connected)
+            await crowd.aclose()
+
+    crowd = AsyncExitStack()
+    run()
+    assert dials == [TOWER]
