@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from control_plane.fleet import fleet as fleet_module
+from mesh.link import Timing
 from tests.unit.control_plane.fleet.world import QUICK, TOWER, QueueWire, World, world
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED
 from waypost.api.link.v1 import link_pb2 as pb
+
+PATIENT = Timing()  # who is wired says nothing more
 
 
 class Wired:
@@ -43,7 +46,7 @@ async def arrived(here: World, count: int) -> list[Wired]:
 
 @scenario
 async def test_agents_that_are_sent_away_are_asked_back_one_after_the_other() -> None:
-    async with world() as here:
+    async with world(PATIENT) as here:
         agents = await arrived(here, 4)
         here.fleet.say_goodbye()
         goodbyes = [await agent.heard("goodbye") for agent in agents]
@@ -57,7 +60,7 @@ def test_more_agents_than_are_admitted_at_once_all_get_in(monkeypatch: pytest.Mo
 
     @scenario
     async def run() -> None:
-        async with world() as here:
+        async with world(PATIENT) as here:
             agents = await arrived(here, 12)
             for agent in agents:
                 agent.up.put_nowait(pb.ChildMessage(status=pb.Status(full=True)))
@@ -76,7 +79,7 @@ def test_who_hangs_up_while_waiting_in_line_takes_no_place(monkeypatch: pytest.M
 
     @scenario
     async def run() -> None:
-        async with world() as here:
+        async with world(PATIENT) as here:
             for name in ("edgeServers/gone", "edgeServers/there"):
                 await here.edge_server(name)
             async with here.fleet.arrivals:

@@ -139,10 +139,10 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """Leaving ends everything that runs in it."""
+async def world(timing: Timing = QUICK) -> AsyncIterator[World]:
+    """Leaving ends everything that runs in it. timing: of the fleet; agents have QUICK."""
     async with open_stores("sqlite://") as stores, asyncio.TaskGroup() as tasks:
-        fleet = new_fleet(stores)
+        fleet = new_fleet(stores, timing=timing)
         await fleet.open()
         running = tasks.create_task(fleet.run())
         yield World(stores, fleet, tasks)
@@ -150,5 +150,5 @@ async def world() -> AsyncIterator[World]:
         fleet.say_goodbye()
 
 
-def new_fleet(stores: Stores, run: str = "ours") -> Fleet:
-    return Fleet(stores, run=run, timing=QUICK, software_version="1", link_address="cp:7601")
+def new_fleet(stores: Stores, run: str = "ours", timing: Timing = QUICK) -> Fleet:
+    return Fleet(stores, run=run, timing=timing, software_version="1", link_address="cp:7601")
