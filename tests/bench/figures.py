@@ -96,10 +96,10 @@ class Figures:
 
 
 def _side_by_side(rows: Iterable[Row], metric: str, group: Callable[[Row], int]) -> list[float]:
-    """The middle turn to the mean of the outer two; a group that is not complete is left out."""
+    """The second turn to the mean of the first and the third; a group that lacks one of them is left out."""
     ratios = []
     for _, each in groupby(sorted(rows, key=group), key=group):
         by_turn = {row.turn: row.values[metric] for row in each}
-        if by_turn.keys() == {0, 1, 2}:
+        if by_turn.keys() >= {0, 1, 2}:
             ratios.append(by_turn[1] / mean((by_turn[0], by_turn[2])))
     return ratios

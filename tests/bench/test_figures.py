@@ -40,6 +40,11 @@ def test_a_turn_that_is_missing_leaves_its_round_out() -> None:
     assert Figures(rows).ratio("cpu_us", cells.MLP_8, servers.CPP) == Figure(1, 1, 1)
 
 
+def test_further_turns_of_a_round_do_not_count() -> None:
+    rows = [*turns(1, 20, 10, 20), Row("load", str(cells.MLP_8), "by-hand", "cpp", 1, 3, {"cpu_us": 99.0})]
+    assert Figures(rows).ratio("cpu_us", cells.MLP_8, servers.CPP) == Figure(2, 2, 2)
+
+
 def test_the_best_peer_is_the_one_that_we_are_closest_to() -> None:
     figures = Figures([])
     assert figures.closest([Figure(0.05, 0, 1), Figure(0.1, 0, 1)]) == Figure(0.1, 0, 1)
