@@ -56,12 +56,19 @@ class Manners(grpc.aio.ServerInterceptor):
         self._authorise = authorise
         self._witness = witness
         self._quiet = quiet
+        self._handlers: dict[str, Any] = {}
+        """Of methods that were called, by path."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method = handler_call_details.method
+        if method not in self._handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._handlers[method] = self._mannered(method, handler)
+        return self._handlers[method]
+
+    def _mannered(self, method: str, handler: Any) -> Any:
         behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         wrap = self._streaming if inspect.isasyncgenfunction(behaviour) else self._single
         kind = {
