@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from mesh import text
@@ -13,6 +14,7 @@ class Spread:
     """Of one duration per agent, in seconds."""
 
     count: int
+    mean: float
     p50: float
     p99: float
     slowest: float
@@ -21,7 +23,8 @@ class Spread:
     def of(cls, seconds: Sequence[float]) -> "Spread":
         """seconds: at least one."""
         ordered = sorted(seconds)
-        return cls(len(ordered), nearest_rank(ordered, 0.5), nearest_rank(ordered, 0.99), ordered[-1])
+        p50, p99 = (nearest_rank(ordered, share) for share in (0.5, 0.99))
+        return cls(len(ordered), fmean(ordered), p50, p99, ordered[-1])
 
 
 def nearest_rank(ordered: Sequence[float], share: float) -> float:

@@ -3,8 +3,8 @@
 It is woken by any commit and by any report of a position; a deploy therefore leaves for its edge server as soon as two
 commits are on disk. Planning is a pure function of what is there now, so that waking for nothing costs a little time
 and changes nothing, and missing a wake-up is mended by the next one. A plan over thousands of positions takes a tenth
-of a second, in which this process does nothing else: so the loop rests after it for twice as long, and then takes up
-all that has come meanwhile at once.
+of a second, in which this process does nothing else: so the loop rests after it for nine times as long, and then takes
+up all that has come meanwhile at once.
 
 What is committed was planned from parents that were read before, and the commit says so: where somebody else planned
 in between (another replica of the control plane), it fails as a whole and the loop looks again. Positions that are in
@@ -42,7 +42,7 @@ from waypost.api.link.v1.agent_link_pb2 import PositionReport
 log = structlog.get_logger()
 
 REPLAN_S = 60.0  # how late the expiry of a token, which nothing announces, may reach the desired state
-REST_FACTOR = 2.0  # times what a plan took: while changes pour in, planning takes a third of the process and no more
+REST_FACTOR = 9.0  # times what a plan took: while changes pour in, planning takes a tenth of the process and no more
 
 
 class Reconciler:

@@ -9,7 +9,7 @@ from tests.bench.fleet.goals import STEADY, STORMS, growth, judge
 
 
 def stage(name: str, agents: int, cpu_s: float, *, connected: int | None = None, slowest: float = 10.0) -> Stage:
-    spread = None if name == STEADY else Spread(agents, 1.0, 5.0, slowest)
+    spread = None if name == STEADY else Spread(agents, 4.0, 1.0, 5.0, slowest)
     return Stage(name, agents, agents if connected is None else connected, 10.0, spread, Usage(cpu_s, 10**9))
 
 
@@ -50,6 +50,17 @@ def test_a_size_alone_says_nothing_of_growth() -> None:
 def test_growth_tells_a_linear_cost_from_a_quadratic_one(power: int, expected: float) -> None:
     measured = {size: [stage(STEADY, size, size**power / 1e6)] for size in (1000, 4000)}
     assert growth(measured, STEADY) == pytest.approx(expected)
+
+
+def test_what_the_fleet_costs_anyway_is_no_part_of_what_a_storm_costs() -> None:
+    """The storm of the large fleet lasts longer, and meanwhile those who are back do what they always do."""
+    measured = {
+        1000: [stage(STEADY, 1000, 1.0), stage(STORMS[0], 1000, 5.0 + 0.6)],
+        4000: [stage(STEADY, 4000, 4.0), stage(STORMS[0], 4000, 20.0 + 2.4)],
+    }
+    assert growth(measured, STORMS[0]) == pytest.approx(1.0)
+    measured[4000][1] = stage(STORMS[0], 4000, 40.0 + 2.4)
+    assert growth(measured, STORMS[0]) == pytest.approx(2.0)
 
 
 def test_the_committed_page_is_that_of_the_committed_rows() -> None:

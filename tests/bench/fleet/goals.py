@@ -10,9 +10,10 @@ MEMORY_BYTES_MAX = 1.5e9
 STORM_S_MAX = 60.0
 GROWTH_MAX = 1.25
 """Of what one agent costs, from a quarter of the fleet to all of it. It would be 4 for a cost that is quadratic; two
-runs of one size differ by a tenth."""
+runs of one size differ by a tenth. What a fleet with positions costs anyway, while something is done with it for longer
+because it is larger, is no part of what that costs."""
 
-STEADY, STORMS = "steady state", ("links cut", "control plane killed")
+ENROLMENT, STEADY, STORMS = "enrolment", "steady state", ("links cut", "control plane killed")
 
 Runs = Mapping[int, Sequence[Stage]]
 """By number of agents."""
@@ -53,10 +54,21 @@ def growth(runs: Runs, name: str) -> float | None:
     """CPU per agent in a stage of the largest fleet, as a multiple of that in the smallest; None where it is alone."""
     if len(runs) == 1:
         return None
-    ends = [next((stage for stage in runs[size] if stage.name == name), None) for size in (min(runs), max(runs))]
-    costs = [stage.cpu_ms_per_agent if stage else None for stage in ends]
-    before, after = costs
+    before, after = (_cost(runs[size], name) for size in (min(runs), max(runs)))
     return after / before if before and after is not None else None
+
+
+def _cost(stages: Iterable[Stage], name: str) -> float | None:
+    """CPU seconds per agent of what is done in a stage, without what a fleet with positions costs anyway meanwhile."""
+    by_name = {stage.name: stage for stage in stages}
+    stage, steady = by_name.get(name), by_name.get(STEADY)
+    if stage is None or stage.usage is None:
+        return None
+    cost = stage.usage.cpu_s / stage.agents
+    if name in (STEADY, ENROLMENT) or steady is None or steady.usage is None:
+        return cost
+    away_s = stage.spread.mean if name in STORMS and stage.spread else 0.0
+    return cost - (stage.lasted_s - away_s) * steady.usage.cpu_s / (steady.agents * steady.lasted_s)
 
 
 def _starved(stages: Iterable[Stage]) -> float | None:

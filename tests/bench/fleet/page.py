@@ -34,15 +34,16 @@ to an end at about:
 {limits}
 
 **One process ends at the reconnect.** A handshake and the session that follows it take milliseconds of one core, and a
-second core helps little: Python runs one thread at a time, and only TLS runs beside it. Agents that do not get in
-within ten seconds try again, at most half a minute later, so a fleet that is too large comes back late and not never.
+second core helps little: Python runs one thread at a time, and only TLS runs beside it. Agents whose Hello was heard
+wait for their turn; those who do not get that far within ten seconds try again, at most half a minute later. So a fleet
+that is too large comes back late and not never.
 
 **Several control planes** ([how](operations/several-control-planes.md)) share the agents, and with them all that is
 measured here: handshakes, sessions, heartbeats, the memory of connections. That is reasoned, not measured: so many
 control planes, so many times the agents. What they do not share is small, and each has all of it:
 
 * Each plans for all. A plan takes 11 µs of CPU per position when hardly any has changed: 53 ms for 5,000, 255 ms for
-  20,000 (measured alone, linear). While changes pour in, a control plane plans a third of the time.
+  20,000 (measured alone, linear). While changes pour in, a control plane plans a tenth of the time.
 * Each reads what the others write, a row for each agent in ten seconds: 10 µs to read, 15 µs to write (measured alone).
 * The database takes one transaction a second for figures from each, and one for each change that people make.
 
@@ -51,10 +52,8 @@ and has to be cut into pieces that are planned apart, by edge server. **People's
 made one position at a time: each costs what a deployment above costs an agent, and twelve
 milliseconds with 1,250 agents on a less busy machine, eighty a second.
 
-**A reconnect costs more where it takes long**: an agent that is not welcomed within ten seconds has shaken hands in
-vain and does it again. On two cores that other work kept busy (the load below), with the agents' own half of each
-handshake on the same two, 5,000 took the time above. With less to do beside, 1,250 took 9 to 12 s and 4 to 5 ms of CPU
-each, and 2,000 took 12 to 16 s and 4 ms.
+**The agents' own half** of each handshake and each session is done by the same two cores. The growth of a cost leaves
+out what a fleet costs anyway: a stage that lasts longer holds more heartbeats and metrics of those who are connected.
 
 What an operator has to see to: each connection is an open file. The control plane takes as many as its hard limit
 allows (`LimitNOFILE=` of a service, `ulimit -Hn`). A join token lets in a thousand agents at most.

@@ -39,7 +39,7 @@ def test_a_stage_costs_each_agent_its_share() -> None:
     "stage",
     [
         Stage("steady state", 3, 3, 30.0),
-        Stage("links cut", 3, 2, 4.0, Spread(3, 1.0, 2.0, 3.0), Usage(0.3, 1 << 20)),
+        Stage("links cut", 3, 2, 4.0, Spread(3, 2.0, 1.0, 2.0, 3.0), Usage(0.3, 1 << 20)),
     ],
 )
 def test_what_is_kept_of_a_stage_is_read_as_it_was(stage: Stage) -> None:
