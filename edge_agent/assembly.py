@@ -108,7 +108,7 @@ class Agent:
             reports=lambda: self._uplink.reports,
             mode_changed=self._follow_mode,
         )
-        self._connect()
+        connect(self._supervisor, self._uplink, self._monitors, self._commands)
 
     def _make_parts(self, settings: AgentSettings, stack: AsyncExitStack) -> Parts:
         server = self._driver.fingerprint()
@@ -190,23 +190,6 @@ class Agent:
         self._news.set()
         self._uplink.redial()
 
-    def _connect(self) -> None:
-        """Who hears whom."""
-        supervisor, uplink, monitors = self._supervisor, self._uplink, self._monitors
-        uplink.serve(
-            self._commands,
-            desired_changed=supervisor.desired_changed,
-            connected=supervisor.source_is_back,
-            interest=monitors.set_interest,
-        )
-        monitors.listen(
-            MonitorEars(
-                wake=supervisor.wake_position,
-                sample=uplink.sample,
-                event=lambda position, reason, message: uplink.event(position, reason, message, source="monitor"),
-            )
-        )
-
     def _follow_mode(self) -> None:
         self._news.set()
         self._supervisor.mode_changed()
@@ -231,6 +214,23 @@ class Agent:
             trusted_roots=self._renewal.enrolment.trusted_roots,
             software_versions=self._software.versions,
         )
+
+
+def connect(supervisor: Supervisor, uplink: Uplink, monitors: Monitors, commands: Commands) -> None:
+    """Who hears whom."""
+    uplink.serve(
+        commands,
+        desired_changed=supervisor.desired_changed,
+        connected=supervisor.source_is_back,
+        interest=monitors.set_interest,
+    )
+    monitors.listen(
+        MonitorEars(
+            wake=supervisor.wake_position,
+            sample=uplink.sample,
+            event=lambda position, reason, message: uplink.event(position, reason, message, source="monitor"),
+        )
+    )
 
 
 def open_links(settings: AgentSettings, enrolment: Enrolment) -> Links:

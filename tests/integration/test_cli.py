@@ -7,7 +7,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
+from tests.integration.command_line import WAYPOST
+
 UP_S = 90  # of a machine that does other things; an idle one takes 6
 STATE_S = 60.0
-WAYPOST = (sys.executable, "-c", "import sys; from console.cli import main; sys.exit(main())")
 TOWER = "demo/arithmetic/tower-7"
 
 

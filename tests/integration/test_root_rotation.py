@@ -16,6 +16,7 @@ from console.contexts import Context
 from edge_agent.enrolment import Enrolment, EnrolmentFile
 from mesh.certificates import is_directly_under, pin, read_key
 from tests.integration.agent_world import free_port
+from tests.integration.command_line import WAYPOST
 from tests.integration.control_plane_process import (
     ControlPlaneProcess,
     control_plane,
@@ -32,8 +33,6 @@ from waypost.api.control.v1.authority_pb2 import (
 from waypost.api.control.v1.authority_pb2_grpc import AuthorityServiceStub
 from waypost.errors import Precondition, Unavailable
 from waypost.rpc import Tls, open_aio_channel
-
-WAYPOST = (sys.executable, "-c", "import sys; from console.cli import main; sys.exit(main())")
 
 
 class AgentProcess:

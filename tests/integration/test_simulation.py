@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from console.kinds import EDGE_SERVER, POSITION, Resources
 from console.simulation.figures import Stage
 from console.simulation.positions import Behaviour
 from console.simulation.stages import Wishes, simulate
+from tests.integration.command_line import WAYPOST
 from tests.integration.control_plane_process import ControlPlaneProcess, control_plane
 from tests.integration.uploaded import make_versions
 from waypost.api.control.v1.position_pb2 import POSITION_STATE_OUT_OF_SERVICE
 
 AGENTS = 20
-WAYPOST = (sys.executable, "-c", "import sys; from console.cli import main; sys.exit(main())")
 APPLICATION = "projects/p/applications/a"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_agent.artifacts import Artifacts
+from edge_agent.assembly import connect
 from edge_agent.blobs import Blobs
 from edge_agent.commands import Commands
 from edge_agent.drivers.fake import FakeDriver
@@ -13,7 +14,7 @@ from edge_agent.gate import StartGate
 from edge_agent.health import FakeHealth
 from edge_agent.ledger import Ledger
 from edge_agent.links import SocketLinks
-from edge_agent.monitors import MonitorEars, Monitors
+from edge_agent.monitors import Monitors
 from edge_agent.parts import Parts
 from edge_agent.probe import Answer, FakeProbe
 from edge_agent.router import Router
@@ -96,21 +97,8 @@ def _parts(edge: "Edge", ledger: Ledger, monitors: Monitors, solitude: Solitude,
 
 
 def _connected(parts: Parts, monitors: Monitors, uplink: Uplink) -> Supervisor:
-    """Who wakes whom."""
     supervisor = Supervisor(parts)
-    uplink.serve(
-        Commands(parts, supervisor.assignment, supervisor.wake, renew=lambda: None),
-        desired_changed=supervisor.desired_changed,
-        connected=supervisor.source_is_back,
-        interest=monitors.set_interest,
-    )
-    monitors.listen(
-        MonitorEars(
-            wake=supervisor.wake_position,
-            sample=uplink.sample,
-            event=lambda position, reason, message: uplink.event(position, reason, message, source="monitor"),
-        )
-    )
+    connect(supervisor, uplink, monitors, Commands(parts, supervisor.assignment, supervisor.wake, renew=lambda: None))
     return supervisor
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,14 @@ async def test_a_change_is_written_at_once_and_figures_wait_for_the_next_beat() 
         assert await stores.observed.read("kind", ["name"]) == {"name": b"b 1"}
 
 
+@contextmanager
+def locked(store: Path) -> Iterator[None]:
+    """Somebody else writes to it."""
+    with closing(sqlite3.connect(store, isolation_level=None)) as somebody_else:
+        somebody_else.execute("BEGIN IMMEDIATE")
+        yield
+
+
 def test_what_the_store_could_not_take_is_written_with_the_next_beat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,10 +163,8 @@ def test_what_the_store_could_not_take_is_written_with_the_next_beat(
     async def run() -> None:
         async with open_stores(f"sqlite:///{tmp_path}/store.db") as stores:
             rows = Rows(stores.observed)
-            with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as somebody_else:
-                somebody_else.execute("BEGIN IMMEDIATE")
-                with pytest.raises(Unavailable):
-                    await rows.put([Observation(row("a 1"), b"a")])
+            with locked(tmp_path / "store.db"), pytest.raises(Unavailable):
+                await rows.put([Observation(row("a 1"), b"a")])
             await rows.flush()
             assert await stores.observed.read("kind", ["name"]) == {"name": b"a 1"}
 
@@ -173,8 +180,7 @@ def test_what_the_store_could_not_take_never_replaces_what_was_said_since(
     async def run() -> None:
         async with open_stores(f"sqlite:///{tmp_path}/store.db") as stores:
             rows = Rows(stores.observed)
-            with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as somebody_else:
-                somebody_else.execute("BEGIN IMMEDIATE")
+            with locked(tmp_path / "store.db"):
                 puts = [rows.put([Observation(row(body), body.encode())]) for body in ("a", "b", "c")]
                 assert all(await asyncio.gather(*puts, return_exceptions=True))  # all of them failed
             await rows.flush()

@@ -142,7 +142,7 @@ class Hello(google.protobuf.message.Message):
     """Highest epoch the child ever saw from its parent; 0 for none."""
     @property
     def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Optional abilities by name, so that old and new may meet."""
+        """Optional abilities by name, so that old and new may meet. `waits`: heartbeats before Welcome say that it is to come."""
 
     @property
     def applied(self) -> global___Applied:
