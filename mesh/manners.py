@@ -16,8 +16,10 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
 
 from mesh.times import refuse_bad_times
+from waypost.codes import Status
 from waypost.errors import Internal, Invalid, MeshError
 from waypost.rpc import from_rpc_error, grpc_code, to_status
 from waypost.rpc.status import DETAILS_KEY
@@ -44,6 +46,13 @@ class _Call:
     code: str = "OK"
     reason: str = ""
     told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """In place of a request that is no message."""
+
+    why: str
 
 
 class Manners(grpc.aio.ServerInterceptor):
@@ -83,8 +92,8 @@ class Manners(grpc.aio.ServerInterceptor):
         return kind(wrap(method, behaviour), read, handler.response_serializer)
 
     async def _let_in(self, method: str, context: Any, request: Any) -> None:
-        if isinstance(request, MeshError):
-            raise request
+        if isinstance(request, _Unread):
+            raise _bad_message(request.why)
         if self._authorise is not None:
             await self._authorise(method, context, request)
         if isinstance(request, Message):
@@ -105,15 +114,16 @@ class Manners(grpc.aio.ServerInterceptor):
                 await self._tell(record, context, request)
                 return answer
             except Exception as error:  # the life of a call ends here
-                translated = _translated(error, record)
+                refusal = _refusal(error, record)
                 await self._tell(record, context, request)
-                await _abort(context, translated)
             except asyncio.CancelledError:
                 record.code = "CANCELLED"
                 await self._tell(record, context, request)
                 raise
             finally:
                 self._log(record)
+            await _refuse(context, refusal)
+            return None
 
         return call
 
@@ -129,15 +139,16 @@ class Manners(grpc.aio.ServerInterceptor):
                         judged_s = time.monotonic()
                     yield response
                 await self._tell(record, context, request)
+                return
             except Exception as error:  # the life of a call ends here
-                translated = _translated(error, record)
+                refusal = _refusal(error, record)
                 await self._tell(record, context, request)
-                await _abort(context, translated)
             except (asyncio.CancelledError, GeneratorExit):
                 record.code = "CANCELLED"
                 raise
             finally:
                 self._log(record)
+            await _refuse(context, refusal)
 
         return call
 
@@ -154,30 +165,34 @@ def _reading(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         try:
             return deserialize(content)
         except DecodeError as error:
-            hint = "generate the client from the protos of this version"
-            raise Invalid("BAD_MESSAGE", f"the request is no message of its method: {error}", hint) from error
+            raise _bad_message(str(error)) from error
 
     return read
 
 
 def _reading_one(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Returns the error, for `_let_in` to raise: grpc would answer what a deserializer raises with UNKNOWN."""
-    reading = _reading(deserialize)
+    """Returns what is wrong, for `_let_in` to raise: grpc would answer what a deserializer raises with UNKNOWN."""
 
     def read(content: bytes) -> Any:
         try:
-            return reading(content)
-        except Invalid as error:
-            return error
+            return deserialize(content)
+        except DecodeError as error:
+            return _Unread(str(error))
 
     return read
 
 
-def _translated(error: Exception, record: _Call) -> Exception:
-    """The MeshError that an exception is to the caller, or grpc's own where the service aborted the call itself."""
+def _bad_message(why: str) -> Invalid:
+    hint = "generate the client from the protos of this version"
+    return Invalid("BAD_MESSAGE", f"the request is no message of its method: {why}", hint)
+
+
+def _refusal(error: Exception, record: _Call) -> status_pb2.Status | None:
+    """What an exception is to the caller; None where the service has aborted the call itself."""
     if isinstance(error, grpc.aio.AbortError):
+        _part(error)
         record.code = "ABORTED_BY_SERVICE"
-        return error
+        return None
     if isinstance(error, grpc.RpcError):
         error = from_rpc_error(error)
     if not isinstance(error, MeshError):
@@ -186,11 +201,20 @@ def _translated(error: Exception, record: _Call) -> Exception:
         hint = "its traceback stands in the server's log"
         error = Internal("INTERNAL", f"internal error, request {request_id}", hint, request=request_id)
     record.code, record.reason = error.code.name, error.reason
-    return error
+    return to_status(error)
 
 
-async def _abort(context: Any, error: Exception) -> None:
-    if not isinstance(error, MeshError):
-        raise error
-    status = to_status(error)
-    await context.abort(grpc_code(error.code), status.message, ((DETAILS_KEY, status.SerializeToString()),))
+async def _refuse(context: Any, refusal: status_pb2.Status | None) -> None:
+    if refusal is None:
+        return
+    details = ((DETAILS_KEY, refusal.SerializeToString()),)
+    try:
+        await context.abort(grpc_code(Status(refusal.code)), refusal.message, details)
+    except grpc.aio.AbortError as error:
+        _part(error)
+
+
+def _part(error: grpc.aio.AbortError) -> None:
+    """From the frames that it went through: grpc keeps it with the call, and raises it anew when the behaviour has
+    returned. With them it would hold the call, and the request, until the garbage collector came by."""
+    error.__traceback__ = error.__context__ = None
