@@ -349,7 +349,7 @@ class ParentSession:
         self._ending = asyncio.Event()
         self._over = False
         self._answers: dict[str, asyncio.Queue[commands.Result]] = {}
-        self._accepted = -1
+        self._accepted: int | None = None
         """The version that the handler was last told that the child holds, but for what it refused."""
         self._refused: Sequence[Refusal] = ()
 
@@ -429,7 +429,7 @@ class ParentSession:
                 self._stale = False
                 state = await self._handler.desired()
                 self._core.desire(state, allow_prune=await self._handler.may_prune(self._core.held))
-            await self._tell_agreed()
+            await self._tell_held()
             for command in self._core.overdue(_now_s()):
                 self._tell_overdue(command)
             while (message := self._core.next_message(_now_s())) is not None:
@@ -440,9 +440,13 @@ class ParentSession:
             if self._core.expired(_now_s()):
                 raise WireLost("silent for its lease")
 
-    async def _tell_agreed(self) -> None:
-        """Where nothing is to be sent, no Ack will say that the newest version is held."""
+    async def _tell_held(self) -> None:
+        """Where nothing is to be sent, no Ack will say that the newest version is held. And what the child came with,
+        of this very store, nobody may have heard of: its Ack may have been lost.
+        """
         version = self._core.agreed
+        if version is None and self._accepted is None:
+            version = self._core.came_with
         if version is not None and version != self._accepted and not self._ending.is_set():
             await self._accept(version, self._refused)
 
@@ -468,9 +472,6 @@ class ParentSession:
                 epoch = await self._handler.admit(hello)
                 self._core.welcome(epoch, _now_s())
                 await self._handler.link_changed(True)
-                here = hello.applied.incarnation == (await self._handler.desired()).incarnation
-                if here and self._core.agreed is None:  # else the writer says so, by the newest number
-                    await self._accept(hello.applied.version, self._refused)  # its Ack may have been lost
             case core.Accepted(version=version, refusals=refusals):
                 await self._accept(version, refusals)
             case core.StatusArrived(items=items, full=full):

@@ -587,6 +587,14 @@ class ParentCore:
         return self._desired.version if self._desired and not self._offered and not self._differs else None
 
     @property
+    def came_with(self) -> int | None:
+        """Version that the child's Hello named, where it is one of the store that the desired state is from."""
+        hello, desired = self.hello, self._desired
+        if hello is None or desired is None or hello.applied.incarnation != desired.incarnation:
+            return None
+        return hello.applied.version
+
+    @property
     def _differs(self) -> bool:
         desired, held = self._desired, self._held
         if desired is None or held is None:
