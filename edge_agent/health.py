@@ -143,10 +143,12 @@ class HealthChecks(_Pulses):
             stub: Any = health_pb2_grpc.HealthStub(channel)
             misses = 0
             while True:
+                asked_s = asyncio.get_running_loop().time()
                 answer = await self._ask(stub.Check)
                 misses = misses + 1 if answer is None else 0
                 self._judge(patient, answer, missed=misses >= self._timing.misses)
-                await asyncio.sleep(self._pause_s(patient))
+                took_s = asyncio.get_running_loop().time() - asked_s
+                await asyncio.sleep(self._pause_s(patient) - took_s)
 
     async def _ask(self, check: Any) -> bool | None:
         """Whether it serves; None where it does not say."""

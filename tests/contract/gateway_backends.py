@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -171,6 +172,10 @@ class HostProcess:
         assert self._process.stdout
         await asyncio.to_thread(self._process.stdout.readline)
         return self
+
+    def freeze(self) -> None:
+        """It neither answers nor ends."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         assert self._process.stdout

@@ -27,7 +27,7 @@ from edge_agent.gateways.envoy.bootstrap import bootstrap
 from edge_agent.gateways.envoy.process import envoy_release
 from edge_agent.gateways.routes import Backend, RouteTable
 from tests.contract import gateway_suite as suite
-from tests.contract.gateway_backends import INFER, Caller
+from tests.contract.gateway_backends import INFER, Caller, HostProcess
 from tests.contract.gateway_benches import EnvoyBench
 from waypost.errors import Precondition, Unavailable
 
@@ -293,6 +293,24 @@ def pss_bytes(pid: int) -> int:
     return int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0]) << 10
 
 
+# -- hosts that hang
+
+
+async def calls_of_a_frozen_host_are_tried_elsewhere_where_that_is_harmless(bench: EnvoyBench) -> None:
+    async with suite.stage(bench, "a") as on:
+        frozen = await HostProcess("frozen", bench.directory).ready()
+        both = suite.route(on.backend("a"), suite.backend(frozen))
+        try:
+            await on.apply(replace(both, idempotent=True))
+            while (await on.caller.grpc(position=suite.UID)).host != "frozen":
+                pass
+            frozen.freeze()
+            answers = await asyncio.gather(*[on.caller.grpc(position=suite.UID) for _ in range(12)])
+            assert {answer.host for answer in answers} == {"a"}
+        finally:
+            frozen.kill()
+
+
 async def it_is_small_and_quick(bench: EnvoyBench) -> None:
     async with suite.stage(bench, "a", "b") as on:
         await on.apply(suite.route(on.backend("a")))
@@ -320,6 +338,7 @@ SCENARIOS = (
     what_envoy_refuses_is_told_in_its_words,
     an_envoy_that_dies_at_its_start_leaves_its_last_words,
     tls_is_spoken_and_a_renewed_certificate_taken_up,
+    calls_of_a_frozen_host_are_tried_elsewhere_where_that_is_harmless,
     it_is_small_and_quick,
 )
 

@@ -9,6 +9,10 @@ keep calls away from a host that is gone: Envoy's own health checks, a failed co
 and the call is tried elsewhere), and the next table. Where no host at all passes its checks, calls go to all of them:
 to those that are gone in vain, which is no worse than refusing them, but a host that is merely too busy to answer its
 health checks still gets its calls.
+
+A host that stops answering, and does not end, would keep the calls that it holds until their deadlines. So Envoy pings
+its gRPC connections, and closes one that says nothing: those calls are lost as if the host had died, and tried
+elsewhere on the same terms. HTTP/1.1 knows no ping: there they end with their deadlines.
 """
 
 from typing import Literal
@@ -20,8 +24,8 @@ Face = Literal["grpc", "http", "access"]
 FACES: tuple[Face, ...] = ("grpc", "http", "access")
 
 CONNECT_TIMEOUT = "1s"  # hosts are on this machine or next to it
-CHECK_TIMEOUT = "1s"
-CHECK_INTERVAL = "1s"
+CHECK_TIMEOUT = "0.5s"
+CHECK_INTERVAL = "0.5s"  # a host is silent after two to three seconds
 CHECK_IDLE_INTERVAL = "5s"  # for a position without calls: five hundred of them must not keep a core busy
 CHECK_AGAIN_INTERVAL = "0.25s"  # of a host that failed: it may have come back
 CHECK_MISSES_MAX = 3
@@ -32,6 +36,7 @@ RETRIES_MAX = 3  # per call: one host dies, two more have died and it is not kno
 HOST_CHOICES_MAX = (
     50  # draws to find a host that this call has not tried: a dead one is idle, and so drawn 3 times in 4
 )
+PING = {"interval": "1s", "timeout": "2s"}  # of gRPC connections to hosts; grpcio, at monitors, would take it ill
 KEEPALIVE_HTTP = "30s"  # idle connections to hosts; below any HTTP server's own limit, or calls meet closing ones
 
 NOT_EXECUTED = "connect-failure,refused-stream"
@@ -106,13 +111,18 @@ def _cluster(uid: str, face: Face, endpoints: list[Json], *, idempotent: bool) -
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                 "extensions.upstreams.http.v3.HttpProtocolOptions",
                 common_http_protocol_options={"idle_timeout": KEEPALIVE_HTTP} if face == "http" else {},
-                explicit_http_config={"http_protocol_options" if face == "http" else "http2_protocol_options": {}},
+                explicit_http_config=_PROTOCOL[face],
                 retry_policy=_retries(face, idempotent=idempotent),
             )
         },
     )
 
 
+_PROTOCOL: dict[Face, Json] = {
+    "grpc": {"http2_protocol_options": {"connection_keepalive": PING}},
+    "http": {"http_protocol_options": {}},
+    "access": {"http2_protocol_options": {}},
+}
 _BREAKERS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 
 
