@@ -9,6 +9,7 @@ only hold places keep nobody out; where none is idle, the new one is refused in 
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,8 @@ takes longer than a small model; below 128 KiB malloc keeps them."""
 DIRECT_BYTES_MIN = 32 << 10
 """Of a large message that is on its way: so much or more is read into its place at once, and never copied. For less, a
 read of its own would cost more."""
+AWAITED_BYTES_MAX = 256 << 10
+"""Of a large message that is on its way, as much as a connection may sleep for."""
 REFUSED_MAX = 64  # connections beyond `connections` that are still told why; further ones are just closed
 
 
@@ -53,6 +56,36 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Ends now."""
+
+
+class LowWater:
+    """How much must have come in before its connection is woken: SO_RCVLOWAT (socket(7)).
+
+    A large message comes in a dozen pieces, and waking up for each takes longer than reading it. Where its size is
+    known the kernel may as well gather some. The end of a connection is told at once in any case, and a kernel that is
+    short of memory tells what there is. Plain TCP only: Unix sockets do not know it, TLS hides what is to come.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self.raised = False
+        """Whether more than a byte is awaited."""
+        taker = transport.get_extra_info("socket")
+        is_tcp = taker is not None and taker.family in (socket.AF_INET, socket.AF_INET6)
+        self._taker = taker if is_tcp and transport.get_extra_info("ssl_object") is None else None
+        self._awaited = 1
+
+    def expect(self, size: int) -> None:
+        """The peer has said that `size` bytes come next: they, or as many as may be awaited."""
+        awaited = min(size, AWAITED_BYTES_MAX) if size >= DIRECT_BYTES_MIN else 1
+        if awaited != self._awaited and self._taker is not None:
+            self._taker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, awaited)
+            self._awaited = awaited
+            self.raised = awaited > 1
+
+    def lower(self) -> None:
+        """Tells what there is. For a peer that is slow: it should be heard now and then."""
+        if self.raised:
+            self.expect(1)
 
 
 class Connections:

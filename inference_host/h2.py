@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from inference_host.auth import Gate
-from inference_host.connections import DIRECT_BYTES_MIN, Connections
+from inference_host.connections import DIRECT_BYTES_MIN, Connections, LowWater
 from inference_host.h2_calls import TAKE_S_MAX, Call, Misdirected
 from inference_host.h2_heads import Ask, Reader, Tails
 from inference_host.h2_streaming import StreamingCall
@@ -96,12 +96,14 @@ class Connection(asyncio.BufferedProtocol):
         self._heard_at = service.connections.now
         self._closing = False
         self._transport: asyncio.Transport
+        self._low_water: LowWater
 
     # -- asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._low_water = LowWater(transport)
         if self._full:
             places = self.service.connections.limits.connections
             self.machine.fail(ErrorCode.ENHANCE_YOUR_CALM, "TOO_MANY_CONNECTIONS", f"{places} are open already")
@@ -119,6 +121,9 @@ class Connection(asyncio.BufferedProtocol):
             self.data_received(bytes(self.service.connections.buffer[:nbytes]))
         else:
             self._gathered(self._gatherer, nbytes)
+        due = self.machine.due
+        if due is not None or self._low_water.raised:
+            self._low_water.expect(0 if due is None else due[1])
 
     def _room(self, stream: Stream, size: int) -> memoryview | None:
         """Where the next bytes of a large message belong: read into their place they need not be copied there."""
@@ -184,6 +189,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._stuck_since is not None and now - self._stuck_since > TAKE_S_MAX:
             self._transport.abort()  # a GOAWAY would wait behind what it does not take
             return
+        self._low_water.lower()
         for call in list(self.calls.values()):
             call.tick(now)
         self.machine.tick(now)

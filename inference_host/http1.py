@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 import structlog
 
-from inference_host.connections import DIRECT_BYTES_MIN, Connections
+from inference_host.connections import DIRECT_BYTES_MIN, Connections, LowWater
 from inference_host.http1_core import Answer, Parser, Renderer, Request, Response
 from inference_host.http1_head import Refusal
 from inference_host.methods import Withdraw
@@ -102,12 +102,14 @@ class Connection(asyncio.BufferedProtocol):
         self._out: list[bytes | memoryview] = []
         self._out_bytes = 0
         self._transport: asyncio.Transport
+        self._low_water: LowWater
 
     # -- asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._low_water = LowWater(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         room = self._parser.room if self._waits is _For.REST else None
@@ -120,6 +122,9 @@ class Connection(asyncio.BufferedProtocol):
         elif self._waits is _For.REST:
             self._parser.gathered(nbytes)
             self._advance()
+        room = self._parser.room if self._waits is _For.REST else None
+        if room is not None or self._low_water.raised:
+            self._low_water.expect(0 if room is None else len(room))
 
     def data_received(self, data: bytes) -> None:
         if self._waits is _For.END:
@@ -158,6 +163,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._since if self._waits is _For.NEXT else None
 
     def tick(self, now: float) -> None:
+        self._low_water.lower()
         waited_s = now - self._since
         match self._waits:
             case _For.NEXT if waited_s > self._limits.idle_s:

@@ -16,6 +16,7 @@ from inference_host.h2_streaming import TURN_MESSAGES_MAX, UNSENT_BYTES_MAX
 from inference_host.h2_unary import LATE_S
 from mesh import tokens
 from tests.unit.inference_host.h2_bench import Bench, run
+from tests.unit.inference_host.transports import deliver
 from waypost.errors import Invalid, Unsupported
 from waypost.rpc import MESSAGE_BYTES_MAX
 from waypost.wire import ErrorCode
@@ -179,6 +180,48 @@ def test_metadata_and_the_time_left_reach_the_method() -> None:
 def test_metadata_that_breaks_the_rules_is_the_callers_mistake(metadata: tuple[bytes, bytes]) -> None:
     async def scenario(bench: Bench) -> None:
         assert bench.ask("/now", metadata=[metadata]).status == Status.INVALID_ARGUMENT
+
+    run(scenario)
+
+
+def test_of_a_large_message_much_is_awaited_at_once() -> None:
+    async def scenario(bench: Bench) -> None:
+        message = bytes(120_000)
+        call = bench.call("/now", prefix(len(message)), message)
+        said = b"".join(bench.client.take())
+        for missing in (100_000, 50_000):
+            deliver(bench.connection, said[:-missing])
+            assert bench.transport.taker.low_water == missing
+            said = said[-missing:]
+        deliver(bench.connection, said[:-1])
+        assert bench.transport.taker.low_water == 1
+        deliver(bench.connection, said[-1:])
+        bench.exchange()
+        assert call.messages == [message]
+
+    run(scenario)
+
+
+def test_what_does_not_come_any_more_is_not_awaited() -> None:
+    async def scenario(bench: Bench) -> None:
+        call = bench.call("/later", prefix(200_000), bytes(100_000), end=False)
+        bench.exchange()
+        assert bench.transport.taker.low_water == 1  # the frame is whole: anything may come next
+        bench.client.reset(call.stream, ErrorCode.CANCEL)
+        bench.exchange()
+        assert bench.ask("/now", b"hello").messages == [b"hello"]
+
+    run(scenario)
+
+
+def test_a_slow_peer_is_heard_once_a_second() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.call("/now", prefix(100_000), bytes(100_000))
+        said = b"".join(bench.client.take())
+        deliver(bench.connection, said[:10_000])
+        assert bench.transport.taker.low_water == len(said) - 10_000
+        bench.connection.tick(0.0)
+        assert bench.transport.taker.low_water == 1
 
     run(scenario)
 

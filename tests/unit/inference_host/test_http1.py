@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from inference_host import connections, http1
-from inference_host.connections import Connections
+from inference_host.connections import AWAITED_BYTES_MAX, Connections
 from inference_host.http1 import READ_AHEAD_BYTES, Connection, Limits, Service
 from inference_host.http1_core import Answer, Request, Response
 from tests.unit.inference_host.transports import HIGH_WATER_BYTES, Transport, deliver
@@ -366,5 +366,33 @@ def test_a_client_that_takes_its_answer_only_after_the_drain_began_is_let_go(mon
         bench.connections.drain()
         bench.transport.take()
         await bench.connections.empty.wait()
+
+    run(scenario)
+
+
+def test_of_a_large_body_much_is_awaited_at_once() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        size = 2 * AWAITED_BYTES_MAX
+        bench.say(b"POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        assert bench.transport.taker.low_water == AWAITED_BYTES_MAX
+        bench.say(bytes(size - 50_000))
+        assert bench.transport.taker.low_water == 50_000
+        bench.say(bytes(50_000 - 1))
+        assert bench.transport.taker.low_water == 1
+        bench.say(b".")
+        assert list(bench.application.waiting) == ["/later"]
+
+    run(scenario)
+
+
+def test_a_slow_client_is_heard_once_a_second() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        bench.say(b"POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        bench.later(1.0)
+        assert bench.transport.taker.low_water == 1
+        bench.say(b"....")
+        assert bench.transport.taker.low_water == 100_000 - 4
 
     run(scenario)

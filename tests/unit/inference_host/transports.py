@@ -1,16 +1,29 @@
 """A transport without a socket: what a protocol writes is kept, and the test decides when it is taken."""
 
 import asyncio
+import socket
 from typing import Any
 
 HIGH_WATER_BYTES = 64 << 10
+
+
+class Taker:
+    """A TCP socket, as far as it is asked for anything."""
+
+    family = socket.AF_INET
+    low_water = 1
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+        self.low_water = value
 
 
 class Transport(asyncio.Transport):
     """Hand it to `connection_made`; it tells the protocol what asyncio's own would tell."""
 
     def __init__(self, protocol: Any, extra: dict[str, object] | None = None) -> None:
-        super().__init__(extra)
+        self.taker = Taker()
+        super().__init__({"socket": self.taker, **(extra or {})})
         self.protocol = protocol
         self.written = bytearray()
         """Everything that was ever written."""
