@@ -12,6 +12,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -78,6 +79,10 @@ Dial = Callable[[], Awaitable[ChildWire]]
 """Opens a connection. Raises: WireLost, MeshError."""
 
 
+Turn = AbstractAsyncContextManager[object]
+ALONE: Turn = nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds. The parent's `lease` and `heartbeat` go to the child with its Welcome."""
@@ -134,11 +139,14 @@ class ChildLink:
         held: DesiredState = EMPTY,
         epoch: int = 0,
         timing: Timing = Timing(),
+        turn: Turn = ALONE,
         refused: Callable[[MeshError], None] = lambda error: None,
         redirected: Callable[[str], None] = lambda address: None,
         sets_back: Callable[[Item, Item], bool] = lambda item, held: False,
     ) -> None:
-        """refused: called where the parent does not let this child in.
+        """turn: held while it dials, and waited for: thousands of links of one process go one after the other.
+
+        refused: called where the parent does not let this child in.
 
         redirected: hears the address that a parent's goodbye names, before the next `dial`.
         sets_back: whether an item of another store takes what is held back to something older.
@@ -148,6 +156,7 @@ class ChildLink:
         self._handler = handler
         self._rng = rng
         self._timing = timing
+        self._turn = turn
         self._core = core.ChildCore(identity, boot_id, software_version, held, epoch, sets_back=sets_back)
         self._refused = refused
         self._news = asyncio.Event()
@@ -213,7 +222,7 @@ class ChildLink:
 
     async def _session(self) -> None:
         try:
-            async with asyncio.timeout(self._timing.patience):
+            async with self._turn, asyncio.timeout(self._timing.patience):
                 wire = await self._dial()
         except TimeoutError as error:
             raise WireLost("no connection in time") from error

@@ -56,7 +56,6 @@ class SimulatedAgent:
         self._behaviour = behaviour
         self._rng = rng
         self._changed = changed
-        self._dialling = dialling
         self._wire: ChildWire | None = None
         self._dialled = rng.randrange(len(membership.link_addresses))
         self._redirected = ""
@@ -70,6 +69,7 @@ class SimulatedAgent:
             software_version=VERSION,
             rng=rng,
             held=EMPTY,
+            turn=dialling,
             redirected=self._redirect,
         )
 
@@ -129,8 +129,7 @@ class SimulatedAgent:
         addresses = self._membership.link_addresses
         self._dialled += 1
         address, self._redirected = self._redirected or addresses[self._dialled % len(addresses)], ""
-        async with self._dialling:
-            self._wire = await dial_wire(lambda: WireChannel(address, tls=identified(self._membership)), CONNECT)()
+        self._wire = await dial_wire(lambda: WireChannel(address, tls=identified(self._membership)), CONNECT)()
         return self._wire
 
     def _redirect(self, link_address: str) -> None:

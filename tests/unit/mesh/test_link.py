@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from mesh.link import ChildLink, DesiredState, Dial, Item, Timing, WireLost
+from mesh.link import ALONE, ChildLink, DesiredState, Dial, Item, Timing, Turn, WireLost
 from tests.sim.virtual import run
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
@@ -135,6 +135,23 @@ def test_a_better_way_to_the_parent_is_taken_at_once_from_a_session_and_from_a_p
     assert (worse.dials, better.dials) == (1, 1)
 
 
+def test_a_child_waits_for_its_turn_to_dial_and_that_is_no_failure() -> None:
+    parent, turn = Parent(welcomes=True, lives_s=LIFE_S), asyncio.Semaphore(1)
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            async with turn:
+                life = tasks.create_task(_link(parent.dial, turn=turn).run())
+                await asyncio.sleep(5 * TIMING.patience)
+                assert parent.dials == 0
+            await asyncio.sleep(TIMING.backoff_initial)
+            assert parent.dials == 1
+            assert not turn.locked()
+            life.cancel()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("turns", range(8))
 def test_a_child_that_is_told_to_end_ends_though_its_session_fails_at_that_moment(turns: int) -> None:
     """The session takes some turns of the loop to come to its end."""
@@ -153,7 +170,11 @@ def test_a_child_that_is_told_to_end_ends_though_its_session_fails_at_that_momen
     run(scenario())
 
 
-def _link(dial: Dial, refused: Callable[[MeshError], None] = lambda error: None) -> ChildLink:
+def _link(
+    dial: Dial,
+    refused: Callable[[MeshError], None] = lambda error: None,
+    turn: Turn = ALONE,
+) -> ChildLink:
     return ChildLink(
         dial,
         Owner(),
@@ -161,5 +182,6 @@ def _link(dial: Dial, refused: Callable[[MeshError], None] = lambda error: None)
         boot_id="b",
         software_version="1",
         rng=random.Random(1),
+        turn=turn,
         refused=refused,
     )
