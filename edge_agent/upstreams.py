@@ -4,16 +4,15 @@ The link's address may be a list (`cp1:7601,cp2:7601`); a DNS name with several 
 round by others. Each agent has an order of its own, by which a fleet spreads. A connection that ends leads to the next
 one at once, and a goodbye may name where to go. Files are read where the link is, and elsewhere where that fails.
 
-grpc cannot change the certificate of a channel that stands. After a renewal there are new channels for all calls from
-then on; those before are left alone, because a file may be on its way through one, and are closed at the next renewal,
-weeks later.
+Each link has a channel of its own; files, which must not delay its news, share one for each address. grpc cannot change
+the certificate of a channel that stands. After a renewal there are new channels for files from then on; those before
+are left alone, because a file may be on its way through one, and are closed at the next renewal, weeks later.
 """
 
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import grpc.aio
 
@@ -27,19 +26,18 @@ from waypost.rpc import Tls, open_aio_channel
 
 @dataclass(slots=True)
 class _Channels:
-    """Of one certificate, by address: files must not delay news."""
+    """For files, under one certificate, by address."""
 
     tls: Tls | None
-    links: dict[str, grpc.aio.Channel] = field(default_factory=dict)
-    files: dict[str, grpc.aio.Channel] = field(default_factory=dict)
+    _by_address: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
-    def get(self, channels: dict[str, grpc.aio.Channel], address: str) -> grpc.aio.Channel:
-        if address not in channels:
-            channels[address] = open_aio_channel(address, tls=self.tls)
-        return channels[address]
+    def get(self, address: str) -> grpc.aio.Channel:
+        if address not in self._by_address:
+            self._by_address[address] = open_aio_channel(address, tls=self.tls)
+        return self._by_address[address]
 
     async def close(self) -> None:
-        for channel in (*self.links.values(), *self.files.values()):
+        for channel in self._by_address.values():
             await channel.close()
 
 
@@ -62,8 +60,8 @@ class Upstreams:
     async def dial(self) -> ChildWire:
         """`mesh.link.Dial`: the next control plane, or the one that we were sent to."""
         self._current, self._redirected = self._redirected or self._next(), ""
-        stub: Any = AgentLinkServiceStub(self._channels.get(self._channels.links, self._current))
-        return await dial_grpc(stub.ConnectAgent)()
+        open_channel = partial(open_aio_channel, self._current, tls=self._channels.tls)
+        return await dial_grpc(open_channel, lambda channel: AgentLinkServiceStub(channel).ConnectAgent)()
 
     def redirect(self, link_address: str) -> None:
         """A control plane that takes its leave names another one; the first of a list will do."""
@@ -80,7 +78,7 @@ class Upstreams:
         channels = self._channels
         addresses = [self._current, *(each for each in self._addresses if each != self._current)]
         for address in addresses:
-            source, begun = GrpcSource(partial(channels.get, channels.files, address)), False
+            source, begun = GrpcSource(partial(channels.get, address)), False
             try:
                 async for piece in source.read(digest, offset):
                     begun = True

@@ -3,48 +3,38 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from mesh.identity import Identity
 from mesh.link import ChildWire, Dial, WireLost
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import Denied, MeshError, Unauthenticated
-from waypost.rpc import from_rpc_error, open_aio_channel
+from waypost.rpc import from_rpc_error
 
 
-def dial_grpc(connect: Any) -> Dial:
-    """Dials with a stub's bidi method, of a channel of `waypost.rpc.open_aio_channel`."""
+def dial_grpc(open_channel: Callable[[], grpc.aio.Channel], connect: Callable[[grpc.aio.Channel], Any]) -> Dial:
+    """Dials a stub's bidi method, each time on a channel of its own (`waypost.rpc.open_aio_channel`).
 
-    async def dial() -> ChildWire:
-        return _GrpcChildWire(connect.start())
+    A channel that stood would refuse calls for up to two seconds after its server is back, each time a failure that
+    the link backs off from. And a certificate that was renewed would need a new one anyway.
 
-    return dial
-
-
-def dial_grpc_tls(address: str, connect: Callable[[grpc.aio.Channel], Any], *, identity: Path, name: str) -> Dial:
-    """The same over mutual TLS, each time on a channel of its own, with the certificate that lies on the disk then.
-
-    connect: the bidi method of a channel. identity: directory as mesh.identity has it. name: DNS name in the
-    certificate of whom we dial.
+    connect: the bidi method of a channel.
     """
 
     async def dial() -> ChildWire:
         try:
-            tls = Identity.load(identity).tls(name)
-        except OSError as error:
-            raise WireLost(f"the certificate in {identity} cannot be used: {error}") from error
-        channel = open_aio_channel(address, tls=tls)
+            channel = open_channel()
+        except OSError as error:  # a certificate that cannot be read, or is being replaced just now
+            raise WireLost(str(error)) from error
         return _GrpcChildWire(connect(channel).start(), channel)
 
     return dial
 
 
 class _GrpcChildWire:
-    def __init__(self, call: Any, owned: grpc.aio.Channel | None = None) -> None:
+    def __init__(self, call: Any, owned: grpc.aio.Channel) -> None:
         """owned: ends with the wire."""
         self._call = call
         self._owned = owned
@@ -64,8 +54,7 @@ class _GrpcChildWire:
 
     async def close(self) -> None:
         self._call.cancel()  # an abandoned grpc.aio call is never collected by itself (grpc issue 43462)
-        if self._owned is not None:
-            await self._owned.close()
+        await self._owned.close()
 
     async def _why(self) -> Exception:
         call = self._call

@@ -14,7 +14,7 @@ from mesh import serve, settings
 from mesh.clock import RandomIds
 from mesh.identity import Identity, IdentityOnDisk
 from mesh.link import Dial
-from mesh.link_grpc import dial_grpc, dial_grpc_tls
+from mesh.link_grpc import dial_grpc
 from mesh.spiffe import agent_dns
 from mesh.tokens import Verifier
 from mesh.version import VERSION
@@ -89,7 +89,7 @@ async def run(chosen: MonitorSettings, stop: asyncio.Event) -> None:
     serve.listen(server, chosen.listen, Identity.local())
     servers = [server, *_links_over_tls(chosen, hosts)]
     async with AsyncExitStack() as stack:
-        dial = await _dial(chosen, stack)
+        dial = _dial(chosen)
         uplink = Uplink(board, dial, boot_id=boot_id, software_version=version, rng=random.Random())
         for each in servers:
             await each.start()
@@ -111,18 +111,16 @@ def _links_over_tls(chosen: MonitorSettings, hosts: HostService) -> list[grpc.ai
     return [server]
 
 
-async def _dial(chosen: MonitorSettings, stack: AsyncExitStack) -> Dial:
+def _dial(chosen: MonitorSettings) -> Dial:
     """To the agent: on a Unix socket, or over mutual TLS."""
-    if chosen.agent.startswith("unix:"):
-        channel = await stack.enter_async_context(open_aio_channel(chosen.agent))
-        return dial_grpc(MonitorLinkServiceStub(channel).ConnectMonitor)
-    assert chosen.identity is not None
-    return dial_grpc_tls(
-        chosen.agent,
-        lambda channel: MonitorLinkServiceStub(channel).ConnectMonitor,
-        identity=chosen.identity,
-        name=agent_dns(chosen.edge_server),
-    )
+
+    def open_channel() -> grpc.aio.Channel:
+        if chosen.agent.startswith("unix:"):
+            return open_aio_channel(chosen.agent)
+        assert chosen.identity is not None
+        return open_aio_channel(chosen.agent, tls=Identity.load(chosen.identity).tls(agent_dns(chosen.edge_server)))
+
+    return dial_grpc(open_channel, lambda channel: MonitorLinkServiceStub(channel).ConnectMonitor)
 
 
 async def _live(stop: asyncio.Event, **lives: Coroutine[Any, Any, None]) -> None:

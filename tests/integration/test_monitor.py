@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +203,11 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[ChildLink]:
-        async with open_aio_channel(self._address) as channel, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             link = ChildLink(
-                dial_grpc(HostLinkServiceStub(channel).ConnectHost),
+                dial_grpc(
+                    partial(open_aio_channel, self._address), lambda channel: HostLinkServiceStub(channel).ConnectHost
+                ),
                 self,
                 identity=self.replica,
                 boot_id=self.replica,

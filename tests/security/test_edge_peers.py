@@ -19,7 +19,7 @@ from mesh import clock, serve
 from mesh.certificates import Signer
 from mesh.identity import Identity, client_context
 from mesh.link import ChildWire, WireLost
-from mesh.link_grpc import dial_grpc_tls
+from mesh.link_grpc import dial_grpc
 from mesh.link_wire import dial_wire
 from mesh.spiffe import CONTROL_PLANE, agent_dns, agent_name, host_dns, host_name, monitor_dns, monitor_name
 from tests.integration.agent_world import POSITION, UID
@@ -234,6 +234,7 @@ async def dialled(library: str, address: str, identity: Path) -> ChildWire:
         return await dial_wire(
             lambda: WireChannel(address, tls=client_context(identity), server_name=name), CONNECT_HOST
         )()
-    return await dial_grpc_tls(
-        address, lambda channel: HostLinkServiceStub(channel).ConnectHost, identity=identity, name=name
+    return await dial_grpc(
+        lambda: open_aio_channel(address, tls=Identity.load(identity).tls(name)),
+        lambda channel: HostLinkServiceStub(channel).ConnectHost,
     )()

@@ -24,8 +24,8 @@ Face = Literal["grpc", "http", "access"]
 FACES: tuple[Face, ...] = ("grpc", "http", "access")
 
 CONNECT_TIMEOUT = "1s"  # hosts are on this machine or next to it
-CHECK_TIMEOUT = "0.5s"
-CHECK_INTERVAL = "0.5s"  # a host is silent after two to three seconds
+CHECK_TIMEOUT = "1s"
+CHECK_INTERVAL = "1s"
 CHECK_IDLE_INTERVAL = "5s"  # for a position without calls: five hundred of them must not keep a core busy
 CHECK_AGAIN_INTERVAL = "0.25s"  # of a host that failed: it may have come back
 CHECK_MISSES_MAX = 3
