@@ -101,8 +101,8 @@ AGENTS ?= 5000
 bench-fleet: $(INSTALLED)  ## One control plane under thousands of agents, writes docs/fleet.md (AGENTS=5000, CHECK=1)
 	@$(BIN)/python -m tests.bench.fleet --agents $(AGENTS) $(if $(CHECK),--check)
 
-chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (root, faketime; 40 minutes)
-	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only "$(ONLY)")
+chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (ONLY=REGEX UPDATE=1; root, faketime; 40 minutes)
+	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only "$(ONLY)") $(if $(UPDATE),--update)
 
 soak: $(INSTALLED)  ## A million calls of all kinds: does the host's memory settle? (needs g++; ten minutes)
 	@$(BIN)/python -m tests.bench.soak

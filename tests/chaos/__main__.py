@@ -8,11 +8,14 @@ import re
 import signal
 import sys
 import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 
+from mesh import clock
 from tests.chaos import report
 from tests.chaos.cells import Cell, matrix
 from tests.chaos.clock import NoLibrary
@@ -37,8 +40,10 @@ def main() -> int:
     except (CannotMount, NoLibrary) as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
-    if not given.only:
-        report.write(verdicts, PAGE, ROWS)
+    if given.update or not given.only:
+        time = f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d %H:%M}"
+        before = report.read(ROWS) if given.only else []
+        report.write([*before, *(replace(verdict, time=time) for verdict in verdicts)], PAGE, ROWS)
     return int(any(verdict.wrong for verdict in verdicts))
 
 
@@ -75,7 +80,8 @@ def _run_in_one_world(cells: list[Cell], before: int, count: int, console: Conso
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Breaks things, and counts the calls.")
-    parser.add_argument("--only", default="", metavar="REGEX", help="cells to run; the page is written for all only")
+    parser.add_argument("--only", default="", metavar="REGEX", help="cells to run; all of them write the page")
+    parser.add_argument("--update", action="store_true", help="write those that run into the page, beside the others")
     parser.add_argument("--list", action="store_true", help="print the cells and end")
     return parser.parse_args()
 

@@ -86,10 +86,7 @@ BLOWS: dict[Victim, tuple[Blow, ...]] = {
     Victim.GATEWAY: (Blow.KILL,),
     Victim.BOX: (Blow.KILL, Blow.FILL, Blow.AHEAD, Blow.BACK),
 }
-LINKS: dict[Victim, tuple[Link, ...]] = {
-    Victim.NOBODY: (Link.OFFLINE, Link.RESET, Link.DEAF, Link.SLOW),
-    Victim.CONTROL_PLANE: (Link.ONLINE,),  # without it the link says nothing anyway
-}
+LINKS: dict[Victim, tuple[Link, ...]] = {Victim.NOBODY: (Link.OFFLINE, Link.RESET, Link.DEAF, Link.SLOW)}
 BOTH = (Link.ONLINE, Link.OFFLINE)
 
 

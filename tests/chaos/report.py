@@ -1,11 +1,12 @@
 """The page and the raw rows of a run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from tests.chaos.cells import BLOWS, BOTH, LINKS, Moment, Victim
+from tests.chaos.cells import BLOWS, BOTH, LINKS, Blow, Cell, Link, Moment, Victim, matrix
 from tests.chaos.run import HELD_S, OUTAGE_S_MAX, RATE_MIN, Verdict
 from tests.chaos.strike import FROZEN_S
 
@@ -25,16 +26,30 @@ What is frozen, full or told a wrong time is so for {FROZEN_S:.0f} s. A box's cl
 hosts. A control plane that is restored from a backup of before the deployment must not take it back: the cell waits
 until the edge server says that it keeps what it has, and then asks for the version again.
 
-`make chaos ONLY=REGEX` runs some of the cells and writes nothing here. It needs root, for disks that can be full, and
-libfaketime (Debian's `faketime`) for the clocks.
+`make chaos ONLY=REGEX` runs some of the cells and writes nothing here; with `UPDATE=1` they take the place of those of
+earlier runs. It needs root, for disks that can be full, and libfaketime (Debian's `faketime`) for the clocks.
 
 """
 
 
-def write(verdicts: Sequence[Verdict], page: Path, rows: Path) -> None:
+def read(rows: Path) -> list[Verdict]:
+    """What earlier runs found."""
+    return [_verdict(json.loads(line)) for line in rows.read_text().splitlines()] if rows.exists() else []
+
+
+def write(verdicts: Iterable[Verdict], page: Path, rows: Path) -> None:
+    """Of several verdicts on one cell the last counts."""
+    newest = {verdict.cell: verdict for verdict in verdicts}
+    shown = [newest[cell] for cell in matrix() if cell in newest]
     rows.parent.mkdir(parents=True, exist_ok=True)
-    rows.write_text("".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts))
-    page.write_text(HEAD + _table(verdicts) + _faults(verdicts))
+    rows.write_text("".join(json.dumps(asdict(verdict)) + "\n" for verdict in shown))
+    page.write_text(HEAD + _table(shown) + _faults(shown) + _when(shown))
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    cell = row["cell"]
+    known = Cell(Victim(cell["victim"]), Blow(cell["blow"]), Link(cell["link"]), Moment(cell["moment"]))
+    return Verdict(**{**row, "cell": known})
 
 
 def _table(verdicts: Sequence[Verdict]) -> str:
@@ -64,3 +79,12 @@ def _shown(verdict: Verdict | None) -> str:
 def _faults(verdicts: Sequence[Verdict]) -> str:
     wrong = [f"* {verdict.cell}: {verdict.wrong}" for verdict in verdicts if verdict.wrong]
     return "\n".join(["", "## Not as it must be", "", *wrong, ""]) if wrong else "\nEvery cell is as it must be.\n"
+
+
+def _when(verdicts: Sequence[Verdict]) -> str:
+    times, calls = [verdict.time for verdict in verdicts], sum(verdict.calls for verdict in verdicts)
+    slowest = min(verdict.per_s for verdict in verdicts)
+    return (
+        f"\n{len(verdicts)} cells, of runs that ended from {min(times)} to {max(times)} UTC; {calls:,} calls were "
+        f"answered, in the slowest cell {slowest:.0f} a second.\n"
+    )

@@ -28,6 +28,8 @@ class Verdict:
     """From the end of the blow to the state that was asked for, agreed by everybody."""
     wrong: str = ""
     """What is not as it must be; empty where all is."""
+    time: str = ""
+    """When its run ended, UTC, to the minute."""
 
 
 def run(world: World, cell: Cell, version: str) -> Verdict:
