@@ -104,7 +104,7 @@ bench-fleet: $(INSTALLED)  ## One control plane under thousands of agents, write
 chaos: $(INSTALLED)  ## Break real processes and networks, count the calls, write docs/chaos.md (ONLY=REGEX UPDATE=1; root, faketime; 40 minutes)
 	@$(BIN)/python -m tests.chaos $(if $(ONLY),--only "$(ONLY)") $(if $(UPDATE),--update)
 
-soak: $(INSTALLED)  ## A million calls of all kinds: does the host's memory settle? (needs g++; ten minutes)
+soak: $(INSTALLED)  ## A million calls of all kinds: does the host's memory settle? (needs g++; a few minutes)
 	@$(BIN)/python -m tests.bench.soak
 
 docs-test: $(INSTALLED)  ## Every example of the docs

@@ -311,6 +311,18 @@ async def calls_of_a_frozen_host_are_tried_elsewhere_where_that_is_harmless(benc
             frozen.kill()
 
 
+async def a_call_of_a_frozen_host_that_may_have_run_ends_and_is_not_tried_again(bench: EnvoyBench) -> None:
+    async with suite.stage(bench, "a") as on:
+        frozen = await HostProcess("frozen", bench.directory).ready()
+        try:
+            await on.apply(suite.route(suite.backend(frozen)))
+            assert (await on.caller.grpc(position=suite.UID)).host == "frozen"
+            frozen.freeze()
+            assert (await on.caller.grpc(position=suite.UID)).code == "INTERNAL"
+        finally:
+            frozen.kill()
+
+
 async def it_is_small_and_quick(bench: EnvoyBench) -> None:
     async with suite.stage(bench, "a", "b") as on:
         await on.apply(suite.route(on.backend("a")))
@@ -339,6 +351,7 @@ SCENARIOS = (
     an_envoy_that_dies_at_its_start_leaves_its_last_words,
     tls_is_spoken_and_a_renewed_certificate_taken_up,
     calls_of_a_frozen_host_are_tried_elsewhere_where_that_is_harmless,
+    a_call_of_a_frozen_host_that_may_have_run_ends_and_is_not_tried_again,
     it_is_small_and_quick,
 )
 

@@ -49,7 +49,9 @@ def test_the_first_dial_succeeds_when_a_parent_is_back(tmp_path: Path) -> None:
         add_AgentLinkServiceServicer_to_server(Parent(), server)
         serve.listen(server, address, Identity.local())
         await server.start()
-        assert await greeted()
-        await server.stop(None)
+        try:
+            assert await greeted()
+        finally:
+            await server.stop(None)
 
     asyncio.run(scenario())
