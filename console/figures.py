@@ -42,6 +42,12 @@ class Figures:
     errors_per_s: float
     deadline_misses_per_s: float
     queue_depth: int
+    concurrency: float
+    """Calls inside the hosts at a time, waiting or being answered."""
+    queue_time_s: float
+    """That a call waited for the model."""
+    utilization: float
+    """Share of what the replicas can do that they did, 0..1."""
     latency: Percentiles
     closed_loop: Percentiles
     loops_failed_per_s: float
@@ -64,6 +70,9 @@ class Figures:
             errors_per_s=metrics.errors / window_s,
             deadline_misses_per_s=metrics.deadline_misses / window_s,
             queue_depth=metrics.queue_depth,
+            concurrency=metrics.concurrency,
+            queue_time_s=metrics.queue_time_ms / 1000,
+            utilization=metrics.utilization,
             latency=Percentiles.of(metrics.latency),
             closed_loop=Percentiles.of(metrics.closed_loop),
             loops_failed_per_s=metrics.loops_failed / window_s,
@@ -139,6 +148,7 @@ def _middle(metrics: PositionMetrics | None, history: Sequence[float], width: in
     return [
         f"requests     {rates:>9}  {sparkline(history, max(0, min(60, width - 24)))}",
         f"             {f.errors_per_s:.1f}/s errors, {f.deadline_misses_per_s:.1f}/s late, {f.queue_depth} waiting",
+        f"load         {f.concurrency:.1f} at a time, {text.duration(f.queue_time_s)} in the queue, {text.share(f.utilization)} busy",
         f"latency      {f.latency}",
         f"closed loop  {f.closed_loop}",
         f"             {f.loops_failed_per_s:.1f}/s failed, {f.loops_late_per_s:.1f}/s late",
@@ -195,7 +205,7 @@ def _replicas(position: Position, metrics: PositionMetrics | None) -> str:
         (replica.id, messages.word(replica, "state"), *_replica_cells(measured.get(replica.id), window_s))
         for replica in position.status.replicas
     ]
-    header = ("REPLICA", "STATE", "REQ/S", "ERR/S", "P50", "P99", "WAITING", "CPU", "MEMORY")
+    header = ("REPLICA", "STATE", "REQ/S", "ERR/S", "P50", "P99", "BUSY", "CPU", "MEMORY")
     return text.table(header, rows) if rows else "no replicas"
 
 
@@ -208,7 +218,7 @@ def _replica_cells(replica: ReplicaMetrics | None, window_s: float) -> tuple[str
         f"{replica.errors / window_s:.1f}",
         text.duration(latency.p50_s) if latency.count else "",
         text.duration(latency.p99_s) if latency.count else "",
-        str(replica.queue_depth),
+        text.share(replica.utilization),
         f"{replica.cpu:.2f}",
         text.size(replica.memory_bytes),
     )

@@ -1,10 +1,11 @@
 """What a person says of a position on the command line, as a spec and the mask of what was said. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from console.kinds import EDGE_SERVER, POSITION, VERSION
 from waypost import names
-from waypost.api.control.v1.position_pb2 import Position
+from waypost.api.control.v1.position_pb2 import Position, ScalingTargets
 from waypost.errors import Invalid
 
 
@@ -23,6 +24,7 @@ class Wishes:
     memory: int | None = None
     """Bytes that one replica may use."""
     software_version: str | None = None
+    scale_on: ScalingTargets | None = None
 
 
 def position_with(name: str, wishes: Wishes) -> tuple[Position, list[str]]:
@@ -58,6 +60,9 @@ def position_with(name: str, wishes: Wishes) -> tuple[Position, list[str]]:
     if wishes.software_version is not None:
         spec.software_version = wishes.software_version
         paths.append("spec.software_version")
+    if wishes.scale_on is not None:
+        spec.autoscaling.targets.CopyFrom(wishes.scale_on)
+        paths.append("spec.autoscaling.targets")
     return position, paths
 
 
@@ -80,3 +85,40 @@ def memory_bytes(text: str) -> int:
         return int(float(digits) * _UNITS[unit])
     except (KeyError, ValueError) as error:
         raise Invalid("BAD_SIZE", f"{text!r} is no amount of memory", "write it as 512Mi, 2Gi or in bytes") from error
+
+
+_DURATIONS_US = {"us": 1, "ms": 1000, "s": 1_000_000}
+
+
+def scaling_targets(texts: Iterable[str]) -> ScalingTargets:
+    """Targets of `cpu=0.7`, `concurrency=4`, `queue-time=5ms`, `deadline-miss-rate=1%`; of `default`, none.
+
+    Raises: Invalid(BAD_TARGET).
+    """
+    targets = ScalingTargets()
+    for text in texts:
+        name, equals, value = text.partition("=")
+        field = name.replace("-", "_")
+        if text == "default":
+            continue
+        if not equals or field not in targets.DESCRIPTOR.fields_by_name:
+            raise _bad_target(text)
+        try:
+            if field == "queue_time":
+                targets.queue_time.FromMicroseconds(_microseconds(value))
+            else:
+                setattr(targets, field, float(value.removesuffix("%")) / (100 if value.endswith("%") else 1))
+        except (KeyError, ValueError) as error:
+            raise _bad_target(text) from error
+    return targets
+
+
+def _microseconds(text: str) -> int:
+    number = text.rstrip("ums")
+    return round(float(number) * _DURATIONS_US[text[len(number) :]])
+
+
+def _bad_target(text: str) -> Invalid:
+    known = ", ".join(name.replace("_", "-") for name in ScalingTargets.DESCRIPTOR.fields_by_name)
+    hint = f"for example concurrency=4, queue-time=5ms, cpu=70%; known: {known}; or: default"
+    return Invalid("BAD_TARGET", f"{text!r} is nothing to scale on", hint)

@@ -120,6 +120,8 @@ def canonical(kind: Kind, resource: Any) -> Any:
         spec.serve_as = spec.serve_as or names.leaf(copy.name)
         spec.endpoint.SetInParent()
         spec.resources.SetInParent()
+        for part in (spec.autoscaling.targets, spec.autoscaling.scale_up, spec.autoscaling.scale_down):
+            part.SetInParent()
     return copy
 
 

@@ -120,6 +120,8 @@ def read_decision(message: pb.Decision) -> Decision:
         raise _bad_decision(f"the weights {weights} add up neither to {ALL} nor to 0")
     if any(not 0 <= share.replicas <= REPLICAS_MAX for share in message.shares):
         raise _bad_decision(f"a share has more than {REPLICAS_MAX} replicas, or less than none")
+    if any(len(share.leaving) > REPLICAS_MAX for share in message.shares):
+        raise _bad_decision(f"a share names more than {REPLICAS_MAX} replicas that shall go")
     if len(set(digests)) != len(digests) or not all(map(_DIGEST.fullmatch, digests)):
         raise _bad_decision("its shares do not name each version once, by digest")
     if len(message.verdicts) > VERDICTS_MAX:
@@ -127,7 +129,10 @@ def read_decision(message: pb.Decision) -> Decision:
     return Decision(
         number=message.number,
         generation=message.generation,
-        shares=tuple(DecidedShare(Version(s.model_version, s.digest), s.replicas, s.weight) for s in message.shares),
+        shares=tuple(
+            DecidedShare(Version(s.model_version, s.digest), s.replicas, s.weight, frozenset(s.leaving))
+            for s in message.shares
+        ),
         rejected=frozenset(verdict.digest for verdict in message.verdicts),
     )
 

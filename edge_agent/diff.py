@@ -20,8 +20,9 @@ Replicas are counted by *shape*: the version's digest together with all else tha
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 
 ALL = 100  # weights are hundredths of the calls
 
@@ -66,6 +67,8 @@ class DecidedShare:
     version: Version
     replicas: int
     weight: int
+    leaving: frozenset[str] = frozenset()
+    """Ids of replicas that go first where there are more than `replicas`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class Share:
     version: Version
     replicas: int
     weight: int
+    leaving: frozenset[str] = frozenset()
+    """As decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,7 @@ def overlay(wanted: Wanted, decision: Decision | None, good: Version | None) -> 
         runnable = (DecidedShare(fallback, wanted.replicas_min, ALL),) if fallback else ()
     return Target(
         shares=tuple(
-            Share(shape(share.version.digest, wanted.variant), share.version, share.replicas, weight)
+            Share(shape(share.version.digest, wanted.variant), share.version, share.replicas, weight, share.leaving)
             for share, weight in zip(runnable, _weights(runnable, wanted.version, good), strict=True)
         ),
         prefetch=frozenset({wanted.version.digest} - rejected),
@@ -247,7 +252,7 @@ def diff(target: Target, world: World) -> tuple[Step, ...]:
 def _clamped(share: DecidedShare, wanted: Wanted) -> DecidedShare:
     """Inside the spec's bounds, whatever a monitor says; what gets calls has at least one replica."""
     least = 1 if share.weight > 0 else 0
-    return DecidedShare(share.version, max(least, min(share.replicas, wanted.replicas_max)), share.weight)
+    return replace(share, replicas=max(least, min(share.replicas, wanted.replicas_max)))
 
 
 def _weights(shares: tuple[DecidedShare, ...], wanted: Version, good: Version | None) -> list[int]:
@@ -284,7 +289,7 @@ def _staying(world: World) -> list[Replica]:
 
 
 def _surplus(target: Target, world: World) -> frozenset[str]:
-    """Replicas of shapes that stay, beyond the number that stays: the least useful, then the youngest.
+    """Replicas of shapes that stay, beyond the number that stays: the least useful, then as decided, then the youngest.
 
     As long as another version that shall get calls is not complete, those that answer are no surplus yet.
     """
@@ -293,10 +298,14 @@ def _surplus(target: Target, world: World) -> frozenset[str]:
     surplus: set[str] = set()
     for share in target.shares:
         replicas = [replica for replica in _staying(world) if replica.shape == share.shape]
-        replicas.sort(key=lambda replica: (list(Phase).index(replica.phase), replica.age, replica.id))
-        beyond = replicas[share.replicas :]
+        beyond = sorted(replicas, key=partial(_usefulness, share))[share.replicas :]
         surplus.update(replica.id for replica in beyond if complete or replica.phase is not Phase.READY)
     return frozenset(surplus)
+
+
+def _usefulness(share: Share, replica: Replica) -> tuple[int, bool, int, str]:
+    """The lower, the more useful."""
+    return list(Phase).index(replica.phase), replica.id in share.leaving, replica.age, replica.id
 
 
 def _route(target: Target, world: World, surplus: frozenset[str]) -> Route:

@@ -63,14 +63,15 @@ AT_ONCE = Batching()
 class Batch(Generic[J]):
     """Jobs that run together, the most urgent first."""
 
-    __slots__ = ("jobs", "rows", "size", "until")
+    __slots__ = ("began", "jobs", "rows", "size", "until")
 
-    def __init__(self, jobs: Sequence[J], rows: int, size: int, until: float) -> None:
-        """until: when its run is expected to end."""
+    def __init__(self, jobs: Sequence[J], rows: int, size: int, began: float, run_s: float) -> None:
+        """run_s: what its run is expected to take."""
         self.jobs = jobs
         self.rows = rows
         self.size = size
-        self.until = until
+        self.began = began
+        self.until = began + run_s
 
 
 class Queue(Generic[J]):
@@ -199,6 +200,18 @@ class Queue(Generic[J]):
         if run_s is not None:
             self._estimates.learn(batch.size, run_s)
 
+    def work_s(self, batch: Batch[J], run_s: float) -> float:
+        """For how long a run of `run_s` seconds left no room: its slot's share, and as part of a full batch."""
+        together = max(1, batch.rows) / self._rows_max
+        if together >= 1.0 or not (alone_s := self._estimates.run_s(batch.size)):
+            return run_s / self._slots
+        part_s = together * self._estimates.run_s(round(batch.size / together))
+        return run_s * min(1.0, part_s / alone_s) / self._slots
+
+    def open_work_s(self, now: float) -> float:
+        """The same of what runs now, so far."""
+        return sum([self.work_s(batch, now - batch.began) for batch in self._running])
+
     def withdraw(self, job: J) -> None:
         """Takes `job` out; nothing happens where it does not wait any more."""
         self.backlog.remove(job)
@@ -254,7 +267,7 @@ class Queue(Generic[J]):
     def _begin(self, jobs: list[J], rows: int, size: int, now: float) -> Batch[J]:
         assert min([job.deadline for job in jobs]) > now, "expire() comes before take()"
         self.backlog.remove_all(jobs, LOOKAHEAD)
-        return self._started(Batch(jobs, rows, size, now + self._estimates.run_s(size)), now)
+        return self._started(Batch(jobs, rows, size, now, self._estimates.run_s(size)), now)
 
     def _started(self, batch: Batch[J], now: float) -> Batch[J]:
         self._running.append(batch)
@@ -268,10 +281,14 @@ def too_late(when: str) -> DeadlineExceeded:
     return DeadlineExceeded("TOO_LATE", f"the deadline had passed {when}", "allow more time")
 
 
+OVERLOADED = "OVERLOADED"
+"""Reason of a refusal because of a deadline that could not be kept."""
+
+
 def _overloaded(estimate_s: float, left_s: float) -> Unavailable:
     estimate_ms, left_ms = f"{estimate_s * 1e3:.3g}", f"{left_s * 1e3:.3g}"
     return Unavailable(
-        "OVERLOADED",
+        OVERLOADED,
         f"it would be answered in about {estimate_ms} ms and has {left_ms} ms left: it was not tried",
         "ask another replica, send less, or allow more time",
         estimate_ms=estimate_ms,

@@ -41,7 +41,7 @@ from inference_host.lifecycle import Lifecycle, worst
 from inference_host.loader import Warm
 from inference_host.manifest import Package
 from inference_host.memo import Memo
-from inference_host.meter import Counts, Meter
+from inference_host.meter import NOTHING, Counts, Meter
 from inference_host.methods import Withdraw
 from inference_host.plan import Plan
 from inference_host.repository import Packages, Repository, not_serving
@@ -237,7 +237,11 @@ class DataPlane:
 
     def take_counts(self) -> Counts:
         """What was counted on all versions since this was called last."""
-        return self._meter.take([served.tally for served in self.served])
+        now, spent = self.clock(), NOTHING
+        for served in self.served:
+            for lane in served.lanes.all if served.lanes else ():
+                spent = spent.plus(lane.spent(now))
+        return self._meter.take([served.tally for served in self.served], spent)
 
     def take_measures(self) -> Measures:
         """What templates counted and measured themselves since this was called last, by name."""

@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from inference_host.backlog import NEVER
-from inference_host.batching import Batch, Queue, too_late
+from inference_host.batching import OVERLOADED, Batch, Queue, too_late
 from inference_host.calls import Answer, Origin
 from inference_host.execution import Runner, Source
-from inference_host.meter import Tally
+from inference_host.meter import Spent, Tally
 from inference_host.model import Loaded
 from inference_host.runs import Ask, Run
 from waypost.errors import Internal, MeshError
@@ -67,7 +67,7 @@ class Lane:
         refusal = self._queue.offer(ask, now)
         if refusal is not None:
             ask.told = True
-            self._tally.refused(refusal, now - ask.arrived)
+            self._tally.refused(refusal, now - ask.arrived, late=refusal.reason == OVERLOADED)
             ask.done(refusal)
             return
         self.calls += 1
@@ -79,12 +79,21 @@ class Lane:
         """Nobody waits for its answer any more. Nothing happens where it was told."""
         if ask.told:
             return
+        now = self._clock()
         ask.told = True
         self.calls -= 1
+        if ask.waiting:
+            self._tally.waited(now - ask.queued)
         self._queue.withdraw(ask)
-        self._tally.withdrawn(late=self._clock() >= ask.deadline)
+        self._tally.withdrawn(now - ask.arrived, late=now >= ask.deadline)
         self._abandon_runs()
         self._rest()
+
+    def spent(self, now: float) -> Spent:
+        """By those who are here now, so far."""
+        waiting = self._queue.backlog.jobs
+        inside_s = sum([now - ask.arrived for ask in (*waiting, *self._running())])
+        return Spent(inside_s, sum([now - ask.queued for ask in waiting]), self._queue.open_work_s(now))
 
     async def rest(self) -> None:
         """Returns when nothing waits or runs any more. For lanes that take no further calls."""
@@ -100,7 +109,7 @@ class Lane:
         now = self._clock()
         late = self._queue.expire(now)
         if late:
-            self._tell_late(late, "before the model was asked", now)
+            self._tell_expired(late, now)
             self._loop.call_soon(self.settle)
         batch = self._queue.take(now)
         if batch is None:
@@ -141,6 +150,7 @@ class Lane:
             input_s=run.prepared - run.taken,
             infer_s=run.ended - run.prepared,
             output_s=told - run.ended,
+            work_s=self._queue.work_s(run.batch, told - run.taken),
         )
 
     def _tell(self, run: Run, told: float) -> None:
@@ -171,6 +181,11 @@ class Lane:
         if not ask.told:
             self._tally.failed(error, now - ask.arrived, late=now >= ask.deadline)
             self._end(ask, error)
+
+    def _tell_expired(self, asks: Sequence[Ask], now: float) -> None:
+        for ask in asks:
+            self._tally.waited(now - ask.queued)
+        self._tell_late(asks, "before the model was asked", now)
 
     def _tell_late(self, asks: Sequence[Ask], when: str, now: float) -> None:
         for ask in asks:
@@ -207,7 +222,7 @@ class Lane:
         """A deadline has passed, or a batch that was kept open closes."""
         now = max(self._clock(), self._wake_at)  # timers may come a tick of the clock early
         self._timer, self._wake_at = None, NEVER
-        self._tell_late(self._queue.expire(now), "before the model was asked", now)
+        self._tell_expired(self._queue.expire(now), now)
         self._tell_late([ask for ask in self._running() if ask.deadline <= now], "before the model answered", now)
         self._tell_hung(now)
         self._abandon_runs()

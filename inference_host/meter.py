@@ -11,6 +11,8 @@ the powers of two above.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from time import thread_time
+from typing import NamedTuple
 
 from inference_host.calls import Duration, RunStatistics, Statistics
 from mesh.metrics import Histogram
@@ -20,6 +22,31 @@ OURS = (Internal, Unknown, DataLoss, Exhausted)
 """Errors that speak against the model or the host; all others are the caller's, or say that nothing was tried."""
 
 ROWS_EXACT = 64  # as large as batches of ours get; calls with more rows of their own are counted by their power of two
+
+
+class Spent(NamedTuple):
+    """Seconds, of several calls and runs together."""
+
+    inside_s: float = 0.0
+    """That calls have been here, waiting or being answered."""
+    waiting_s: float = 0.0
+    """That they have waited for the model."""
+    work_s: float = 0.0
+    """That runs have left no room for others: one of two threads for a second is half a second."""
+
+    def plus(self, other: "Spent") -> "Spent":
+        return Spent(self.inside_s + other.inside_s, self.waiting_s + other.waiting_s, self.work_s + other.work_s)
+
+    def minus(self, other: "Spent") -> "Spent":
+        """Never less than nothing: what a run has cost is known better when it is over."""
+        return Spent(
+            max(0.0, self.inside_s - other.inside_s),
+            max(0.0, self.waiting_s - other.waiting_s),
+            max(0.0, self.work_s - other.work_s),
+        )
+
+
+NOTHING = Spent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +61,15 @@ class Counts:
     """Of the calls that were not refused on arrival."""
     wasted_runs: int
     """Calls that were run for nobody: before the answer their callers had gone, or their deadlines had passed."""
+    spent: Spent
+    """Inside the window, by those that ended and by those that are here yet."""
+    loop_s: float
+    """CPU time of the event loop's thread."""
+
+    @property
+    def busy_s(self) -> float:
+        """For how long there was no room for more."""
+        return max(self.spent.work_s, self.loop_s)
 
 
 class _Runs:
@@ -61,6 +97,7 @@ class Tally:
         """In this window."""
         self.latency = Histogram()
         """In this window."""
+        self._withdrawn_s = self._waiting_s = self._work_s = 0.0
         self._before = Histogram()
         self._last = 0.0
         self._successes = self._failures = self._calls = self._rows = 0
@@ -78,8 +115,20 @@ class Tally:
         self._rows += rows
         self._last = now
 
-    def ran(self, calls: int, rows: int, *, queue_s: float, input_s: float, infer_s: float, output_s: float) -> None:
-        """One run of so many calls. queue_s: the waiting of all of them together; the others: of the run."""
+    @property
+    def spent(self) -> Spent:
+        """In this window, by what ended in it."""
+        return Spent(self.latency.sum_us / 1e6 + self._withdrawn_s, self._waiting_s, self._work_s)
+
+    def ran(
+        self, calls: int, rows: int, *, queue_s: float, input_s: float, infer_s: float, output_s: float, work_s: float
+    ) -> None:
+        """One run of so many calls. queue_s: the waiting of all of them together; the others: of the run.
+
+        work_s: for how long it left no room for others.
+        """
+        self._waiting_s += queue_s
+        self._work_s += work_s
         self._calls += calls
         self._queue_s += queue_s
         self._input_s += calls * input_s
@@ -109,10 +158,15 @@ class Tally:
         elif isinstance(error, OURS):
             self.errors += 1
 
-    def withdrawn(self, *, late: bool) -> None:
+    def withdrawn(self, took_s: float, *, late: bool) -> None:
         """A call whose caller went away."""
         self.requests += 1
         self.deadline_misses += late
+        self._withdrawn_s += took_s
+
+    def waited(self, seconds: float) -> None:
+        """A call that will not be run any more has waited so long."""
+        self._waiting_s += seconds
 
     def empty_into(self, window: "Tally") -> None:
         """Adds this window to another one, and begins anew."""
@@ -121,8 +175,12 @@ class Tally:
         window.deadline_misses += self.deadline_misses
         window.wasted_runs += self.wasted_runs
         window.latency.merge(self.latency)
+        window._withdrawn_s += self._withdrawn_s
+        window._waiting_s += self._waiting_s
+        window._work_s += self._work_s
         self._before.merge(self.latency)
         self.requests = self.errors = self.deadline_misses = self.wasted_runs = 0
+        self._withdrawn_s = self._waiting_s = self._work_s = 0.0
         self.latency = Histogram()
 
     def statistics(self, name: str, version: str, *, monotonic_offset_s: float) -> Statistics:
@@ -148,17 +206,21 @@ class Tally:
 
 
 class Meter:
-    """Of a host. clock: seconds, rising."""
+    """Of a host. For the event loop's thread."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], cpu: Callable[[], float] = thread_time) -> None:
+        """clock: seconds, rising. cpu: seconds that the calling thread has run."""
         self.elsewhere = Tally()
         """Calls that reached no model version, and what is left of versions that are gone."""
         self._clock = clock
+        self._cpu = cpu
         self._began = clock()
+        self._loop_s = cpu()
+        self._open = NOTHING
 
-    def take(self, tallies: Iterable[Tally]) -> Counts:
-        """What was counted since the last time, in `tallies` and elsewhere."""
-        window, now = Tally(), self._clock()
+    def take(self, tallies: Iterable[Tally], open_: Spent = NOTHING) -> Counts:
+        """What was counted since the last time, in `tallies` and elsewhere. open_: by what has not ended yet."""
+        window, now, loop_s = Tally(), self._clock(), self._cpu()
         for tally in (self.elsewhere, *tallies):
             tally.empty_into(window)
         counts = Counts(
@@ -168,8 +230,10 @@ class Meter:
             window.deadline_misses,
             window.latency,
             window.wasted_runs,
+            window.spent.plus(open_).minus(self._open),
+            loop_s - self._loop_s,
         )
-        self._began = now
+        self._began, self._loop_s, self._open = now, loop_s, open_
         return counts
 
 

@@ -27,6 +27,10 @@ def take_counts(plane: DataPlane) -> HostMetrics:
         queue_depth=plane.waiting,
         latency=counts.latency.to_proto(),
         wasted_runs=counts.wasted_runs,
+        inside_us=round(counts.spent.inside_s * 1e6),
+        waiting_us=round(counts.spent.waiting_s * 1e6),
+        busy_us=round(counts.busy_s * 1e6),
+        processes=1,
         model_metrics=measures.to_protos(plane.take_measures()),
     )
 

@@ -68,7 +68,7 @@ class StepQueue(Queue[Ask]):
 
     def _begin_step(self, ask: Ask, now: float) -> Batch[Ask]:
         self.backlog.remove(ask)  # it may stand anywhere
-        return self._started(Batch([ask], ask.rows, ask.size, now + ask.run_s), now)
+        return self._started(Batch([ask], ask.rows, ask.size, now, ask.run_s), now)
 
 
 class StepRun(Run):

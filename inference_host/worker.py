@@ -141,7 +141,7 @@ class Worker:
     def _add(self, index: int, counts: HostMetrics) -> None:
         before = self._others.get(index)
         if before is not None:
-            before.queue_depth = 0  # the newest is the one that is
+            before.queue_depth = before.processes = 0  # the newest are those that are
             add(counts, before)
         self._others[index] = counts
 

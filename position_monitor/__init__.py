@@ -8,7 +8,8 @@
     tokens      who may have a token
     window      PURE: what was counted, replica by replica, in a stretch of time
     usage       CPU and memory of the position's processes
-    autoscale   PURE: how many replicas
+    demand      PURE: how many replicas the load asks for
+    autoscale   PURE: how many there are, and how fast that changes
     rollout     PURE: which versions run, and which gets the calls
     convert     messages of the links to values of the pure modules, and back
 

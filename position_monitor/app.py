@@ -94,7 +94,7 @@ async def run(chosen: MonitorSettings, stop: asyncio.Event) -> None:
         for each in servers:
             await each.start()
             stack.push_async_callback(each.stop, None)  # at once: hosts and xApps come back to the next monitor
-        await _live(stop, uplink=uplink.run(), metrics=uplink.measure(), hosts=hosts.follow())
+        await _live(stop, uplink=uplink.run(), metrics=uplink.measure(), scale=uplink.scale(), hosts=hosts.follow())
 
 
 def _links_over_tls(chosen: MonitorSettings, hosts: HostService) -> list[grpc.aio.Server]:

@@ -25,6 +25,7 @@ class Board:
         self.changed = asyncio.Event()
         """Set, and replaced by a new one, when orders come. Take it before reading, then wait for it."""
         self._window = EMPTY
+        self._load = EMPTY
 
     def post(self, orders: PositionOrders) -> None:
         """New orders."""
@@ -61,8 +62,14 @@ class Board:
     def count(self, window: Window) -> None:
         """Adds what was counted since."""
         self._window += window
+        self._load += window
 
     def take(self) -> Window:
         """What was counted since the last take."""
         window, self._window = self._window, EMPTY
         return window
+
+    def take_load(self) -> Window:
+        """The same, for whoever decides how many replicas there are."""
+        load, self._load = self._load, EMPTY
+        return load

@@ -7,15 +7,23 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh import measures
 from mesh.metrics import Histogram
-from position_monitor.autoscale import Bounds
+from position_monitor.autoscale import DOWN, UP, Autoscaling, Bounds, Policy, Rules, Select
+from position_monitor.demand import DEFAULT, USUAL, Targets, Tolerance
 from position_monitor.rollout import Decision, Orders, Replica, Share, Verdict, Version
 from position_monitor.usage import NOTHING, Usage
 from position_monitor.window import Counts, Window
 from waypost.api.control.v1.position_pb2 import (
     REPLICA_STATE_FAILED,
     REPLICA_STATE_READY,
+    SCALING_POLICY_TYPE_PERCENT,
+    SCALING_SELECT_DISABLED,
+    SCALING_SELECT_MIN,
     PositionMetrics,
+    PositionSpec,
     ReplicaMetrics,
+    ScalingPolicy,
+    ScalingRules,
+    ScalingTargets,
 )
 from waypost.api.link.v1 import monitor_link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics
@@ -46,22 +54,54 @@ def read_orders(body: bytes, position: str) -> pb.PositionOrders:
 
 def orders_from(message: pb.PositionOrders) -> Orders:
     """What `rollout.decide` takes. `message` was read by `read_orders`."""
-    least = message.spec.replicas.min or 1
     return Orders(
         generation=message.generation,
         wanted=Version(message.model_version, message.digest),
-        bounds=Bounds(least, max(least, message.spec.replicas.max)),
+        bounds=bounds_from(message.spec),
         replicas=tuple(_replica_from(replica) for replica in message.replicas),
         routed=tuple(replica.digest for replica in message.endpoints.replicas if replica.weight > 0),
         decision=decision_from(message.decision),
     )
 
 
+def bounds_from(spec: PositionSpec) -> Bounds:
+    least = spec.replicas.min or 1
+    return Bounds(least, max(least, spec.replicas.max))
+
+
+def autoscaling_from(spec: PositionSpec) -> Autoscaling:
+    """What a position is scaled by. What a spec leaves out is as the module `autoscale` has it."""
+    wanted = spec.autoscaling
+    return Autoscaling(
+        bounds=bounds_from(spec),
+        targets=_targets_from(wanted.targets, spec),
+        tolerance=Tolerance(
+            above=wanted.scale_up.tolerance if wanted.scale_up.HasField("tolerance") else USUAL.above,
+            below=wanted.scale_down.tolerance if wanted.scale_down.HasField("tolerance") else USUAL.below,
+        ),
+        up=_rules_from(wanted.scale_up, UP),
+        down=_rules_from(wanted.scale_down, DOWN),
+    )
+
+
+def in_state(message: pb.PositionOrders, state: int) -> frozenset[str]:
+    """Ids of the replicas that are in it."""
+    return frozenset(replica.id for replica in message.replicas if replica.state == state)
+
+
+def serving(message: pb.PositionOrders) -> frozenset[str]:
+    """Ids of the replicas that answer and get calls."""
+    routed = {replica.id for replica in message.endpoints.replicas if replica.weight > 0}
+    return in_state(message, REPLICA_STATE_READY) & routed
+
+
 def decision_from(message: pb.Decision) -> Decision:
     return Decision(
         number=message.number,
         generation=message.generation,
-        shares=tuple(Share(Version(s.model_version, s.digest), s.replicas, s.weight) for s in message.shares),
+        shares=tuple(
+            Share(Version(s.model_version, s.digest), s.replicas, s.weight, tuple(s.leaving)) for s in message.shares
+        ),
         verdicts=tuple(_verdict_from(verdict) for verdict in message.verdicts),
         reason=message.reason,
     )
@@ -85,6 +125,10 @@ def window_from(message: HostMetrics) -> Window:
         deadline_misses=message.deadline_misses,
         queue_depth=message.queue_depth,
         latency=Histogram.from_proto(message.latency),
+        inside_s=message.inside_us / 1e6,
+        waiting_s=message.waiting_us / 1e6,
+        busy_s=message.busy_us / 1e6,
+        processes=message.processes,
         measures=measures.from_protos(message.model_metrics),
     )
     return Window({message.replica: counts})
@@ -115,6 +159,9 @@ def metrics_to(
         queue_depth=total.queue_depth,
         latency=total.latency.to_proto(),
         model_metrics=measures.to_protos(total.measures),
+        concurrency=total.concurrency,
+        queue_time_ms=total.queue_time_s * 1000,
+        utilization=total.utilization,
         closed_loop=window.loops.closed.to_proto(),
         loops_failed=window.loops.failed,
         loops_late=window.loops.late,
@@ -156,6 +203,34 @@ def _bad_orders(position: str, why: str) -> Invalid:
     )
 
 
+def _targets_from(message: ScalingTargets, spec: PositionSpec) -> Targets:
+    targets = Targets(
+        cpu=message.cpu * spec.resources.cpu_millis / 1000,
+        memory_bytes=message.memory * spec.resources.memory_bytes,
+        concurrency=message.concurrency,
+        queue_time_s=message.queue_time.ToMicroseconds() / 1e6,
+        deadline_miss_rate=message.deadline_miss_rate,
+    )
+    return DEFAULT if targets == Targets() else targets
+
+
+def _rules_from(message: ScalingRules, default: Rules) -> Rules:
+    selects = {SCALING_SELECT_MIN: Select.SMALLEST, SCALING_SELECT_DISABLED: Select.DISABLED}
+    window = message.stabilization_window
+    return Rules(
+        window_s=window.ToMilliseconds() / 1000 if message.HasField("stabilization_window") else default.window_s,
+        policies=tuple(_policy_from(policy) for policy in message.policies) or default.policies,
+        select=selects.get(message.select_policy, Select.LARGEST),
+    )
+
+
+def _policy_from(message: ScalingPolicy) -> Policy:
+    period_s = message.period.ToMilliseconds() / 1000
+    if message.type == SCALING_POLICY_TYPE_PERCENT:
+        return Policy(period_s, share=message.value / 100)
+    return Policy(period_s, replicas=message.value)
+
+
 def _replica_from(message: pb.RunningReplica) -> Replica:
     return Replica(
         id=message.id,
@@ -171,7 +246,11 @@ def _replica_from(message: pb.RunningReplica) -> Replica:
 def _share_to(share: Share) -> pb.VersionShare:
     version = share.version
     return pb.VersionShare(
-        model_version=version.name, digest=version.digest, replicas=share.replicas, weight=share.weight
+        model_version=version.name,
+        digest=version.digest,
+        replicas=share.replicas,
+        weight=share.weight,
+        leaving=share.leaving,
     )
 
 
@@ -202,6 +281,9 @@ def _replica_metrics_to(replica: pb.RunningReplica, counts: Counts, used: Usage)
         queue_depth=counts.queue_depth,
         latency=counts.latency.to_proto(),
         model_metrics=measures.to_protos(counts.measures),
+        concurrency=counts.concurrency,
+        queue_time_ms=counts.queue_time_s * 1000,
+        utilization=counts.utilization,
     )
 
 

@@ -24,7 +24,7 @@ killed at any moment, and another one goes on where the ledger says.
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from position_monitor.autoscale import Bounds, Scale, scale
+from position_monitor.autoscale import Bounds
 
 START_ATTEMPTS_MAX = 3  # one may be bad luck, two a race for memory; each costs the server a start's worth of CPU
 VERDICTS_MAX = 64  # a position that rejected more has other worries; the oldest is forgotten
@@ -52,6 +52,8 @@ class Share:
     version: Version
     replicas: int
     weight: int
+    leaving: tuple[str, ...] = ()
+    """Ids of those that go first where there are more than `replicas`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,10 @@ class Orders:
     """Digests of the replicas that get calls by the gateway's route, one entry for each."""
     decision: Decision = Decision()
     """The last one that the agent wrote down; number 0: none."""
+    scaled: int = 0
+    """Replicas that the load asks for; 0: as many as there are."""
+    idlest: tuple[str, ...] = ()
+    """Ids of replicas, those with the least to do first."""
 
 
 def decide(orders: Orders, previous: Decision | None, now: float) -> Decision:
@@ -135,8 +141,17 @@ class _View:
         self.ready = Counter(replica.digest for replica in orders.replicas if replica.ready)
         self.routed = Counter(orders.routed)
 
-    def scale(self, standing: Share | None) -> Scale:
-        return scale(standing.replicas if standing else 0, self.orders.bounds)
+    def replicas(self, standing: Share | None) -> int:
+        """How many a version shall have, which has `standing` now."""
+        return self.orders.bounds.hold(self.orders.scaled or (standing.replicas if standing else 0))
+
+    def leaving(self, standing: Share, replicas: int) -> tuple[str, ...]:
+        """Who goes when `standing` becomes `replicas`: as it was decided while the number stays."""
+        if replicas == standing.replicas:
+            return standing.leaving
+        here = {each.id for each in self.orders.replicas if each.digest == standing.version.digest}
+        idlest = [replica for replica in self.orders.idlest if replica in here]
+        return tuple(idlest[: max(0, standing.replicas - replicas)])
 
     def trouble(self, version: Version) -> Replica | None:
         """The replica of `version` that has been started most often without success."""
@@ -193,7 +208,7 @@ def _first(view: _View, held: Decision) -> tuple[tuple[Share, ...], str]:
     label = view.wanted.label
     if rejected := held.verdict(view.wanted.digest):
         return (), f"{label} was rejected ({rejected.reason}) and there is no other version to run"
-    replicas = view.scale(held.share(view.wanted.digest)).replicas
+    replicas = view.replicas(held.share(view.wanted.digest))
     trouble = view.trouble(view.wanted)
     reason = f"{label} does not start: {_detail(trouble)}; trying again" if trouble else f"{label} is starting"
     return (Share(view.wanted, replicas, 0),), reason
@@ -201,8 +216,9 @@ def _first(view: _View, held: Decision) -> tuple[tuple[Share, ...], str]:
 
 def _settled(view: _View, standing: Share) -> tuple[tuple[Share, ...], str]:
     """One version, all calls. A candidate, if there was one, goes."""
-    wanted = view.scale(standing)
-    return (Share(standing.version, wanted.replicas, ALL),), f"{standing.version.label} serves with {wanted.reason}"
+    replicas = view.replicas(standing)
+    share = Share(standing.version, replicas, ALL, view.leaving(standing, replicas))
+    return (share,), f"{standing.version.label} serves with {view.orders.bounds.told(replicas)}"
 
 
 def _stayed(view: _View, standing: Share, rejected: Verdict) -> tuple[tuple[Share, ...], str]:
@@ -212,7 +228,7 @@ def _stayed(view: _View, standing: Share, rejected: Verdict) -> tuple[tuple[Shar
 
 def _rolling(view: _View, held: Decision, standing: Share) -> tuple[tuple[Share, ...], str]:
     """From `standing` to the version wanted, one step further if it can be taken."""
-    replicas = view.scale(standing).replicas
+    replicas = view.replicas(standing)
     old, new = standing.version, view.wanted
     candidate = held.share(new.digest)
     weight = candidate.weight if candidate else 0

@@ -35,20 +35,50 @@ class Counts:
     """Calls waiting at the end."""
     latency: Histogram = field(default_factory=Histogram)
     """Nobody changes it: sums make new ones."""
+    inside_s: float = 0.0
+    """That calls were inside, all of them together."""
+    waiting_s: float = 0.0
+    """That they waited for the model."""
+    busy_s: float = 0.0
+    """For which there was no room for more, all processes together."""
+    processes: int = 0
     measures: Measures = field(default_factory=lambda: MappingProxyType({}))
     """What the template counted and measured itself."""
+
+    @property
+    def concurrency(self) -> float:
+        """Calls inside at a time."""
+        return self.inside_s / self.length_s if self.length_s else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Those of them that wait for the model."""
+        return self.waiting_s / self.length_s if self.length_s else 0.0
+
+    @property
+    def queue_time_s(self) -> float:
+        """That a call waited for the model."""
+        return self.waiting_s / max(1, self.requests)
+
+    @property
+    def utilization(self) -> float:
+        """Share of what could have been done that was, 0..1."""
+        possible_s = self.length_s * self.processes
+        return min(1.0, self.busy_s / possible_s) if possible_s else 0.0
 
     def __add__(self, later: "Counts") -> "Counts":
         """One stretch after the other: the queue is that of the end."""
         both = measures.then(self.measures, later.measures)
-        return self._sum(later, self.length_s + later.length_s, later.queue_depth, both)
+        processes = later.processes or self.processes
+        return self._sum(later, self.length_s + later.length_s, later.queue_depth, processes, both)
 
     def beside(self, other: "Counts") -> "Counts":
         """Two replicas at one time: the queues add up, the time does not, and gauges stand for one replica only."""
         both = measures.beside(self.measures, other.measures)
-        return self._sum(other, max(self.length_s, other.length_s), self.queue_depth + other.queue_depth, both)
+        length_s, processes = max(self.length_s, other.length_s), self.processes + other.processes
+        return self._sum(other, length_s, self.queue_depth + other.queue_depth, processes, both)
 
-    def _sum(self, other: "Counts", length_s: float, queue_depth: int, both: Measures) -> "Counts":
+    def _sum(self, other: "Counts", length_s: float, queue_depth: int, processes: int, both: Measures) -> "Counts":
         return Counts(
             length_s,
             self.requests + other.requests,
@@ -56,6 +86,10 @@ class Counts:
             self.deadline_misses + other.deadline_misses,
             queue_depth,
             _merged(self.latency, other.latency),
+            self.inside_s + other.inside_s,
+            self.waiting_s + other.waiting_s,
+            self.busy_s + other.busy_s,
+            processes,
             both,
         )
 

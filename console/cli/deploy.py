@@ -14,6 +14,7 @@ from console.cli.options import (
     MaxReplicasOption,
     MemoryOption,
     ReplicasOption,
+    ScaleOnOption,
     ServeAsOption,
     SoftwareOption,
     wishes,
@@ -48,6 +49,7 @@ def deploy(
     cpu: CpuOption = None,
     memory: MemoryOption = None,
     software_version: SoftwareOption = None,
+    scale_on: ScaleOnOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is in service, or never will be.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Of --wait.")] = 60.0,
 ) -> None:
@@ -61,7 +63,16 @@ def deploy(
         _wait_for_version(session, VERSION.parse(model_version), timeout)
     place = edge_server or _only_edge_server(session, name)
     wanted = wishes(
-        model_version, place, replicas, max_replicas, dedicated_port, serve_as, cpu, memory, software_version
+        model_version,
+        place,
+        replicas,
+        max_replicas,
+        dedicated_port,
+        serve_as,
+        cpu,
+        memory,
+        software_version,
+        scale_on,
     )
     accepted = session.resources.update(POSITION, *placement.position_with(name, wanted), allow_missing=True)
     _say_accepted(session, accepted)

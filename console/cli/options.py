@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from console.placement import Wishes, memory_bytes
+from console.placement import Wishes, memory_bytes, scaling_targets
 
 EdgeServerOption = Annotated[
     str | None, typer.Option("--edge-server", metavar="NAME", help="Where: edge-1. Changing it moves the position.")
@@ -19,7 +19,7 @@ MaxReplicasOption = Annotated[
         metavar="N",
         min=1,
         max=64,
-        help="Inference hosts, at most. A bound: nothing scales by load yet.",
+        help="Inference hosts, at most. Where there may be more than the least, they are scaled by load.",
     ),
 ]
 DedicatedPortOption = Annotated[
@@ -38,6 +38,14 @@ SoftwareOption = Annotated[
     str | None,
     typer.Option("--software-version", metavar="VERSION", help="Of its monitor and hosts; '': as its edge server's."),
 ]
+ScaleOnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scale-on",
+        metavar="TARGET",
+        help="concurrency=4, queue-time=5ms, deadline-miss-rate=1%, cpu=70%, memory=80%; several; 'default': misses.",
+    ),
+]
 
 
 def wishes(
@@ -50,9 +58,18 @@ def wishes(
     cpu: float | None,
     memory: str | None,
     software_version: str | None,
+    scale_on: list[str] | None,
 ) -> Wishes:
-    """What these options ask for. Raises: Invalid where `memory` is no size."""
-    limit = memory_bytes(memory) if memory else None
+    """What these options ask for. Raises: Invalid where `memory` is no size, or `scale_on` no targets."""
     return Wishes(
-        model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, limit, software_version
+        model_version,
+        edge_server,
+        replicas,
+        max_replicas,
+        dedicated_port,
+        serve_as,
+        cpu,
+        memory_bytes(memory) if memory else None,
+        software_version,
+        scaling_targets(scale_on) if scale_on else None,
     )

@@ -13,6 +13,7 @@ from console.cli.options import (
     MaxReplicasOption,
     MemoryOption,
     ReplicasOption,
+    ScaleOnOption,
     ServeAsOption,
     SoftwareOption,
     wishes,
@@ -46,12 +47,22 @@ def create(
     cpu: CpuOption = None,
     memory: MemoryOption = None,
     software_version: SoftwareOption = None,
+    scale_on: ScaleOnOption = None,
     description: DescriptionOption = None,
     label: LabelOption = None,
 ) -> None:
     """Create a position; `waypost deploy` does it in one step, and waits."""
     wanted = wishes(
-        model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory, software_version
+        model_version,
+        edge_server,
+        replicas,
+        max_replicas,
+        dedicated_port,
+        serve_as,
+        cpu,
+        memory,
+        software_version,
+        scale_on,
     )
     position, _ = placement.position_with(POSITION.parse(name), wanted)
     position.description = description or ""
@@ -84,13 +95,23 @@ def update(
     cpu: CpuOption = None,
     memory: MemoryOption = None,
     software_version: SoftwareOption = None,
+    scale_on: ScaleOnOption = None,
     description: DescriptionOption = None,
     label: LabelOption = None,
     remove_label: RemoveLabelOption = None,
 ) -> None:
     """Change what is given, and nothing else."""
     wanted = wishes(
-        model_version, edge_server, replicas, max_replicas, dedicated_port, serve_as, cpu, memory, software_version
+        model_version,
+        edge_server,
+        replicas,
+        max_replicas,
+        dedicated_port,
+        serve_as,
+        cpu,
+        memory,
+        software_version,
+        scale_on,
     )
     position, paths = placement.position_with(POSITION.parse(name), wanted)
     if description is not None:

@@ -5,6 +5,7 @@ right. What this software does not know is refused too, never ignored: a field n
 else be dropped in silence, and the client would believe in it.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
@@ -33,6 +34,9 @@ LABEL_LENGTH_MAX = 63
 DISPLAY_NAME_LENGTH_MAX = 128
 DESCRIPTION_LENGTH_MAX = 4096
 REPLICAS_MAX = 64
+STABILIZATION_S_MAX = 3600  # these two as Kubernetes has them in autoscaling/v2
+POLICY_PERIOD_S_MAX = 1800
+POLICIES_MAX = 8
 REPLACE_AFTER_MS_MIN = 60_000  # twice the lease of an agent's link, and twice its longest back-off
 FALLBACKS_MAX = 16
 WINDOWS_MAX = 16  # two a day, and more than anybody can remember
@@ -82,12 +86,17 @@ def check_id(id_: str, collection: str, field: str) -> None:
 
 
 def check_known(message: Message, path: str) -> None:
-    """Refuses fields that this software does not know, at any depth."""
+    """Refuses fields, and values of enums, that this software does not know, at any depth."""
     unknown = UnknownFieldSet(message)
     if len(unknown):
         number = unknown[0].field_number
         refuse(path, f"has field number {number}, which this server does not know", "upgrade the control plane first")
     for field, value in message.ListFields():
+        if field.enum_type is not None:
+            for number in [value] if isinstance(value, int) else value:
+                if number not in field.enum_type.values_by_number:
+                    hint = f"one of {', '.join(field.enum_type.values_by_name)}"
+                    refuse(f"{path}.{field.name}", f"cannot be {number}, which this server does not know", hint)
         if field.message_type is None or field.message_type.GetOptions().map_entry:
             continue
         if isinstance(value, Message):
@@ -208,6 +217,7 @@ def check_position(position: position_pb2.Position) -> None:
             "a position serves models of its own application",
         )
     _check_replicas(spec.replicas)
+    _check_autoscaling(spec)
     if spec.serve_as and not _SERVE_AS.fullmatch(spec.serve_as):
         refuse("position.spec.serve_as", f"cannot be {spec.serve_as!r}", "use 1 to 63 of A-Z, a-z, 0-9, '.', '_', '-'")
     _check_on_disconnect(spec)
@@ -242,6 +252,40 @@ def _check_replicas(replicas: position_pb2.Replicas) -> None:
     lowest = replicas.min or 1
     if replicas.max and not lowest <= replicas.max <= REPLICAS_MAX:
         refuse(f"{field}.max", f"must be {lowest} to {REPLICAS_MAX}, or 0 for {lowest}; got {replicas.max}")
+
+
+def _check_autoscaling(spec: position_pb2.PositionSpec) -> None:
+    field, targets = "position.spec.autoscaling", spec.autoscaling.targets
+    for share in ("cpu", "memory", "deadline_miss_rate"):
+        _share(getattr(targets, share), f"{field}.targets.{share}")
+    for share, limit in (("cpu", spec.resources.cpu_millis), ("memory", spec.resources.memory_bytes)):
+        if getattr(targets, share) and not limit:
+            hint = f"say what one replica may use: --{share}"
+            refuse(f"{field}.targets.{share}", f"is a share of a limit that spec.resources lacks ({share})", hint)
+    if not 0 <= targets.concurrency < math.inf:
+        refuse(f"{field}.targets.concurrency", f"must be a number from 0 on, got {targets.concurrency}")
+    _at_least(targets.queue_time.ToNanoseconds(), 0, f"{field}.targets.queue_time")
+    for direction in ("scale_up", "scale_down"):
+        _check_scaling(getattr(spec.autoscaling, direction), f"{field}.{direction}")
+
+
+def _check_scaling(rules: position_pb2.ScalingRules, field: str) -> None:
+    if not 0 <= rules.stabilization_window.ToMilliseconds() <= STABILIZATION_S_MAX * 1000:
+        refuse(f"{field}.stabilization_window", f"must be 0 to {STABILIZATION_S_MAX} s")
+    _share(rules.tolerance, f"{field}.tolerance")
+    _at_most(len(rules.policies), POLICIES_MAX, f"{field}.policies", "policies")
+    for index, policy in enumerate(rules.policies):
+        inside = f"{field}.policies[{index}]"
+        if policy.type == position_pb2.SCALING_POLICY_TYPE_UNSPECIFIED:
+            refuse(f"{inside}.type", "must be said", "SCALING_POLICY_TYPE_REPLICAS or SCALING_POLICY_TYPE_PERCENT")
+        _at_least(policy.value, 1, f"{inside}.value")
+        if not 1000 <= policy.period.ToMilliseconds() <= POLICY_PERIOD_S_MAX * 1000:
+            refuse(f"{inside}.period", f"must be 1 to {POLICY_PERIOD_S_MAX} s")
+
+
+def _share(value: float, field: str) -> None:
+    if not 0 <= value <= 1:
+        refuse(field, f"must be 0 to 1, got {value}", "0.7 means 70 %")
 
 
 def check_model_version(version: model_pb2.ModelVersion) -> None:

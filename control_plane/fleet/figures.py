@@ -21,7 +21,7 @@ _SUMS = ("window_ms", "requests", "errors", "deadline_misses", "loops_failed", "
 MINUTES_AT_ONCE = 500  # added up in some fifty milliseconds
 
 _HISTOGRAMS = ("latency", "closed_loop")
-_MEANS = ("cpu", "memory_bytes", "cpu_share", "memory_share")
+_MEANS = ("cpu", "memory_bytes", "cpu_share", "memory_share", "concurrency", "utilization")
 
 
 class _Watcher:
@@ -97,6 +97,9 @@ def merged(windows: Iterable[PositionMetrics]) -> PositionMetrics:
         for field in _MEANS:
             mean = (getattr(total, field) * total_ms + getattr(window, field) * window_ms) / (total_ms + window_ms)
             setattr(total, field, type(getattr(total, field))(mean))
+        calls = max(1, total.requests + window.requests)
+        waited_ms = total.queue_time_ms * total.requests + window.queue_time_ms * window.requests
+        total.queue_time_ms = waited_ms / calls
         for field in _SUMS:
             setattr(total, field, getattr(total, field) + getattr(window, field))
         for field, histogram in histograms.items():

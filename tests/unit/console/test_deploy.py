@@ -144,3 +144,20 @@ def test_a_version_that_failed_its_check_is_never_deployed(edge: FakePlatform, w
 def test_a_version_that_does_not_exist_is_said_at_once(edge: FakePlatform, waypost: Run) -> None:
     assert waypost("deploy", "uav/path/lstm/4", "--position", "tower-7", "--wait")[0] == 3
     assert POSITION.parse("uav/path/tower-7") not in edge.resources
+
+
+def test_targets_are_written_as_a_whole(edge: FakePlatform, waypost: Run) -> None:
+    arguments = ("--scale-on", "queue-time=2.5ms", "--scale-on", "cpu=70%", "--scale-on", "concurrency=4")
+    assert waypost("deploy", "uav/path/lstm/3", "--position", "uav/path/tower-7", *arguments)[0] == 0
+    request = asked(edge, "UpdatePosition")
+    assert request.update_mask.paths[-1] == "spec.autoscaling.targets"
+    targets = request.position.spec.autoscaling.targets
+    assert (targets.queue_time.ToMicroseconds(), targets.cpu, targets.concurrency) == (2500, 0.7, 4.0)
+
+
+@pytest.mark.parametrize("text", ["latency=5ms", "queue-time=5", "cpu", "cpu=much", "queue-time=5min"])
+def test_what_cannot_be_scaled_on_is_refused_with_what_can(edge: FakePlatform, waypost: Run, text: str) -> None:
+    code, _, errors = waypost("deploy", "uav/path/lstm/3", "--position", "uav/path/tower-7", "--scale-on", text)
+    assert code != 0
+    assert text in errors
+    assert "queue-time=5ms" in errors

@@ -29,8 +29,11 @@ def metrics() -> PositionMetrics:
     shown = PositionMetrics(
         window_ms=2000, requests=100, errors=2, queue_depth=3, cpu=0.5, cpu_share=0.25, memory_bytes=120 << 20,
         memory_share=0.01, latency=latency.to_proto(), loops_failed=3, loops_late=1,
+        concurrency=2.5, queue_time_ms=4.0, utilization=0.75,
     )  # fmt: skip
-    shown.replicas.add(id="r-aaaaaa", requests=100, cpu=0.4, memory_bytes=60 << 20, latency=latency.to_proto())
+    shown.replicas.add(
+        id="r-aaaaaa", requests=100, cpu=0.4, memory_bytes=60 << 20, latency=latency.to_proto(), utilization=0.75
+    )
     return shown
 
 
@@ -41,15 +44,16 @@ uav/path/lstm/3 at edge-1, generation 4, 2/1-4 replicas ready
 
 requests        50.0/s  ▁▅█
              1.0/s errors, 0.0/s late, 3 waiting
+load         2.5 at a time, 4.00 ms in the queue, 75.0 % busy
 latency      p50   981 µs   p95   981 µs   p99  10.2 ms
 closed loop  nothing measured
              1.5/s failed, 0.5/s late
 cpu          0.50 (25.0 % of the server)
 memory       120 MiB (1.0 % of the server)
 
-REPLICA   STATE  REQ/S  ERR/S  P50     P99      WAITING  CPU   MEMORY
-r-aaaaaa  READY  50.0   0.0    981 µs  10.2 ms  0        0.40  60.0 MiB
-r-bbbbbb  READY  -      -      -       -        -        -     -"""
+REPLICA   STATE  REQ/S  ERR/S  P50     P99      BUSY    CPU   MEMORY
+r-aaaaaa  READY  50.0   0.0    981 µs  10.2 ms  75.0 %  0.40  60.0 MiB
+r-bbbbbb  READY  -      -      -       -        -       -     -"""
 
 
 def test_a_page_fits_80_columns_and_shows_rates_and_percentiles() -> None:

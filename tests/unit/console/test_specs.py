@@ -188,7 +188,7 @@ def test_a_field_that_is_not_named_is_left_alone() -> None:
             TOWER.replace("replicas", "replica"),
             "a.yaml:7: 'replica' is no key here; did you mean 'replicas'?",
             "known here: model_version, edge_server, replicas, serve_as, endpoint, resources, on_disconnect,"
-            " software_version",
+            " software_version, autoscaling",
             id="unknown key",
         ),
         pytest.param(

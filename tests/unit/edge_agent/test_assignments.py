@@ -76,7 +76,7 @@ def test_a_position_that_goes_needs_no_version() -> None:
 def decision(**changes: object) -> pb.Decision:
     shares = [
         pb.VersionShare(model_version="m/1", digest="sha256:" + "1" * 64, replicas=2, weight=90),
-        pb.VersionShare(model_version="m/2", digest="sha256:" + "2" * 64, replicas=1, weight=10),
+        pb.VersionShare(model_version="m/2", digest="sha256:" + "2" * 64, replicas=1, weight=10, leaving=["r-9"]),
     ]
     message = pb.Decision(number=1, generation=3, shares=shares)
     for name, value in changes.items():
@@ -88,7 +88,7 @@ def test_a_decision_is_read() -> None:
     message = decision()
     message.verdicts.add(digest="sha256:bad")
     read = read_decision(message)
-    assert read.shares[1] == DecidedShare(Version("m/2", "sha256:" + "2" * 64), 1, 10)
+    assert read.shares[1] == DecidedShare(Version("m/2", "sha256:" + "2" * 64), 1, 10, frozenset({"r-9"}))
     assert read.rejected == {"sha256:bad"}
 
 
@@ -98,6 +98,7 @@ def test_a_decision_that_makes_no_sense_is_refused() -> None:
         lambda m: setattr(m.shares[0], "weight", 80),
         lambda m: setattr(m.shares[0], "weight", -10),
         lambda m: setattr(m.shares[0], "replicas", 65),
+        lambda m: m.shares[0].leaving.extend(f"r-{number}" for number in range(65)),
         lambda m: setattr(m.shares[0], "digest", m.shares[1].digest),
         lambda m: setattr(m.shares[0], "digest", "sha256:../.."),
     ):

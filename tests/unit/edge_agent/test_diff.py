@@ -216,6 +216,22 @@ def test_no_more_replicas_are_started_than_are_missing(target: Target, world: Wo
             assert staying[share.shape] >= share.replicas
 
 
+def test_who_was_chosen_to_go_goes_before_the_youngest_but_after_who_does_not_answer() -> None:
+    replicas = [Replica(f"r-{age}", "s", V1.digest, Phase.READY, age) for age in range(4)]
+    replicas[1] = replace(replicas[1], phase=Phase.STARTING)
+    entries = tuple(Entry(replica.id, "s", ALL) for replica in replicas if replica.phase is Phase.READY)
+    world = World(tuple(replicas), frozenset({V1.digest}), asked=Route(entries))
+
+    def stay(count: int) -> set[str]:
+        target = Target((Share("s", V1, count, ALL, frozenset({"r-0"})),))
+        (route,) = [step.route for step in diff(target, world) if isinstance(step, Reroute)] or [world.asked]
+        return set(route.replicas)
+
+    assert stay(3) == {"r-0", "r-2", "r-3"}
+    assert stay(2) == {"r-2", "r-3"}
+    assert stay(1) == {"r-2"}
+
+
 @given(targets(), worlds())
 def test_without_faults_every_world_becomes_its_target(target: Target, world: World) -> None:
     end = converge(target, world, count(1000))

@@ -309,6 +309,24 @@ def test_calls_that_go_together_are_counted_together() -> None:
     offered(queue, job(deadline=0.11))
 
 
+def test_a_run_leaves_as_little_room_as_its_part_of_a_full_batch() -> None:
+    estimates = Estimates([(4, 0.1), (32, 0.2)])
+    queue: Queue[Job] = Queue(estimates, rows_max=8, slots=2)
+    offered(queue, job())
+    assert queue.work_s(taken(queue), 0.1) == pytest.approx(0.1 * (0.2 / 8) / 0.1 / 2)
+    offered(queue, *(job() for _ in range(8)))
+    assert queue.work_s(taken(queue), 0.3) == pytest.approx(0.15)
+
+
+def test_a_run_of_a_model_that_takes_one_call_at_a_time_leaves_no_room() -> None:
+    queue = queue_of(run_s=0.1, rows_max=1)
+    offered(queue, job())
+    batch = taken(queue, 1.0)
+    assert queue.open_work_s(3.0) == queue.work_s(batch, 2.0) == 2.0
+    queue.finished(batch, 2.0)
+    assert queue.open_work_s(4.0) == 0.0
+
+
 def test_more_slots_do_more_at_a_time() -> None:
     queue = queue_of(run_s=0.1, rows_max=1, slots=4)
     offered(queue, *(job(deadline=0.3) for _ in range(8)))

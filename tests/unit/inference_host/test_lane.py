@@ -208,7 +208,7 @@ def test_who_went_away_is_not_run_again_when_its_batch_has_failed() -> None:
     asks = [_ask({"x": np.ones((1, 2), np.float32)}) for _ in range(3)]
     warm = served(fails_together, rows_max=8).warm
     assert warm is not None
-    run = Run(Batch(asks, 3, 6, 0.0), warm.loaded, Clock(), 100.0)
+    run = Run(Batch(asks, 3, 6, 100.0, 0.0), warm.loaded, Clock(), 100.0)
     run.perform()
     assert model.rows == [1, 1]
     assert not run.clean
@@ -476,6 +476,7 @@ def test_what_cannot_be_in_time_is_refused_at_once() -> None:
         await asyncio.to_thread(gate.entered.acquire)
         plane.submit(call(deadline=loop.time() + 30.0), heard.done("refused"))
         assert heard.error("refused").reason == "OVERLOADED"
+        assert plane.take_counts().deadline_misses == 1
         gate.open.set()
 
     run(scenario, served(gate, inline=False, run_s=20.0))
@@ -504,6 +505,43 @@ def test_an_answer_tells_where_its_time_went() -> None:
             assert answer.origin.facts == plane.facts("forecast", "")
 
     asyncio.run(main())
+
+
+def test_time_is_counted_while_it_is_spent() -> None:
+    clock, gate = Clock(), Gate()
+
+    async def main() -> None:
+        async with Execution(2) as execution:
+            plane, heard = planes.plane(served(gate, inline=False), execution, clock), Heard()
+            withdraw = [plane.submit(call(), heard.done(name)) for name in "abc"]
+            await asyncio.to_thread(gate.entered.acquire)
+            await asyncio.to_thread(gate.entered.acquire)
+            clock.now += 2.0
+            assert plane.take_counts().spent == (6.0, 2.0, 2.0)
+            clock.now += 1.0
+            withdraw[2]()
+            assert plane.take_counts().spent == (3.0, 1.0, 1.0)
+            clock.now += 1.0
+            gate.open.set()
+            await plane.infer(call())
+            assert plane.take_counts().spent == (2.0, 0.0, 1.0)
+
+    asyncio.run(main())
+
+
+def test_calls_that_expire_have_waited() -> None:
+    async def scenario(plane: DataPlane, heard: Heard) -> None:
+        loop = asyncio.get_running_loop()
+        plane.submit(call(), heard.done("runs"))
+        plane.submit(call(deadline=loop.time() + 3.0), heard.done("late"))
+        await asyncio.sleep(4.0)
+        assert heard.error("late").reason == "TOO_LATE"
+        assert plane.take_counts().spent.waiting_s == pytest.approx(3.0)
+
+    model = Waiting()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inference_host.execution.InTasks.slots", 1)
+        run_late(scenario, served(model, inline=False))
 
 
 def test_statistics_count_calls_rows_and_runs() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_host.meter import ROWS_EXACT, Counts, Meter, Tally
+from inference_host.meter import ROWS_EXACT, Counts, Meter, Spent, Tally
 from tests.unit.inference_host.planes import Clock
 from waypost.errors import DeadlineExceeded, Exhausted, Internal, Invalid, MeshError, NotFound, Unavailable
 
@@ -47,8 +47,8 @@ def test_a_call_that_ended_late_missed_its_deadline_however_it_ended() -> None:
     for counts in (failed(DeadlineExceeded("X", "")), failed(Internal("X", ""), late=True)):
         assert (counts.deadline_misses, counts.errors) == (1, 0)
     tally = Tally()
-    tally.withdrawn(late=True)
-    tally.withdrawn(late=False)
+    tally.withdrawn(0.0, late=True)
+    tally.withdrawn(0.0, late=False)
     assert (taken(tally).deadline_misses, tally.requests) == (1, 0)
 
 
@@ -78,8 +78,35 @@ def test_a_version_that_has_answered_nothing_says_so() -> None:
 def test_runs_are_counted_in_a_bounded_number_of_sizes(rows: list[int]) -> None:
     tally = Tally()
     for each in rows:
-        tally.ran(1, each, queue_s=0.0, input_s=0.0, infer_s=0.001, output_s=0.0)
+        tally.ran(1, each, queue_s=0.0, input_s=0.0, infer_s=0.001, output_s=0.0, work_s=0.001)
     statistics = tally.statistics("m", "1", monotonic_offset_s=0.0)
     assert statistics.execution_count == len(rows)
     assert all(size <= ROWS_EXACT or size & (size - 1) == 0 for size in statistics.batches)
     assert sum(runs.compute_infer.count for runs in statistics.batches.values()) == len(rows)
+
+
+def test_what_has_not_ended_is_counted_in_the_windows_that_it_spans() -> None:
+    meter, tally = Meter(Clock()), Tally()
+    assert meter.take([tally], Spent(2.0, 1.0, 0.5)).spent == (2.0, 1.0, 0.5)
+    assert meter.take([tally], Spent(5.0, 1.0, 1.5)).spent == (3.0, 0.0, 1.0)
+    tally.ran(1, 1, queue_s=1.0, input_s=0.0, infer_s=1.5, output_s=0.0, work_s=1.5)
+    tally.answered([6.0], 1, late=0, now=100.0)
+    assert meter.take([tally]).spent == pytest.approx((1.0, 0.0, 0.0))
+
+
+def test_calls_that_were_not_run_have_been_here_as_well() -> None:
+    tally = Tally()
+    tally.waited(2.0)
+    tally.withdrawn(3.0, late=False)
+    tally.failed(DeadlineExceeded("X", ""), 4.0, late=True)
+    assert taken(tally).spent == pytest.approx((7.0, 2.0, 0.0))
+
+
+def test_a_host_is_as_busy_as_its_loop_or_its_model_whichever_is_more() -> None:
+    spent_s = 10.0
+    meter, tally = Meter(Clock(), lambda: spent_s), Tally()
+    spent_s = 10.75
+    tally.ran(1, 1, queue_s=0.0, input_s=0.0, infer_s=0.5, output_s=0.0, work_s=0.5)
+    assert meter.take([tally]).busy_s == 0.75
+    tally.ran(1, 1, queue_s=0.0, input_s=0.0, infer_s=0.5, output_s=0.0, work_s=0.5)
+    assert meter.take([tally]).busy_s == 0.5

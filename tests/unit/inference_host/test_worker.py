@@ -21,6 +21,9 @@ def counts(draw: st.DrawFn) -> HostMetrics:
         errors=draw(numbers),
         deadline_misses=draw(numbers),
         queue_depth=draw(numbers),
+        inside_us=draw(numbers),
+        busy_us=draw(numbers),
+        processes=draw(numbers),
         latency=latency.to_proto(),
     )
 
@@ -31,7 +34,7 @@ def test_numbers_and_durations_add_up_and_the_window_stays(mine: HostMetrics, th
     both.CopyFrom(mine)
     add(both, theirs)
     assert (both.replica, both.window_ms) == ("r", mine.window_ms)
-    for name in ("requests", "errors", "deadline_misses", "queue_depth"):
+    for name in ("requests", "errors", "deadline_misses", "queue_depth", "inside_us", "busy_us", "processes"):
         assert getattr(both, name) == getattr(mine, name) + getattr(theirs, name)
     durations = Histogram.from_proto(mine.latency)
     durations.merge(Histogram.from_proto(theirs.latency))

@@ -5,25 +5,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.metrics import Histogram
-from position_monitor.autoscale import Bounds
+from position_monitor.autoscale import DOWN, UP, Autoscaling, Bounds, Policy, Rules, Select
 from position_monitor.convert import (
+    autoscaling_from,
     decision_from,
     decision_to,
     endpoints_to,
     metrics_to,
     orders_from,
     read_orders,
+    serving,
     window_from,
 )
+from position_monitor.demand import DEFAULT, USUAL, Targets, Tolerance
 from position_monitor.rollout import Decision, Orders, Replica, Share, Verdict, Version
 from position_monitor.usage import MONITOR, Usage
 from position_monitor.window import Loop, Loops, Window
 from waypost.api.control.v1.position_pb2 import (
     REPLICA_STATE_FAILED,
     REPLICA_STATE_READY,
+    SCALING_POLICY_TYPE_PERCENT,
+    SCALING_POLICY_TYPE_REPLICAS,
+    SCALING_SELECT_DISABLED,
+    SCALING_SELECT_MIN,
     ModelMetric,
     PositionSpec,
     Replicas,
+    ScalingPolicy,
+    ScalingRules,
+    ScalingTargets,
 )
 from waypost.api.link.v1 import monitor_link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics
@@ -36,7 +46,10 @@ DECISIONS = st.builds(
     Decision,
     number=st.integers(0, 2**40),
     generation=st.integers(0, 2**40),
-    shares=st.lists(st.builds(Share, VERSIONS, st.integers(0, 64), st.integers(0, 100)), max_size=2).map(tuple),
+    shares=st.lists(
+        st.builds(Share, VERSIONS, st.integers(0, 64), st.integers(0, 100), st.lists(TEXT, max_size=3).map(tuple)),
+        max_size=2,
+    ).map(tuple),
     verdicts=st.lists(st.builds(Verdict, VERSIONS, TEXT, TEXT, st.integers(0, 4 * 10**9).map(float)), max_size=3).map(
         tuple
     ),
@@ -99,6 +112,41 @@ def test_bounds_that_are_left_out_follow_the_least(low: int, high: int, bounds: 
     assert orders_from(made).bounds == Bounds(*bounds)
 
 
+def test_a_spec_that_says_nothing_is_scaled_for_deadlines() -> None:
+    spec = PositionSpec(replicas=Replicas(min=1, max=4))
+    assert autoscaling_from(spec) == Autoscaling(Bounds(1, 4), DEFAULT, USUAL, UP, DOWN)
+
+
+def test_what_a_spec_says_of_scaling_is_read_field_by_field() -> None:
+    spec = PositionSpec(replicas=Replicas(min=2, max=8))
+    spec.resources.cpu_millis, spec.resources.memory_bytes = 1500, 1 << 30
+    spec.autoscaling.targets.CopyFrom(ScalingTargets(cpu=0.5, memory=0.25, concurrency=3, deadline_miss_rate=0.02))
+    spec.autoscaling.targets.queue_time.FromMilliseconds(5)
+    up, down = spec.autoscaling.scale_up, spec.autoscaling.scale_down
+    up.CopyFrom(ScalingRules(select_policy=SCALING_SELECT_MIN, tolerance=0.0))
+    up.policies.append(ScalingPolicy(type=SCALING_POLICY_TYPE_REPLICAS, value=2))
+    up.policies.append(ScalingPolicy(type=SCALING_POLICY_TYPE_PERCENT, value=50))
+    for seconds, policy in zip((10, 20), up.policies, strict=True):
+        policy.period.FromSeconds(seconds)
+    up.stabilization_window.FromSeconds(3)
+    down.stabilization_window.FromSeconds(0)
+    down.select_policy = SCALING_SELECT_DISABLED
+    assert autoscaling_from(spec) == Autoscaling(
+        Bounds(2, 8),
+        Targets(0.75, 256 << 20, 3.0, 0.005, 0.02),
+        Tolerance(0.0, 0.1),
+        Rules(3.0, (Policy(10.0, replicas=2), Policy(20.0, share=0.5)), Select.SMALLEST),
+        Rules(0.0, DOWN.policies, Select.DISABLED),
+    )
+
+
+def test_who_serves_answers_and_gets_calls() -> None:
+    made = orders()
+    assert serving(made) == {"r-aaaaaa"}
+    made.endpoints.replicas[0].weight = 0
+    assert serving(made) == frozenset()
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -127,6 +175,10 @@ def test_metrics_say_what_was_counted_and_used() -> None:
         deadline_misses=2,
         queue_depth=3,
         latency=latency.to_proto(),
+        inside_us=500_000,
+        waiting_us=250_000,
+        busy_us=1_200_000,
+        processes=2,
         model_metrics=[ModelMetric(name="hits", counter=2), ModelMetric(name="depth", help="of trees", gauge=7)],
     )
     window = window_from(sample) + window_from(sample) + Window(loops=Loops.of([Loop(5.0), Loop(1.0, failed=True)]))
@@ -136,10 +188,12 @@ def test_metrics_say_what_was_counted_and_used() -> None:
     assert (metrics.name, metrics.time.ToMilliseconds(), metrics.window_ms) == (POSITION, 12_500, 2000)
     assert (metrics.requests, metrics.errors, metrics.deadline_misses, metrics.queue_depth) == (20, 2, 4, 3)
     assert (metrics.cpu, metrics.memory_bytes, metrics.cpu_share, metrics.memory_share) == (0.75, 4 << 20, 0.375, 0.5)
+    assert (metrics.concurrency, metrics.queue_time_ms, metrics.utilization) == (0.5, 25.0, 0.6)
     assert sum(metrics.latency.counts) == 20
     assert (sum(metrics.closed_loop.counts), metrics.loops_failed) == (1, 1)
     first, second = metrics.replicas
     assert (first.id, first.cpu, first.requests, first.model_version) == ("r-aaaaaa", 0.5, 20, "m/1")
+    assert (first.concurrency, first.queue_time_ms, first.utilization) == (0.5, 25.0, 0.6)
     assert (second.id, second.cpu, second.requests) == ("r-bbbbbb", 0.0, 0)
     assert list(metrics.model_metrics) == [ModelMetric(name="hits", counter=4)]
     assert list(first.model_metrics) == [

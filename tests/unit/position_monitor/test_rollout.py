@@ -312,3 +312,42 @@ def test_what_is_seen_for_a_while_is_decided_in_a_few_steps(given_orders: Orders
             return
         given_orders = replace(given_orders, decision=decision)
     raise AssertionError(f"still deciding: {decision}")
+
+
+# -- the number of replicas
+
+UP_TO_FOUR = Bounds(1, 4)
+
+
+def shares(decision: Decision) -> list[tuple[int, tuple[str, ...]]]:
+    return [(share.replicas, share.leaving) for share in decision.shares]
+
+
+def test_the_number_follows_the_load_inside_its_bounds() -> None:
+    for scaled, replicas in ((3, 3), (9, 4), (1, 1)):
+        decision = decide(
+            orders(V1, held((V1, 100), replicas=2), ready(V1, 2), bounds=UP_TO_FOUR, scaled=scaled), None, NOW
+        )
+        assert [share.replicas for share in decision.shares] == [replicas]
+
+
+def test_without_a_word_about_the_load_the_number_stays() -> None:
+    before = held((V1, 100), replicas=3)
+    assert shares(decide(orders(V1, before, ready(V1, 3), bounds=UP_TO_FOUR), None, NOW)) == [(3, ())]
+
+
+def test_who_has_least_to_do_goes_and_stays_chosen_until_the_number_changes() -> None:
+    idlest = ("r-other", "r-12", "r-10", "r-11")
+    before = held((V1, 100), replicas=3)
+    asked = orders(V1, before, ready(V1, 3), bounds=UP_TO_FOUR, scaled=1, idlest=idlest)
+    fewer = decide(asked, None, NOW)
+    assert shares(fewer) == [(1, ("r-12", "r-10"))]
+    again = replace(asked, decision=fewer, idlest=tuple(reversed(idlest)))
+    assert decide(again, fewer, NOW) == fewer
+    assert shares(decide(replace(again, scaled=2), fewer, NOW)) == [(2, ())]
+
+
+def test_both_versions_of_a_rollout_follow_the_load() -> None:
+    before = held((V1, 100), (V2, 0), replicas=2)
+    decision = decide(orders(V2, before, ready(V1, 2), bounds=UP_TO_FOUR, scaled=3), None, NOW)
+    assert [share.replicas for share in decision.shares] == [3, 3]

@@ -37,6 +37,10 @@ COUNTS = st.builds(
     deadline_misses=NUMBERS,
     queue_depth=NUMBERS,
     latency=DURATIONS.map(histogram),
+    inside_s=NUMBERS.map(float),
+    waiting_s=NUMBERS.map(float),
+    busy_s=NUMBERS.map(float),
+    processes=st.integers(0, 4),
     measures=st.fixed_dictionaries({}, optional={"hits": NUMBERS.map(counter), "depth": NUMBERS.map(gauge)}),
 )
 LOOPS = st.lists(st.builds(Loop, st.floats(0, 1000), st.floats(0, 1000), st.booleans()), max_size=5)
@@ -54,7 +58,8 @@ def plain(window: Window) -> object:
 def said(counts: Counts) -> object:
     numbers = (counts.requests, counts.errors, counts.deadline_misses, counts.queue_depth)
     own = {name: (measure.kind, measure.value) for name, measure in counts.measures.items()}
-    return counts.length_s, numbers, counts.latency.to_proto(), own
+    spent = (counts.inside_s, counts.waiting_s, counts.busy_s, counts.processes)
+    return counts.length_s, numbers, spent, counts.latency.to_proto(), own
 
 
 @given(WINDOWS, WINDOWS, WINDOWS)
@@ -121,3 +126,13 @@ def test_times_that_no_loop_can_have_are_seen(duration_ms: float) -> None:
     assert not Loop(duration_ms).plausible
     assert not Loop(1.0, deadline_ms=duration_ms).plausible
     assert Loop(1.0, deadline_ms=0.0).plausible
+
+
+def test_replicas_beside_each_other_are_as_busy_as_their_mean() -> None:
+    one, other = (Counts(2.0, requests=4, inside_s=6.0, waiting_s=2.0, busy_s=busy_s, processes=1) for busy_s in (2, 1))
+    both = Window({"r-aaaaaa": one, "r-bbbbbb": other}).total
+    assert (both.concurrency, both.waiting, both.queue_time_s, both.utilization) == (6.0, 2.0, 0.5, 0.75)
+
+
+def test_nothing_counted_is_nothing_done() -> None:
+    assert (Counts().concurrency, Counts().queue_time_s, Counts().utilization) == (0.0, 0.0, 0.0)

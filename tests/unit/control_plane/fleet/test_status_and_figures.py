@@ -45,6 +45,7 @@ def windows(draw: st.DrawFn) -> PositionMetrics:
         cpu=draw(st.floats(0, 64)),
         memory_bytes=draw(st.integers(0, 1 << 40)),
         queue_depth=draw(st.integers(0, 100)),
+        queue_time_ms=draw(st.floats(0, 1000)),
         latency=latency.to_proto(),
     )
 
@@ -68,6 +69,12 @@ def test_adding_up_step_by_step_is_adding_up_at_once(
     assert stepwise.latency == at_once.latency
     assert (stepwise.requests, stepwise.window_ms) == (at_once.requests, at_once.window_ms)
     assert abs(stepwise.cpu - at_once.cpu) < 1e-6
+    assert abs(stepwise.queue_time_ms - at_once.queue_time_ms) < 1e-6
+
+
+def test_the_time_in_the_queue_is_that_of_a_call_not_of_a_window() -> None:
+    parts = [PositionMetrics(window_ms=1000, requests=n, queue_time_ms=ms) for n, ms in ((1, 40.0), (3, 8.0), (0, 0.0))]
+    assert merged(parts).queue_time_ms == 16.0
 
 
 def test_a_sum_leaves_out_nothing_but_single_replicas() -> None:
@@ -75,6 +82,7 @@ def test_a_sum_leaves_out_nothing_but_single_replicas() -> None:
     measured.add(0.5)
     counts = {"requests": 9, "errors": 8, "deadline_misses": 7, "queue_depth": 6, "loops_failed": 5, "loops_late": 4}
     loads = {"cpu": 0.5, "memory_bytes": 3, "cpu_share": 0.25, "memory_share": 0.125}
+    loads |= {"concurrency": 4.0, "queue_time_ms": 1.5, "utilization": 0.75}
     window = PositionMetrics(name="p", window_ms=1024, **counts, **loads)
     window.time.FromSeconds(60)
     for histogram in (window.latency, window.closed_loop):

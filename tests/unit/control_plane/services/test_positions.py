@@ -1,5 +1,6 @@
 """Positions: what may be asked for, how specs are numbered, what is shown."""
 
+import math
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ async def change(api: Api, *mask: str, **fields: Any) -> pb.Position:
     request = pb.UpdatePositionRequest(position=position, update_mask={"paths": mask}, **options)
     changed: pb.Position = (await api.position.UpdatePosition(request)).position
     return changed
+
+
+def scaled_down(**rules: Any) -> dict[str, Any]:
+    return {"autoscaling": {"scale_down": rules}}
 
 
 @with_api
@@ -89,6 +94,21 @@ async def test_a_spec_that_makes_no_sense_is_refused_with_its_field(api: Api) ->
         ("replicas.max", {"replicas": {"min": 3, "max": 2}}),
         ("serve_as", {"serve_as": "has space"}),
         ("resources.cpu_millis", {"resources": {"cpu_millis": -1}}),
+        ("on_disconnect.on_return", {"on_disconnect": {"on_return": 9}}),
+        ("autoscaling.targets.cpu", {"autoscaling": {"targets": {"cpu": 0.7}}}),
+        ("autoscaling.targets.memory", {"autoscaling": {"targets": {"memory": 0.7}}}),
+        ("autoscaling.targets.cpu", {"autoscaling": {"targets": {"cpu": 70}}, "resources": {"cpu_millis": 500}}),
+        ("autoscaling.targets.deadline_miss_rate", {"autoscaling": {"targets": {"deadline_miss_rate": math.nan}}}),
+        ("autoscaling.targets.concurrency", {"autoscaling": {"targets": {"concurrency": -1}}}),
+        ("autoscaling.targets.concurrency", {"autoscaling": {"targets": {"concurrency": math.inf}}}),
+        ("autoscaling.targets.queue_time", {"autoscaling": {"targets": {"queue_time": {"nanos": -1}}}}),
+        ("autoscaling.scale_up.tolerance", {"autoscaling": {"scale_up": {"tolerance": 2.0}}}),
+        ("autoscaling.scale_up.select_policy", {"autoscaling": {"scale_up": {"select_policy": 9}}}),
+        ("autoscaling.scale_down.stabilization_window", scaled_down(stabilization_window={"seconds": 3601})),
+        ("autoscaling.scale_down.policies", scaled_down(policies=[{}] * 9)),
+        ("autoscaling.scale_down.policies[0].type", scaled_down(policies=[{"value": 1}])),
+        ("autoscaling.scale_down.policies[0].value", scaled_down(policies=[{"type": 1}])),
+        ("autoscaling.scale_down.policies[0].period", scaled_down(policies=[{"type": 1, "value": 1}])),
     ):
         with pytest.raises(Invalid) as refused:
             await api.make_position(**spec)

@@ -46,6 +46,50 @@ ON_RETURN_KEEP_REPLACEMENT: OnReturn.ValueType  # 2
 """The position stays where it is now, until somebody changes `edge_server`."""
 global___OnReturn = OnReturn
 
+class _ScalingSelect:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ScalingSelectEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ScalingSelect.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SCALING_SELECT_UNSPECIFIED: _ScalingSelect.ValueType  # 0
+    """The same as MAX."""
+    SCALING_SELECT_MAX: _ScalingSelect.ValueType  # 1
+    """The policy that allows the largest change."""
+    SCALING_SELECT_MIN: _ScalingSelect.ValueType  # 2
+    """The policy that allows the smallest change."""
+    SCALING_SELECT_DISABLED: _ScalingSelect.ValueType  # 3
+    """Never in this direction."""
+
+class ScalingSelect(_ScalingSelect, metaclass=_ScalingSelectEnumTypeWrapper): ...
+
+SCALING_SELECT_UNSPECIFIED: ScalingSelect.ValueType  # 0
+"""The same as MAX."""
+SCALING_SELECT_MAX: ScalingSelect.ValueType  # 1
+"""The policy that allows the largest change."""
+SCALING_SELECT_MIN: ScalingSelect.ValueType  # 2
+"""The policy that allows the smallest change."""
+SCALING_SELECT_DISABLED: ScalingSelect.ValueType  # 3
+"""Never in this direction."""
+global___ScalingSelect = ScalingSelect
+
+class _ScalingPolicyType:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ScalingPolicyTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ScalingPolicyType.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SCALING_POLICY_TYPE_UNSPECIFIED: _ScalingPolicyType.ValueType  # 0
+    SCALING_POLICY_TYPE_REPLICAS: _ScalingPolicyType.ValueType  # 1
+    SCALING_POLICY_TYPE_PERCENT: _ScalingPolicyType.ValueType  # 2
+
+class ScalingPolicyType(_ScalingPolicyType, metaclass=_ScalingPolicyTypeEnumTypeWrapper): ...
+
+SCALING_POLICY_TYPE_UNSPECIFIED: ScalingPolicyType.ValueType  # 0
+SCALING_POLICY_TYPE_REPLICAS: ScalingPolicyType.ValueType  # 1
+SCALING_POLICY_TYPE_PERCENT: ScalingPolicyType.ValueType  # 2
+global___ScalingPolicyType = ScalingPolicyType
+
 class _PositionState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -220,6 +264,7 @@ class PositionSpec(google.protobuf.message.Message):
     RESOURCES_FIELD_NUMBER: builtins.int
     ON_DISCONNECT_FIELD_NUMBER: builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
+    AUTOSCALING_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     """`.../models/{model}/versions/{version}` of the same application. May change: that is a rollout."""
     edge_server: builtins.str
@@ -248,6 +293,10 @@ class PositionSpec(google.protobuf.message.Message):
         is, for ever.
         """
 
+    @property
+    def autoscaling(self) -> global___Autoscaling:
+        """How the monitor chooses the number of hosts, where `replicas` leaves it a choice."""
+
     def __init__(
         self,
         *,
@@ -259,9 +308,10 @@ class PositionSpec(google.protobuf.message.Message):
         resources: global___Resources | None = ...,
         on_disconnect: global___DisconnectPolicy | None = ...,
         software_version: builtins.str = ...,
+        autoscaling: global___Autoscaling | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as", "software_version", b"software_version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["autoscaling", b"autoscaling", "endpoint", b"endpoint", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["autoscaling", b"autoscaling", "edge_server", b"edge_server", "endpoint", b"endpoint", "model_version", b"model_version", "on_disconnect", b"on_disconnect", "replicas", b"replicas", "resources", b"resources", "serve_as", b"serve_as", "software_version", b"software_version"]) -> None: ...
 
 global___PositionSpec = PositionSpec
 
@@ -313,7 +363,7 @@ class Replicas(google.protobuf.message.Message):
     min: builtins.int
     """1..64; 0 means 1."""
     max: builtins.int
-    """min..64; 0 means `min`. A bound: nothing scales by load yet, so a position keeps the number that it has inside both."""
+    """min..64; 0 means `min`. Where it is more than `min`, the position is scaled by its load."""
     def __init__(
         self,
         *,
@@ -323,6 +373,138 @@ class Replicas(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["max", b"max", "min", b"min"]) -> None: ...
 
 global___Replicas = Replicas
+
+@typing.final
+class Autoscaling(google.protobuf.message.Message):
+    """What the position is scaled by. Terms and rules are those of Kubernetes' HorizontalPodAutoscaler (autoscaling/v2)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TARGETS_FIELD_NUMBER: builtins.int
+    SCALE_UP_FIELD_NUMBER: builtins.int
+    SCALE_DOWN_FIELD_NUMBER: builtins.int
+    @property
+    def targets(self) -> global___ScalingTargets:
+        """The one that asks for most hosts decides. None set: deadline_miss_rate 0.01."""
+
+    @property
+    def scale_up(self) -> global___ScalingRules:
+        """Unset: at once, by 4 hosts or 100 % in 2 s, whichever is more."""
+
+    @property
+    def scale_down(self) -> global___ScalingRules:
+        """Unset: to the most that was asked for in the last 60 s."""
+
+    def __init__(
+        self,
+        *,
+        targets: global___ScalingTargets | None = ...,
+        scale_up: global___ScalingRules | None = ...,
+        scale_down: global___ScalingRules | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["scale_down", b"scale_down", "scale_up", b"scale_up", "targets", b"targets"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["scale_down", b"scale_down", "scale_up", b"scale_up", "targets", b"targets"]) -> None: ...
+
+global___Autoscaling = Autoscaling
+
+@typing.final
+class ScalingTargets(google.protobuf.message.Message):
+    """Means over all hosts that get calls. 0 or unset: no target."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CPU_FIELD_NUMBER: builtins.int
+    MEMORY_FIELD_NUMBER: builtins.int
+    CONCURRENCY_FIELD_NUMBER: builtins.int
+    QUEUE_TIME_FIELD_NUMBER: builtins.int
+    DEADLINE_MISS_RATE_FIELD_NUMBER: builtins.int
+    cpu: builtins.float
+    """Share of `resources.cpu_millis` that a host uses, which must be set: 0..1."""
+    memory: builtins.float
+    """Share of `resources.memory_bytes` that a host uses, which must be set: 0..1."""
+    concurrency: builtins.float
+    """Calls inside a host at a time, waiting or being answered."""
+    deadline_miss_rate: builtins.float
+    """Share of the calls that miss their deadlines, or are refused because they would: 0..1."""
+    @property
+    def queue_time(self) -> google.protobuf.duration_pb2.Duration:
+        """Time that a call waits for the model."""
+
+    def __init__(
+        self,
+        *,
+        cpu: builtins.float = ...,
+        memory: builtins.float = ...,
+        concurrency: builtins.float = ...,
+        queue_time: google.protobuf.duration_pb2.Duration | None = ...,
+        deadline_miss_rate: builtins.float = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["queue_time", b"queue_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "cpu", b"cpu", "deadline_miss_rate", b"deadline_miss_rate", "memory", b"memory", "queue_time", b"queue_time"]) -> None: ...
+
+global___ScalingTargets = ScalingTargets
+
+@typing.final
+class ScalingRules(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STABILIZATION_WINDOW_FIELD_NUMBER: builtins.int
+    SELECT_POLICY_FIELD_NUMBER: builtins.int
+    POLICIES_FIELD_NUMBER: builtins.int
+    TOLERANCE_FIELD_NUMBER: builtins.int
+    select_policy: global___ScalingSelect.ValueType
+    """Which policy counts where there are several."""
+    tolerance: builtins.float
+    """Share by which a mean may differ from its target before anything follows, 0..1. Unset: 0.1."""
+    @property
+    def stabilization_window(self) -> google.protobuf.duration_pb2.Duration:
+        """Of the numbers that were asked for within it, the least is scaled up to, the most scaled down to. At most 3600 s.
+        Unset: 0 s up, 60 s down.
+        """
+
+    @property
+    def policies(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ScalingPolicy]:
+        """How fast. None: as where the rules are unset."""
+
+    def __init__(
+        self,
+        *,
+        stabilization_window: google.protobuf.duration_pb2.Duration | None = ...,
+        select_policy: global___ScalingSelect.ValueType = ...,
+        policies: collections.abc.Iterable[global___ScalingPolicy] | None = ...,
+        tolerance: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_tolerance", b"_tolerance", "stabilization_window", b"stabilization_window", "tolerance", b"tolerance"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_tolerance", b"_tolerance", "policies", b"policies", "select_policy", b"select_policy", "stabilization_window", b"stabilization_window", "tolerance", b"tolerance"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_tolerance", b"_tolerance"]) -> typing.Literal["tolerance"] | None: ...
+
+global___ScalingRules = ScalingRules
+
+@typing.final
+class ScalingPolicy(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    PERIOD_FIELD_NUMBER: builtins.int
+    type: global___ScalingPolicyType.ValueType
+    value: builtins.int
+    """At least 1: replicas, or hundredths of those that there were when the period began."""
+    @property
+    def period(self) -> google.protobuf.duration_pb2.Duration:
+        """The change that is allowed within it: 1 s to 1800 s."""
+
+    def __init__(
+        self,
+        *,
+        type: global___ScalingPolicyType.ValueType = ...,
+        value: builtins.int = ...,
+        period: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["period", b"period"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["period", b"period", "type", b"type", "value", b"value"]) -> None: ...
+
+global___ScalingPolicy = ScalingPolicy
 
 @typing.final
 class EndpointSpec(google.protobuf.message.Message):
@@ -924,6 +1106,9 @@ class PositionMetrics(google.protobuf.message.Message):
     LOOPS_FAILED_FIELD_NUMBER: builtins.int
     LOOPS_LATE_FIELD_NUMBER: builtins.int
     MODEL_METRICS_FIELD_NUMBER: builtins.int
+    CONCURRENCY_FIELD_NUMBER: builtins.int
+    QUEUE_TIME_MS_FIELD_NUMBER: builtins.int
+    UTILIZATION_FIELD_NUMBER: builtins.int
     name: builtins.str
     window_ms: builtins.int
     """Length of the window in milliseconds."""
@@ -945,6 +1130,12 @@ class PositionMetrics(google.protobuf.message.Message):
     """Of the loops that xApps reported: those without an action, which `closed_loop` does not hold, ..."""
     loops_late: builtins.int
     """... and those whose action came after the deadline that the xApp had set."""
+    concurrency: builtins.float
+    """Calls inside the hosts at a time, waiting or being answered, all replicas together."""
+    queue_time_ms: builtins.float
+    """Time that a call waited for the model, in milliseconds."""
+    utilization: builtins.float
+    """Share of what the replicas can do that they did, 0..1: above some 0.7 calls wait noticeably."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """End of the window, on the edge server's clock."""
@@ -985,9 +1176,12 @@ class PositionMetrics(google.protobuf.message.Message):
         loops_failed: builtins.int = ...,
         loops_late: builtins.int = ...,
         model_metrics: collections.abc.Iterable[global___ModelMetric] | None = ...,
+        concurrency: builtins.float = ...,
+        queue_time_ms: builtins.float = ...,
+        utilization: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "latency", b"latency", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "cpu", b"cpu", "cpu_share", b"cpu_share", "deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "loops_failed", b"loops_failed", "loops_late", b"loops_late", "memory_bytes", b"memory_bytes", "memory_share", b"memory_share", "model_metrics", b"model_metrics", "name", b"name", "queue_depth", b"queue_depth", "replicas", b"replicas", "requests", b"requests", "time", b"time", "window_ms", b"window_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "concurrency", b"concurrency", "cpu", b"cpu", "cpu_share", b"cpu_share", "deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "loops_failed", b"loops_failed", "loops_late", b"loops_late", "memory_bytes", b"memory_bytes", "memory_share", b"memory_share", "model_metrics", b"model_metrics", "name", b"name", "queue_depth", b"queue_depth", "queue_time_ms", b"queue_time_ms", "replicas", b"replicas", "requests", b"requests", "time", b"time", "utilization", b"utilization", "window_ms", b"window_ms"]) -> None: ...
 
 global___PositionMetrics = PositionMetrics
 
@@ -1005,6 +1199,9 @@ class ReplicaMetrics(google.protobuf.message.Message):
     QUEUE_DEPTH_FIELD_NUMBER: builtins.int
     LATENCY_FIELD_NUMBER: builtins.int
     MODEL_METRICS_FIELD_NUMBER: builtins.int
+    CONCURRENCY_FIELD_NUMBER: builtins.int
+    QUEUE_TIME_MS_FIELD_NUMBER: builtins.int
+    UTILIZATION_FIELD_NUMBER: builtins.int
     id: builtins.str
     model_version: builtins.str
     cpu: builtins.float
@@ -1013,6 +1210,9 @@ class ReplicaMetrics(google.protobuf.message.Message):
     errors: builtins.int
     deadline_misses: builtins.int
     queue_depth: builtins.int
+    concurrency: builtins.float
+    queue_time_ms: builtins.float
+    utilization: builtins.float
     @property
     def latency(self) -> global___LatencyHistogram: ...
     @property
@@ -1032,9 +1232,12 @@ class ReplicaMetrics(google.protobuf.message.Message):
         queue_depth: builtins.int = ...,
         latency: global___LatencyHistogram | None = ...,
         model_metrics: collections.abc.Iterable[global___ModelMetric] | None = ...,
+        concurrency: builtins.float = ...,
+        queue_time_ms: builtins.float = ...,
+        utilization: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cpu", b"cpu", "deadline_misses", b"deadline_misses", "errors", b"errors", "id", b"id", "latency", b"latency", "memory_bytes", b"memory_bytes", "model_metrics", b"model_metrics", "model_version", b"model_version", "queue_depth", b"queue_depth", "requests", b"requests"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "cpu", b"cpu", "deadline_misses", b"deadline_misses", "errors", b"errors", "id", b"id", "latency", b"latency", "memory_bytes", b"memory_bytes", "model_metrics", b"model_metrics", "model_version", b"model_version", "queue_depth", b"queue_depth", "queue_time_ms", b"queue_time_ms", "requests", b"requests", "utilization", b"utilization"]) -> None: ...
 
 global___ReplicaMetrics = ReplicaMetrics
 

@@ -118,6 +118,10 @@ class HostMetrics(google.protobuf.message.Message):
     LATENCY_FIELD_NUMBER: builtins.int
     MODEL_METRICS_FIELD_NUMBER: builtins.int
     WASTED_RUNS_FIELD_NUMBER: builtins.int
+    INSIDE_US_FIELD_NUMBER: builtins.int
+    WAITING_US_FIELD_NUMBER: builtins.int
+    BUSY_US_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
     replica: builtins.str
     window_ms: builtins.int
     requests: builtins.int
@@ -127,6 +131,16 @@ class HostMetrics(google.protobuf.message.Message):
     queue_depth: builtins.int
     wasted_runs: builtins.int
     """Calls that were run for nobody: before the model had answered, their callers had gone or their deadlines had passed."""
+    inside_us: builtins.int
+    """Time that calls were inside, waiting or being answered, all of them together. By the window: how many at a time."""
+    waiting_us: builtins.int
+    """The part of it that they waited for the model."""
+    busy_us: builtins.int
+    """Time for which there was no room for more, all processes together: that of the event loop, or that of the runs as
+    part of full batches, whichever is more.
+    """
+    processes: builtins.int
+    """That were counted."""
     @property
     def latency(self) -> waypost.api.control.v1.position_pb2.LatencyHistogram: ...
     @property
@@ -145,8 +159,12 @@ class HostMetrics(google.protobuf.message.Message):
         latency: waypost.api.control.v1.position_pb2.LatencyHistogram | None = ...,
         model_metrics: collections.abc.Iterable[waypost.api.control.v1.position_pb2.ModelMetric] | None = ...,
         wasted_runs: builtins.int = ...,
+        inside_us: builtins.int = ...,
+        waiting_us: builtins.int = ...,
+        busy_us: builtins.int = ...,
+        processes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "model_metrics", b"model_metrics", "queue_depth", b"queue_depth", "replica", b"replica", "requests", b"requests", "wasted_runs", b"wasted_runs", "window_ms", b"window_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["busy_us", b"busy_us", "deadline_misses", b"deadline_misses", "errors", b"errors", "inside_us", b"inside_us", "latency", b"latency", "model_metrics", b"model_metrics", "processes", b"processes", "queue_depth", b"queue_depth", "replica", b"replica", "requests", b"requests", "waiting_us", b"waiting_us", "wasted_runs", b"wasted_runs", "window_ms", b"window_ms"]) -> None: ...
 
 global___HostMetrics = HostMetrics

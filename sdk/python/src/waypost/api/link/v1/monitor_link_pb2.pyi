@@ -207,11 +207,16 @@ class VersionShare(google.protobuf.message.Message):
     DIGEST_FIELD_NUMBER: builtins.int
     REPLICAS_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
+    LEAVING_FIELD_NUMBER: builtins.int
     model_version: builtins.str
     digest: builtins.str
     replicas: builtins.int
     weight: builtins.int
     """Hundredths of the calls, 0..100; the shares of a decision add up to 100 or all are 0."""
+    @property
+    def leaving(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of the replicas that go first where there are more than `replicas`: those with the least to do."""
+
     def __init__(
         self,
         *,
@@ -219,8 +224,9 @@ class VersionShare(google.protobuf.message.Message):
         digest: builtins.str = ...,
         replicas: builtins.int = ...,
         weight: builtins.int = ...,
+        leaving: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "model_version", b"model_version", "replicas", b"replicas", "weight", b"weight"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "leaving", b"leaving", "model_version", b"model_version", "replicas", b"replicas", "weight", b"weight"]) -> None: ...
 
 global___VersionShare = VersionShare
 
