@@ -136,6 +136,20 @@ class Hanging:
 """x FP32 [-1, 4] -> y = 2 x + 1; a call with a negative number never ends."""
 
 
+SLOW = """
+import time
+
+class Slow:
+    def load(self, context):
+        pass
+
+    def predict(self, inputs):
+        time.sleep(0.02)
+        return {"y": 2 * inputs["x"] + 1}
+"""
+"""x FP32 [-1, 4] -> y = 2 x + 1, after 20 ms without any CPU."""
+
+
 TOTALS = """
 class Totals:
     def load(self, context):

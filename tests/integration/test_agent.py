@@ -6,7 +6,7 @@ import random
 import signal
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -262,6 +262,34 @@ def test_a_host_whose_model_hangs_for_four_calls_is_started_again_and_serves(tmp
             given_up = [line for line in log.text.splitlines() if "run_given_up" in line]
             assert len(given_up) == HUNG_MAX
             assert all("threading.Event().wait()" in line for line in given_up)
+
+    run(scenario())
+
+
+def test_load_is_followed_without_a_control_plane_and_loses_no_call(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as (plane, agent):
+            wanted = assignment(template_version(plane, "1", models.SLOW, "Slow"))
+            wanted.spec.replicas.max = 3
+            wanted.spec.autoscaling.targets.concurrency = 3
+            wanted.spec.autoscaling.scale_down.stabilization_window.FromSeconds(2)
+            plane.assign(wanted)
+            await in_service(plane, agent)
+            await plane.stop()
+            async with traffic(agent) as seen:
+                await until(lambda: seen.total > 20, agent)
+                assert len(agent.processes("r-")) == 1
+                async with AsyncExitStack() as stack:
+                    crowd = [await stack.enter_async_context(traffic(agent)) for _ in range(16)]
+                    await until(lambda: len(agent.processes("r-")) == 3, agent)
+                    await until(lambda: sum(each.total for each in crowd) > 1000, agent)
+                await until(lambda: len(agent.processes("r-")) == 1, agent)
+                answered = seen.total
+                await until(lambda: seen.total > answered + 20, agent)
+            assert [each.errors for each in (seen, *crowd)] == [[]] * 17
+            await plane.start()
+            await until(lambda: len([event for event in plane.events if event.reason == "SCALED"]) >= 2, agent)
+            assert plane.state() == "IN_SERVICE"
 
     run(scenario())
 
