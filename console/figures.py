@@ -148,7 +148,8 @@ def _middle(metrics: PositionMetrics | None, history: Sequence[float], width: in
     return [
         f"requests     {rates:>9}  {sparkline(history, max(0, min(60, width - 24)))}",
         f"             {f.errors_per_s:.1f}/s errors, {f.deadline_misses_per_s:.1f}/s late, {f.queue_depth} waiting",
-        f"load         {f.concurrency:.1f} at a time, {text.duration(f.queue_time_s)} in the queue, {text.share(f.utilization)} busy",
+        f"load         {f.concurrency:.1f} at a time, {text.duration(f.queue_time_s)} in the queue,"
+        f" {text.share(f.utilization)} busy",
         f"latency      {f.latency}",
         f"closed loop  {f.closed_loop}",
         f"             {f.loops_failed_per_s:.1f}/s failed, {f.loops_late_per_s:.1f}/s late",

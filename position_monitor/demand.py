@@ -115,7 +115,7 @@ class _Evidence:
         if not self._length_s:
             return False
         inside, waiting = self._inside_s / self._length_s, self._waiting_s / self._length_s
-        crowded = 0.0 < targets.concurrency and inside - waiting <= targets.concurrency * (1.0 + above) < inside
+        crowded = targets.concurrency > 0.0 and inside - waiting <= targets.concurrency * (1.0 + above) < inside
         slow = 0.0 < targets.queue_time_s * (1.0 + above) < self._waiting_s / max(1, self._requests)
         late = self._misses >= MISSES_MIN and 0.0 < targets.deadline_miss_rate * self._requests < self._misses
         return crowded or slow or late
