@@ -22,7 +22,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from position_monitor.usage import NOTHING, Usage
+from position_monitor.usage import Usage
 from position_monitor.window import Counts, Window
 
 UTILIZATION_MAX = 0.7  # for deadlines: above, calls wait more than one run on average (Pollaczek and Khinchine)
@@ -80,14 +80,16 @@ class _Sum:
 
     total: float
     target: float
+    silent: int
+    """Replicas that should have reported."""
     why: str
 
-    def replicas(self, current: int, silent: int, tolerance: Tolerance) -> int:
+    def replicas(self, current: int, tolerance: Tolerance) -> int:
         ratio = self.total / (self.target * current)
         if 1.0 - tolerance.below <= ratio <= 1.0 + tolerance.above:
             return current
         needed = math.ceil(self.total / self.target - ROUNDING)
-        return needed if needed >= current else min(current, needed + silent)
+        return needed if needed >= current else min(current, needed + self.silent)
 
 
 class _Evidence:
@@ -139,6 +141,8 @@ class Demand:
         """What replicas counted since they were heard last, and what they use. By id."""
         self._usage = usage
         for replica, counts in window.replicas.items():
+            if not counts.processes:
+                continue  # its software is older than these figures
             self._heard[replica] = (counts, now_s)
             if replica in self._serving and counts.utilization <= self._bearable:
                 self._evidence.add(counts)
@@ -155,11 +159,10 @@ class Demand:
         if not known:
             return None
         self._learn(targets, tolerance, frozenset(serving), len(serving) >= current, now_s)
-        silent = len(serving) - len(known)
-        asked = [
-            Asked(each.replicas(current, silent, tolerance), each.why) for each in self._sums(targets, known, current)
-        ]
-        return max(asked, key=lambda each: each.replicas)
+        sums = self._sums(targets, known, current, len(serving))
+        return max(
+            [Asked(each.replicas(current, tolerance), each.why) for each in sums], key=lambda each: each.replicas
+        )
 
     def idlest(self, replicas: Collection[str]) -> list[str]:
         """`replicas`, those with the least to do first; who is not heard does nothing."""
@@ -169,23 +172,26 @@ class Demand:
         heard = self._heard.get(replica)
         return heard[0].concurrency if heard else 0.0
 
-    def _sums(self, targets: Targets, known: Mapping[str, Counts], current: int) -> Iterator[_Sum]:
-        used = [self._usage.get(replica, NOTHING) for replica in known]
+    def _sums(self, targets: Targets, known: Mapping[str, Counts], current: int, serving: int) -> Iterator[_Sum]:
+        used = [self._usage[replica] for replica in known if replica in self._usage]
+        unseen, silent = serving - len(used), serving - len(known)
         if targets.cpu:
             cpu = sum(each.cpu for each in used)
-            yield _Sum(cpu, targets.cpu, f"{cpu / current:.2f} CPUs a replica, {targets.cpu:.2f} is the target")
+            why = f"{cpu / current:.2f} CPUs a replica, {targets.cpu:.2f} is the target"
+            yield _Sum(cpu, targets.cpu, unseen, why)
         if targets.memory_bytes:
             memory = sum(each.memory_bytes for each in used)
             mean, target = memory / current / (1 << 20), targets.memory_bytes / (1 << 20)
-            yield _Sum(memory, targets.memory_bytes, f"{mean:.0f} MiB a replica, {target:.0f} MiB is the target")
+            why = f"{mean:.0f} MiB a replica, {target:.0f} MiB is the target"
+            yield _Sum(memory, targets.memory_bytes, unseen, why)
         if targets.concurrency:
             answered = sum(counts.concurrency - counts.waiting for counts in known.values())
             why = f"{answered / current:.1f} calls at a time a replica, {targets.concurrency:g} is the target"
-            yield _Sum(answered, targets.concurrency, why)
+            yield _Sum(answered, targets.concurrency, silent, why)
         if targets.concurrency or targets.queue_time_s or targets.deadline_miss_rate:
             work = sum(_work(counts) for counts in known.values())
             why = f"replicas are asked for {work / current:.0%} of what they can do, {self.limit:.0%} is the limit"
-            yield _Sum(work, self.limit, why)
+            yield _Sum(work, self.limit, silent, why)
 
     def _learn(
         self, targets: Targets, tolerance: Tolerance, serving: frozenset[str], complete: bool, now_s: float

@@ -159,7 +159,7 @@ class Uplink:
             if (targets.cpu or targets.memory) and now_s - read_s >= USAGE_S:
                 used, read_s = await asyncio.to_thread(_read, meter, orders, now_s), now_s
             self._autoscaler.demand.hear(load, used, now_s)
-            self._decide(orders)
+            self._decide(self._board.known())  # others may have come meanwhile
 
     async def measure(self) -> None:
         """Sends a window's metrics at the pace that is asked for. Cancel it to end."""

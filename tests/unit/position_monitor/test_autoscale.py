@@ -35,7 +35,7 @@ class Position:
     def bears(self, inside: float, after_s: float = 1.0, serving: Collection[str] | None = None) -> int:
         self.now_s += after_s
         replicas = ids(self.current)
-        counts = Counts(1.0, inside_s=inside / self.current)
+        counts = Counts(1.0, inside_s=inside / self.current, processes=1)
         self.scaler.demand.hear(Window(dict.fromkeys(replicas, counts)), {}, self.now_s)
         chosen = self.scaler.choose(self.wanted, self.current, replicas if serving is None else serving, self.now_s)
         self.current, self.why = chosen.replicas, chosen.why

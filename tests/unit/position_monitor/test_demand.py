@@ -110,6 +110,17 @@ def test_who_is_silent_is_no_reason_for_fewer() -> None:
     assert bench.number(inside(0.0), inside(0.0), inside(0.0), inside(0.0)) == 0
 
 
+def test_who_cannot_be_seen_is_no_reason_for_fewer() -> None:
+    bench = Bench(Targets(cpu=0.5), current=3)
+    assert bench.number(inside(0.0), inside(0.0), inside(0.0), usage={"r-a": Usage(0.1, 0)}) == 3
+    assert bench.number(inside(0.0), inside(0.0), inside(0.0), usage={}) == 3
+
+
+def test_who_cannot_say_how_busy_he_is_is_not_idle() -> None:
+    older = Counts(1.0, requests=100)
+    assert Bench().hears(older, older) is None
+
+
 def test_what_was_said_long_ago_counts_for_nothing() -> None:
     bench = Bench(Targets(concurrency=2.0))
     bench.hears(inside(9.0), inside(9.0))
