@@ -6,7 +6,7 @@ The agent answers on a Unix socket in its runtime directory, which only its own 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,7 +142,7 @@ def _described(agent: pb.Agent) -> str:
         ("edge server", names.leaf(agent.edge_server)),
         ("agent", f"{agent.software_version}, {_MEANINGS[agent.mode]}{because}"),
         ("control plane", "heard" if agent.connected else f"not heard for {text.duration(alone_s)}"),
-        ("desired state", f"number {agent.desired_version}, follows number {agent.followed_version}"),
+        ("desired state", f"number {agent.desired_version}{_waiting(agent.positions)}"),
     ]
     lines = [f"{what:{max(len(each) for each, _ in about)}}  {how}" for what, how in about]
     if not agent.positions:
@@ -150,6 +150,11 @@ def _described(agent: pb.Agent) -> str:
     return "\n".join(
         [*lines, "", text.table(("POSITION", "STATE", "SOFTWARE", "MESSAGE"), list(map(_row, agent.positions)))]
     )
+
+
+def _waiting(positions: Iterable[pb.LocalPosition]) -> str:
+    count = sum(position.status.held_generation > 0 for position in positions)
+    return f", carried out but for {count} position{'s'[: count > 1]}" if count else ""
 
 
 def _row(position: pb.LocalPosition) -> tuple[str, str, str, str]:

@@ -58,8 +58,7 @@ class BoxService(rpc.AgentServiceServicer):
             raise Invalid("BAD_MODE", f"{request.mode} is no mode", "FOLLOW, HOLD or DRAIN")
         if len(request.reason) > REASON_CHARS_MAX:
             raise Invalid("BAD_MODE", f"the reason is longer than {REASON_CHARS_MAX} characters", "say it shorter")
-        held = self._ledger.followed if kind is Kind.HOLD else None
-        self._ledger.keep_mode(Mode(kind, request.reason, clock.now(), held))
+        self._ledger.keep_mode(Mode(kind, request.reason, clock.now()))
         self._mode_changed()
         return pb.SetModeResponse(agent=self._agent())
 
@@ -72,7 +71,6 @@ class BoxService(rpc.AgentServiceServicer):
             mode=MODES[mode.kind],
             mode_reason=mode.reason,
             desired_version=self._ledger.desired.version,
-            followed_version=self._ledger.followed.version,
             positions=[
                 pb.LocalPosition(name=name, uid=report.uid, status=report.status)
                 for name, report in sorted(self._reports().items())

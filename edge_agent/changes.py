@@ -1,15 +1,17 @@
 """What is carried out at a position: what the control plane wants now, or still what was carried out last. Pure.
 
-    it is to go, or nothing was carried out here yet     what is wanted
-    its software is not installed here                   the last one; without one, nothing runs
     nothing of what runs would change                    what is wanted
+    changes are held on the machine (`hold`)             the last one; without one, nothing runs
+    it is to go                                          what is wanted
+    its software is not installed here                   the last one; without one, nothing runs
+    nothing was carried out here yet                     what is wanted
     it has never been in service                         what is wanted: there is nothing to disturb
-    changes are held on the machine (`hold`)             the last one
     no maintenance window is open                        the last one
     otherwise                                            what is wanted
 
 The last one is carried out as a whole, with all that keeps it serving: replicas that end are started again, the
-monitor decides and rolls back. Only which tokens are good is always as wanted, or a revoked one would be let in.
+monitor decides and rolls back. Only which tokens are good is as wanted, or a revoked one would be let in; a position
+that is to go keeps those that it has for as long as it stays.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,6 +93,11 @@ def choose(
     now_s: float,
 ) -> Choice:
     """served: the position was in service here. installed, missing: of versions of the software."""
+    if mode.kind is Kind.HOLD and not (last and _runs_alike(wanted, last)):
+        if last is not None:
+            return Choice(_with_tokens(last, wanted), mode.restriction)
+        if not served:
+            return Choice(wanted, mode.restriction, runnable=False)
     if wanted.wanted.deleting:
         return Choice(wanted)
     if not installed(wanted.software):
@@ -98,8 +105,6 @@ def choose(
         return Choice(_with_tokens(last, wanted), why) if last else Choice(wanted, why, runnable=False)
     if last is None or not served or not installed(last.software) or _runs_alike(wanted, last):
         return Choice(wanted)
-    if mode.kind is Kind.HOLD:
-        return Choice(_with_tokens(last, wanted), mode.restriction)
     if not rules.allow(wanted, now_s):
         return Choice(_with_tokens(last, wanted), _closed(wanted, rules.windows, now_s))
     return Choice(wanted)
@@ -112,6 +117,8 @@ def _runs_alike(one: Assignment, other: Assignment) -> bool:
 
 
 def _with_tokens(last: Assignment, wanted: Assignment) -> Assignment:
+    if wanted.wanted.deleting:
+        return last
     message = PositionAssignment()
     message.CopyFrom(last.message)
     del message.tokens[:]

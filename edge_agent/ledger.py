@@ -144,11 +144,6 @@ class Ledger:
     def mode(self) -> Mode:
         return self._mode
 
-    @property
-    def followed(self) -> DesiredState:
-        """What is acted upon: the desired state, or in HOLD the one that was followed when it began."""
-        return self._mode.held or self._desired
-
     def keep_mode(self, mode: Mode) -> None:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
         self._pages["mode"].write(_mode_to(mode))
@@ -232,13 +227,12 @@ def _text(data: bytes) -> str:
 
 
 def _mode_to(mode: Mode) -> dict[str, Any]:
-    held = _desired_to(mode.held, 0) if mode.held else None
-    return {"kind": mode.kind.value, "reason": mode.reason, "since_s": mode.since_s, "held": held}
+    older = {"held": None}  # the version before this one looks for it
+    return {"kind": mode.kind.value, "reason": mode.reason, "since_s": mode.since_s, **older}
 
 
 def _mode_from(page: Mapping[str, Any]) -> Mode:
-    held = _desired_from(page["held"]) if page["held"] else None
-    return Mode(Kind(page["kind"]), page["reason"], page["since_s"], held)
+    return Mode(Kind(page["kind"]), page["reason"], page["since_s"])
 
 
 def _desired_to(state: DesiredState, epoch: int) -> dict[str, Any]:

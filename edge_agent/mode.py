@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from edge_agent.drivers.base import Failure
-from mesh.link import DesiredState
 
 
 class Kind(StrEnum):
@@ -27,8 +26,6 @@ class Mode:
     """As the person said."""
     since_s: float = 0.0
     """Unix seconds."""
-    held: DesiredState | None = None
-    """What is acted upon in HOLD: the state that was followed when it began."""
 
     @property
     def drained(self) -> Failure | None:

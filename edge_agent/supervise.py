@@ -61,7 +61,7 @@ class Supervisor:
         self._news.set()
 
     def mode_changed(self) -> None:
-        """What is to be followed may be another state, and whether anything is to be served."""
+        """Whether changes are carried out may be another matter now, and whether anything is to be served."""
         self._news.set()
         self.wake_all()
 
@@ -145,12 +145,12 @@ class Supervisor:
 
     def _assigned(self) -> Mapping[str, Assignment]:
         """By uid, what the control plane wants here."""
-        items = {name: item for name, item in self._parts.ledger.followed.items.items() if not is_own(item)}
+        items = {name: item for name, item in self._parts.ledger.desired.items.items() if not is_own(item)}
         self._read = {name: self._read_again(item) for name, item in items.items()}
         return {a.uid: a for _, a in self._read.values() if a is not None}
 
     def _rules(self) -> Rules:
-        """When positions that are in service may be changed. Also in HOLD as they are now: they take nothing away."""
+        """When positions that are in service may be changed."""
         item = next(filter(is_own, self._parts.ledger.desired.items.values()), None)
         try:
             return read_rules(item) if item else ALWAYS

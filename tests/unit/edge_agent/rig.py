@@ -252,8 +252,7 @@ class Rig:
 
     def set_mode(self, kind: Kind, reason: str = "") -> None:
         """Somebody on the machine."""
-        held = self.ledger.followed if kind is Kind.HOLD else None
-        self.ledger.keep_mode(Mode(kind, reason, 1.0, held))
+        self.ledger.keep_mode(Mode(kind, reason, 1.0))
         self.supervisor.mode_changed()
 
     def decide(self, decided: Decision, uid: str = UID) -> None:

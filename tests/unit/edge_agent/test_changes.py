@@ -24,7 +24,7 @@ SERVER = "edgeServers/edge-1"
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 SUNDAY = datetime(2026, 11, 29, 2, 15, tzinfo=UTC).timestamp()
 WINDOW = MaintenanceWindow(days=[WEEKDAY_SUNDAY], start="02:00", duration=Duration(seconds=3600))
-HELD = Mode(Kind.HOLD, "exam", 1.0, None)
+HELD = Mode(Kind.HOLD, "exam", 1.0)
 
 
 def own(**more: Any) -> Item:
@@ -99,7 +99,7 @@ def test_what_changes_nothing_that_runs_waits_for_nothing(mode: Mode) -> None:
 
 def test_whoever_is_told_to_go_goes() -> None:
     wanted = asked(generation=2, deleting=True)
-    assert chosen(wanted, asked(), mode=HELD) == Choice(wanted)
+    assert chosen(wanted, asked()) == Choice(wanted)
 
 
 def test_a_token_is_revoked_at_once_whatever_else_waits() -> None:
@@ -114,6 +114,24 @@ def test_a_token_is_revoked_at_once_whatever_else_waits() -> None:
 def test_changes_held_on_the_machine_are_held_in_every_window() -> None:
     choice = chosen(asked("2", 2), asked(), mode=HELD, now_s=SUNDAY)
     assert (choice.assignment, held_for(choice)) == (asked(), "HELD")
+
+
+def test_what_is_held_neither_comes_nor_goes_and_keeps_its_tokens() -> None:
+    last = asked()
+    last.message.tokens.add(credential="c", sha256="old")
+    assert chosen(asked(generation=2, deleting=True), last, mode=HELD).assignment == last
+    new = asked()
+    assert chosen(new, None, served=False, mode=HELD) == Choice(new, HELD.restriction, runnable=False)
+
+
+def test_what_is_held_and_does_not_serve_yet_is_held_as_well() -> None:
+    last = asked()
+    assert chosen(asked("2", 2), last, served=False, mode=HELD).assignment == last
+
+
+def test_what_an_older_agent_left_serving_without_a_word_about_it_is_not_ended_by_holding_it() -> None:
+    wanted = asked()
+    assert chosen(wanted, None, served=True, mode=HELD) == Choice(wanted)
 
 
 def test_software_that_is_not_installed_leaves_the_last_good_one_in_force() -> None:

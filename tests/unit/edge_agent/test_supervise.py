@@ -848,9 +848,12 @@ def test_while_changes_are_held_what_serves_stays_and_everything_that_waited_is_
             await asyncio.sleep(60.0)
             assert list(rig.running().values()) == ["1", "1"]
             assert not rig.running(OTHER_UID)
+            assert rig.condition("ChangesApplied") == "HELD"
+            assert rig.status().held_generation == 2
+            assert rig.condition("HostsReady", OTHER) == "HELD"
         async with rig.agent():
             await asyncio.sleep(60.0)
-            assert rig.state() == "IN_SERVICE"
+            assert rig.state() == "UPDATING"
             assert list(rig.running().values()) == ["1", "1"]
             rig.assign()  # deleted meanwhile
             await asyncio.sleep(60.0)

@@ -59,7 +59,6 @@ class Agent(google.protobuf.message.Message):
     MODE_REASON_FIELD_NUMBER: builtins.int
     MODE_TIME_FIELD_NUMBER: builtins.int
     DESIRED_VERSION_FIELD_NUMBER: builtins.int
-    FOLLOWED_VERSION_FIELD_NUMBER: builtins.int
     POSITIONS_FIELD_NUMBER: builtins.int
     edge_server: builtins.str
     """`edgeServers/{edge_server}`."""
@@ -70,8 +69,7 @@ class Agent(google.protobuf.message.Message):
     mode_reason: builtins.str
     """What was said when the mode was set; may be empty."""
     desired_version: builtins.int
-    """Of the desired state that is held durably, and of the one that is acted upon: another one while changes are held."""
-    followed_version: builtins.int
+    """Of the desired state that is held durably. Positions that do not carry it out yet say so: `held_generation`."""
     @property
     def alone(self) -> google.protobuf.duration_pb2.Duration:
         """How long it has not been; 0 while it is."""
@@ -91,11 +89,10 @@ class Agent(google.protobuf.message.Message):
         mode_reason: builtins.str = ...,
         mode_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         desired_version: builtins.int = ...,
-        followed_version: builtins.int = ...,
         positions: collections.abc.Iterable[global___LocalPosition] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["alone", b"alone", "mode_time", b"mode_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alone", b"alone", "connected", b"connected", "desired_version", b"desired_version", "edge_server", b"edge_server", "followed_version", b"followed_version", "mode", b"mode", "mode_reason", b"mode_reason", "mode_time", b"mode_time", "positions", b"positions", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alone", b"alone", "connected", b"connected", "desired_version", b"desired_version", "edge_server", b"edge_server", "mode", b"mode", "mode_reason", b"mode_reason", "mode_time", b"mode_time", "positions", b"positions", "software_version", b"software_version"]) -> None: ...
 
 global___Agent = Agent
 
