@@ -146,7 +146,7 @@ class Process:
         return False
 
     async def stop(self, grace_s: float) -> None:
-        """SIGTERM, and SIGKILL to its whole session after `grace_s` seconds. Returns when it is gone."""
+        """SIGTERM, and SIGKILL to its process group after `grace_s` seconds. Returns when it is gone."""
         await self._wait_for_pid()
         self.signal(signal.SIGTERM)
         if await self.ended(within_s=grace_s):

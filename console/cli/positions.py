@@ -51,7 +51,7 @@ def create(
     description: DescriptionOption = None,
     label: LabelOption = None,
 ) -> None:
-    """Create a position; `waypost deploy` does it in one step, and waits."""
+    """Create a position; `waypost deploy` makes it where there is none."""
     wanted = wishes(
         model_version,
         edge_server,

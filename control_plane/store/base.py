@@ -1,6 +1,6 @@
 """What every store promises: narrow on purpose, etcd's shape and not an ORM's.
 
-Nine small seams over one database:
+Small seams over one database:
 
 * `Store`: desired state. Named records of bytes; a commit is all-or-nothing and takes the next revision, and no
   reader ever sees revision 8 before revision 7. Deletions leave tombstones, so that whoever watches learns of them;

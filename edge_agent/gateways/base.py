@@ -1,4 +1,4 @@
-"""The seam to whatever carries the calls of xApps to the hosts: Envoy here, Kong elsewhere.
+"""The seam to whatever carries the calls of xApps to the hosts: Envoy today.
 
 A gateway is given whole route tables and makes itself equal to the newest. It runs beside the agent, not inside it:
 what it carries goes on while the agent is away, by the table that it was given last.

@@ -103,7 +103,7 @@ def _cluster(uid: str, face: Face, endpoints: list[Json], *, idempotent: bool) -
         type="STATIC",
         connect_timeout=CONNECT_TIMEOUT,
         lb_policy="LEAST_REQUEST",
-        # Unequal parts are kept exactly, however busy the hosts are: a canary's share is what was asked for.
+        # Unequal parts are kept exactly, however busy the hosts are: a version's share is what was asked for.
         least_request_lb_config={"active_request_bias": {"default_value": 0, "runtime_key": "waypost.bias"}},
         load_assignment={"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         circuit_breakers={"thresholds": [dict.fromkeys(_BREAKERS, CALLS_MAX)]},

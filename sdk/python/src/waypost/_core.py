@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import random
 
 DEFAULT_TIMEOUT_S = 5.0
-SIGNATURE_PACE_S = 1.0  # during a canary two models answer in turn; one look a second is enough
+SIGNATURE_PACE_S = 1.0  # during a rollout two models answer in turn; one look a second is enough
 SIGNATURE_SHARE = 1 / 4  # of a call's time, where the old signature would most likely do
 DIGESTS_KNOWN_MAX = 16  # models that a position had lately
 INT64_END = 1 << 63
