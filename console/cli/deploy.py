@@ -28,7 +28,7 @@ from waypost.errors import DeadlineExceeded, Invalid, NotFound, Precondition
 
 app = group("")
 
-PUBLISHED_S = 2.0  # from a publication until it is known here: 0.3 s on an idle machine
+PUBLISHED_S = 10.0  # from a publication until it is known here: 0.3 s on an idle machine
 
 
 @command(app, "deploy")
@@ -117,9 +117,13 @@ def _wait_for_version(session: Session, name: str, timeout_s: float) -> None:
 
 def _first_known(session: Session, name: str, within_s: float) -> Any:
     """The first form of the version that the platform shows. Raises: NotFound."""
+    said = False
     for version in following.forms(session.client, name, within_s=within_s):
         if version is not None:
             return version
+        if not said:
+            session.note(f"{names.short(name)} is not known here yet; waiting {within_s:g} s, should it be on its way")
+            said = True
     raise _unknown_version(name)
 
 

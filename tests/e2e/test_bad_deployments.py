@@ -85,8 +85,8 @@ def test_bytes_that_do_not_match_their_digest_are_never_served(
     _, told = refused(platform, "lab/spoilt/1", "lab/steady", "--timeout", "20")
     assert "nothing of it was loaded" in told
     assert platform.position("lab/steady")["status"]["serving"][0]["model_version"] == GOOD
-    artifact.write_bytes(whole)
     platform.deploy("lab/affine/1", "lab/steady")
+    artifact.write_bytes(whole)  # not before: the agent would try once more, and rightly serve it
 
 
 def test_a_full_disk_is_told_and_healed_by_room(platform: Platform, serving: Load, tmp_path: Path) -> None:

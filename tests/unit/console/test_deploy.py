@@ -141,7 +141,10 @@ def test_a_version_that_failed_its_check_is_never_deployed(edge: FakePlatform, w
     assert err.startswith("error: unsupported operator Foo\n\nhint: mend the model")
 
 
-def test_a_version_that_does_not_exist_is_said_at_once(edge: FakePlatform, waypost: Run) -> None:
+def test_a_version_that_does_not_exist_is_said_after_it_had_time_to_be_published(
+    edge: FakePlatform, waypost: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.cli.deploy.PUBLISHED_S", 0.2)
     assert waypost("deploy", "uav/path/lstm/4", "--position", "tower-7", "--wait")[0] == 3
     assert POSITION.parse("uav/path/tower-7") not in edge.resources
 
