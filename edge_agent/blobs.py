@@ -126,21 +126,33 @@ class Blobs:
         return False
 
     async def _fetch(self, artifact: Artifact) -> None:
+        """Raises DataLoss only over bytes that came in one go: what an earlier agent left may be torn."""
         partial = self.path(artifact.digest).with_suffix(".partial")
-        with open(partial, "ab+") as file:  # noqa: ASYNC230  local files: a write goes to the page cache
-            seen = await asyncio.to_thread(_hash_so_far, file)
-            try:
-                await self._append(artifact, file, seen)
-            except OutOfRange:
-                file.truncate(0)  # longer than the artifact: whatever it was, it was not this
-                raise _mismatch(artifact, "what was fetched before was longer than it") from None
-            await asyncio.to_thread(_sync, file)
-        if f"sha256:{seen.hexdigest()}" != artifact.digest:
+        held = partial.stat().st_size if partial.exists() else 0
+        try:
+            with open(partial, "ab+") as file:  # noqa: ASYNC230  local files: a write goes to the page cache
+                await self._complete(artifact, file)
+        except DataLoss as error:
             partial.unlink()
-            raise _mismatch(artifact, f"the bytes that came have sha256:{seen.hexdigest()}")
+            if not held:
+                raise
+            log.warning("partial_given_up", digest=artifact.digest, bytes=held, why=error.message)
+            await self._fetch(artifact)
+            return
         os.replace(partial, self.path(artifact.digest))
         sync_directory(self._directory)
         log.info("artifact_fetched", digest=artifact.digest, bytes=artifact.size_bytes)
+
+    async def _complete(self, artifact: Artifact, file: Any) -> None:
+        """Raises: DataLoss(DIGEST_MISMATCH)."""
+        seen = await asyncio.to_thread(_hash_so_far, file)
+        try:
+            await self._append(artifact, file, seen)
+        except OutOfRange:
+            raise _mismatch(artifact, "what was fetched before was longer than it") from None
+        await asyncio.to_thread(_sync, file)
+        if f"sha256:{seen.hexdigest()}" != artifact.digest:
+            raise _mismatch(artifact, f"the bytes that came have sha256:{seen.hexdigest()}")
 
     async def _append(self, artifact: Artifact, file: Any, seen: Any) -> None:
         """What is missing. Bounded by the size that was promised."""
@@ -150,7 +162,6 @@ class Blobs:
             async for data in pieces:
                 size += len(data)
                 if artifact.size_bytes and size > artifact.size_bytes:
-                    file.truncate(0)
                     raise _mismatch(artifact, f"more than its {artifact.size_bytes} bytes came")
                 file.write(data)
                 seen.update(data)

@@ -120,8 +120,22 @@ def test_a_source_that_does_not_stop_is_stopped(tmp_path: Path) -> None:
 def test_a_partial_file_that_is_longer_than_the_artifact_is_begun_anew(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.blobs.path(digest_of(MODEL)).with_suffix(".partial").write_bytes(MODEL * 2)
-    assert rig.refused(ONE).reason == "DIGEST_MISMATCH"
     assert rig.ensure(ONE)
+
+
+def test_a_partial_file_that_is_torn_is_begun_anew_and_nobody_else_is_blamed(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.blobs.path(digest_of(MODEL)).with_suffix(".partial").write_bytes(b"\0" * 10)
+    assert rig.ensure(ONE)
+    assert [offset for digest, offset in rig.source.reads if digest == digest_of(MODEL)] == [10, 0]
+
+
+def test_bytes_that_come_twice_and_are_wrong_twice_are_refused(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.blobs.path(digest_of(MODEL)).with_suffix(".partial").write_bytes(b"\0")
+    rig.source.contents[digest_of(MODEL)] = MODEL.replace(b"bytes", b"bites")
+    assert rig.refused(ONE).reason == "DIGEST_MISMATCH"
+    assert [offset for digest, offset in rig.source.reads if digest == digest_of(MODEL)] == [1, 0]
 
 
 def test_an_artifact_that_the_disk_forgot_is_fetched_again(tmp_path: Path) -> None:
