@@ -36,7 +36,7 @@ RETRIES_MAX = 3  # per call: one host dies, two more have died and it is not kno
 HOST_CHOICES_MAX = (
     50  # draws to find a host that this call has not tried: a dead one is idle, and so drawn 3 times in 4
 )
-PING = {"interval": "1s", "timeout": "2s"}  # of gRPC connections to hosts; grpcio, at monitors, would take it ill
+PING = {"interval": "2s", "timeout": "2s"}  # of gRPC connections to hosts; grpcio, at monitors, would take it ill
 KEEPALIVE_HTTP = "30s"  # idle connections to hosts; below any HTTP server's own limit, or calls meet closing ones
 
 NOT_EXECUTED = "connect-failure,refused-stream"
