@@ -8,7 +8,7 @@ target)`, and nothing follows while the mean is within the tolerance of its targ
 do, since a host that is nearly full has any number of them, and not how many could go. What does add up is how busy the
 replicas are: their *utilization*, of which 1 is all that a host can do. So these targets are met by keeping it below a
 limit, which is learned: a target that is missed although it was kept lowers it, and it comes back by itself over the
-next hour. A host that has nothing left to give refuses calls: it is asked for more than it does, by as much as that.
+next hours. A host that has nothing left to give refuses calls: it is asked for more than it does, by as much as that.
 
 The limit never goes below UTILIZATION_MIN: replicas that are idle most of the time are not what calls wait for, and
 more of them would not help.
@@ -29,11 +29,11 @@ UTILIZATION_MAX = 0.7  # for deadlines: above, calls wait more than one run on a
 UTILIZATION_MAX_WAITING = 0.9  # for callers who say themselves how long they like to wait
 UTILIZATION_MIN = 0.2
 LOWERED = 0.9  # of the utilization at which a target was missed
-RECOVERY_PER_S = 0.5 / 3600
+RECOVERY_PER_S = 0.25 / 3600
 SATURATED = 0.9  # a host that is so busy refuses because it must
 EXCESS_MAX = 4.0  # of what is asked over what is done: who is refused calls again, and is counted again
 MISSES_MIN = 3  # one may be the caller's own pause
-EVIDENCE_S = 2.0  # a limit is not lowered by less
+EVIDENCE_S = 2.0  # for so long targets must be missed before the limit is lowered
 EVIDENCE_S_MAX = 10.0
 SILENT_S = 3.5  # hosts report once a second
 ROUNDING = 1e-9  # of sums of floats
@@ -93,34 +93,32 @@ class _Sum:
 
 
 class _Evidence:
-    """What replicas did together while they were no busier than the limit allows."""
+    """What replicas did while they were no busier than the limit allows."""
 
     def __init__(self, since_s: float) -> None:
         self.since_s = since_s
-        self._length_s = self._inside_s = self._waiting_s = self._busy_s = 0.0
-        self._requests = self._misses = 0
+        self._all = Counts()
+        self._against = Counts()
+        """Of the reports in which targets were missed."""
+        self._first_s = self._last_s = math.inf
 
-    def add(self, counts: Counts) -> None:
-        self._length_s += counts.length_s
-        self._inside_s += counts.inside_s
-        self._waiting_s += counts.waiting_s
-        self._busy_s += counts.utilization * counts.length_s
-        self._requests += counts.requests
-        self._misses += counts.deadline_misses
+    def add(self, counts: Counts, targets: Targets, above: float, now_s: float) -> None:
+        self._all += counts
+        if _missed(targets, counts, above):
+            self._against += counts
+            self._first_s, self._last_s = min(self._first_s, now_s), now_s
+
+    def speaks(self, targets: Targets, above: float) -> bool:
+        """Whether targets were missed, all in all and for a while.
+
+        A load that has just come looks like it once: in the report of a second that was quiet at first.
+        """
+        return self._last_s - self._first_s >= EVIDENCE_S and _missed(targets, self._all, above)
 
     @property
     def utilization(self) -> float:
-        return self._busy_s / self._length_s
-
-    def misses(self, targets: Targets, above: float) -> bool:
-        """Whether one of the targets for what does not add up was missed."""
-        if not self._length_s:
-            return False
-        inside, waiting = self._inside_s / self._length_s, self._waiting_s / self._length_s
-        crowded = targets.concurrency > 0.0 and inside - waiting <= targets.concurrency * (1.0 + above) < inside
-        slow = 0.0 < targets.queue_time_s * (1.0 + above) < self._waiting_s / max(1, self._requests)
-        late = self._misses >= MISSES_MIN and 0.0 < targets.deadline_miss_rate * self._requests < self._misses
-        return crowded or slow or late
+        """At which they were missed."""
+        return self._against.utilization
 
 
 class Demand:
@@ -135,6 +133,7 @@ class Demand:
         self._serving: frozenset[str] = frozenset()
         self._bearable = 0.0
         """Utilization up to which a missed target speaks against the limit, and not against the number."""
+        self._targets, self._above = DEFAULT, USUAL.above
         self._evidence = _Evidence(0.0)
 
     def hear(self, window: Window, usage: Mapping[str, Usage], now_s: float) -> None:
@@ -145,7 +144,7 @@ class Demand:
                 continue  # its software is older than these figures
             self._heard[replica] = (counts, now_s)
             if replica in self._serving and counts.utilization <= self._bearable:
-                self._evidence.add(counts)
+                self._evidence.add(counts, self._targets, self._above, now_s)
 
     def asked(
         self, targets: Targets, tolerance: Tolerance, current: int, serving: Collection[str], now_s: float
@@ -202,13 +201,25 @@ class Demand:
         spent_s = now_s - self._evidence.since_s
         if serving != self._serving or not complete:
             self._serving, self._evidence = serving, _Evidence(now_s)
-        elif spent_s >= EVIDENCE_S and self._evidence.misses(targets, tolerance.above):
+        elif self._evidence.speaks(targets, tolerance.above):
             self.limit = max(UTILIZATION_MIN, min(self.limit, self._evidence.utilization) * LOWERED)
             self._evidence = _Evidence(now_s)
         elif spent_s >= EVIDENCE_S_MAX:
             self.limit = min(most, self.limit + RECOVERY_PER_S * spent_s)
             self._evidence = _Evidence(now_s)
+        self._targets, self._above = targets, tolerance.above
         self._bearable = self.limit * (1.0 + tolerance.above)
+
+
+def _missed(targets: Targets, counts: Counts, above: float) -> bool:
+    """Whether one of the targets for what does not add up was missed."""
+    waiting, misses = counts.waiting, counts.deadline_misses
+    crowded = targets.concurrency > 0.0 and (
+        counts.concurrency - waiting <= targets.concurrency * (1.0 + above) < counts.concurrency
+    )
+    slow = 0.0 < targets.queue_time_s * (1.0 + above) < counts.queue_time_s
+    late = misses >= MISSES_MIN and 0.0 < targets.deadline_miss_rate * counts.requests < misses
+    return crowded or slow or late
 
 
 def _work(counts: Counts) -> float:

@@ -158,6 +158,15 @@ def test_a_limit_is_lowered_where_calls_wait_too_long_although_it_is_kept(target
     assert bench.demand.limit == pytest.approx(0.54)
 
 
+def test_a_load_that_has_just_come_does_not_speak_against_the_limit() -> None:
+    bench = Bench()
+    for second in range(30):
+        came_late_in_it = busy(0.3, 100, 60)
+        each = came_late_in_it if second == 15 else busy(1.0, 200, 100) if second > 15 else busy(0.0, 0)
+        bench.hears(each, each)
+    assert bench.demand.limit == UTILIZATION_MAX
+
+
 def test_misses_of_a_second_that_was_too_busy_do_not_speak_against_the_limit() -> None:
     bench = Bench()
     for second in range(30):
@@ -211,13 +220,13 @@ def test_replicas_that_are_mostly_idle_are_not_what_calls_wait_for() -> None:
 
 def test_a_limit_comes_back_by_itself() -> None:
     bench = Bench()
-    for _ in range(3):
+    for _ in range(4):
         bench.hears(busy(0.6, 100, 5), busy(0.6, 100, 5))
     lowered = bench.demand.limit
     for _ in range(round(2 * EVIDENCE_S_MAX)):
         bench.hears(busy(0.3), busy(0.3))
     assert lowered < bench.demand.limit < lowered + 0.01
-    for _ in range(3600):
+    for _ in range(7200):
         bench.hears(busy(0.3), busy(0.3))
     assert bench.demand.limit == UTILIZATION_MAX
 
