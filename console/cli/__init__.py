@@ -3,6 +3,23 @@
 A component (`waypost host run model.onnx`) is handed its arguments before anything else is loaded, so that the command
 costs a component nothing: what runs is what `python -m inference_host run model.onnx` would run. Everything else is a
 command for people, in a module per group, found by `root`.
+
+    root       which commands there are, and in which module
+    session    what every command has in common: which platform, how to print, how to fail
+    verbs      the verbs that every kind of resource has
+    options    what a position should be, as options
+    rotation   replacing a token by another one
+
+    applications, edge_servers, models, positions, projects, roles, subscriptions, users    a kind of resource each
+    tokens, authority, audit      credentials of programs, the root of all certificates, who changed what
+    deploy, watch, infer, logs    a position: given a version, looked at, tried
+    status, events                the whole platform
+    specs                         `apply`, `diff` and `export`
+    login, contexts               who calls, and which platform
+    platform, simulate            `up` and `down`; a fleet that is not there
+
+    reference                     the generated pages of docs/reference
+      access_page, settings_page  two of them
 """
 
 import importlib

@@ -2,10 +2,11 @@
 
     enrolment     a key, a request and a certificate for each, with one join token that makes edge servers
     agent         link 1 as a real agent dials it (mesh.link, mutual TLS, its own connection), and who answers there
-    positions     what a simulated edge server makes of its assignments (pure): how long a deployment takes, what fails
+    positions     PURE: what a simulated edge server makes of its assignments: how long a deployment takes, what fails
     fleet         all agents together, and waiting until each of them has got somewhere
     stages        what is done with them, one after the other, and how long it took
-    figures       what is printed of that (pure)
+    figures       PURE: what is printed of that
+    platform      what is asked of the platform's API meanwhile, and taken back in the end
     machine       what the control plane's process costs, and how many connections this one may have
 
 Nothing here knows how a control plane works inside: it hears what agents say, over the ports that agents use, and is

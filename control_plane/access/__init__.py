@@ -1,11 +1,12 @@
 """Who may do what on the API's port. One place judges every call, and refuses what it does not know.
 
-    calls.py     Access: every call comes through here. Who is it? May they? From then on `caller()` says who calls.
-    rules.py     the table: for every method of the API, the role that it needs and where (pure)
-    roles.py     what roles somebody has, and what they may see by that (pure)
-    secrets.py   all credentials and all grants, in memory: judging a call reads no database
-    oidc.py      tokens of somebody else's issuer, where the settings name one
-    passwords.py, attempts.py    what a login is checked with (services/login.py)
+    calls.py      Access: every call comes through here. Who is it? May they? From then on `caller()` says who calls.
+    rules.py      PURE: the table: for every method of the API, the role that it needs and where
+    roles.py      PURE: what roles somebody has, and what they may see by that
+    secrets.py    all credentials and all grants, in memory: judging a call reads no database
+    oidc.py       tokens of somebody else's issuer, where the settings name one
+    passwords.py  what a login is checked with (services/login.py)
+    attempts.py   PURE: how often that may be tried
 
 A caller proves itself with `authorization: Bearer ...`: a program with a token for the API, a person with the session
 that a login gave, or with a JWT of an issuer that is trusted. What it may do is the role of its token and what role

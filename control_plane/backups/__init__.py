@@ -3,6 +3,7 @@
     control plane at work --one snapshot--> FILE: store, authority, files by digest
     FILE --into an empty data directory (and database)--> a control plane with a new incarnation
 
+    commands  the two words (settings: their flags)
     archive   what stands in the file, and how it is checked
     copying   a store's rows into another store, of either kind
     backup    writes a file, beside a control plane that is at work

@@ -9,7 +9,12 @@ The agent dials and may vanish at any moment; nothing is queued for it. What it 
 which a session sends the newest; what it says goes into rows of which the newest counts. A session therefore holds
 nothing that the next one, or the next process, would miss.
 
-`status` decides what an edge server's status says (pure), `figures` adds up metrics, `rows` writes observed rows at a
-measured pace, `session` is one agent's stream, `owners` says which edge servers are ours to speak of where there are
-several control planes, `fleet` is all of it and what the services ask of it.
+    fleet        all sessions, and what the services ask of them
+    session      one agent's stream
+    service      the port where agents call, and who calls there (caller)
+    rows         writes observed rows, at a measured pace
+    figures      adds up metrics, for those who watch and by the minute
+    status       PURE: what an edge server's status says
+    duplicates   PURE: two agents with one identity
+    owners       which edge servers are ours to speak of, where there are several control planes
 """

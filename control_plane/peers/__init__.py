@@ -6,6 +6,7 @@ what one process has in its hands: the sessions of agents, the streams of traini
     liveness     PURE: who is silent for too long, by the observer's own clock
     membership   a row per control plane, with a sign of life every two seconds; who lives
     holdings     claims on work that one of us does: taken when nobody living holds them
+    joining      what is found out before one joins others on a store
     peering      the beat: looks at all of this, and tells the fleet whom it lost or inherited
     calls        what is asked of a peer, over mutual TLS
     service      what a peer may ask of us

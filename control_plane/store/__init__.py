@@ -1,4 +1,22 @@
-"""What the control plane remembers: `base` says what a store promises, `open_stores` opens one."""
+"""What the control plane remembers.
+
+`base` says what a store promises, `open_stores` opens one.
+
+    base          what every store promises
+    open          brings the schema up to date, and follows what other processes commit
+      migrations/  steps from one format to the next
+    resources     typed records over a store: the kinds, their names and messages
+    records       revisioned records
+    observed      what the edge said last (observed_rows: which rows there are)
+    history       events, and figures by the minute
+    audit         who changed what
+    claims        what several control planes need to know of one another
+    database      one database, opened: transactions, and its errors as ours
+      schema      its tables
+      statements  what dialects write differently
+      postgres    what only PostgreSQL can
+      wake        wakes those who wait for a number to rise
+"""
 
 from control_plane.store.base import (
     AuditFilter,

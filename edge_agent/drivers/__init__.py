@@ -1,4 +1,13 @@
-"""What runs monitors and inference hosts: `open_driver` chooses, `base.Driver` says what is promised."""
+"""What runs monitors and inference hosts.
+
+`open_driver` chooses, `base.Driver` says what is promised.
+
+    base       the seam
+    process    processes of this machine
+      unit     one of them, and its directory
+      cgroups  its limits of CPU and memory
+    fake       in memory, with knobs, for tests
+"""
 
 from typing import Literal
 

@@ -2,7 +2,7 @@
 
     commands   the table of these commands      settings   their flags
     init       writes a package that runs       starters/  what it writes, file by file
-    test       `trial` in a process of its own, and its report for people or programs
+    test       `trial` in a process of its own (wanted: what it is told), and its report for people or programs
       trial    in that process, confined: a real host, every sample in three ways (ways, unix_http)
       checks   PURE: what is compared, and what is said where it differs
     samples    samples.json: requests, and the answers that are expected

@@ -3,7 +3,7 @@
     gateway       how it is given tables, and when they are live
     process       its life: started, found again, ended
     settings      where it listens and keeps its files
-    admin         what Envoy says of itself, over its Unix socket
+    admin         what Envoy says of itself, over its Unix socket (unix_http)
     witness       what the threads that carry calls say
     files         the configuration on disk, and what Envoy last wrote to its log
     config        PURE: a route table as Envoy's resources, with their versions
