@@ -1,4 +1,4 @@
-"""What was worked out once and is asked for again with nearly every call."""
+"""What was worked out once and is asked for again with nearly every call. Pure."""
 
 from typing import TypeVar
 

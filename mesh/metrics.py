@@ -1,4 +1,4 @@
-"""Durations as a histogram that can be merged without loss.
+"""Durations as a histogram that can be merged without loss. Pure.
 
 Bucket i counts durations d with floor(8 * log2(d / 1 us)) == i, i clamped to 0..255: each bucket is 9 % wide and the
 last begins at an hour. The same law as LatencyHistogram in protos/waypost/api/control/v1/position.proto.

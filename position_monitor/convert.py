@@ -1,4 +1,4 @@
-"""Messages of the links to values of the pure modules, and back. Nothing else in the monitor does this."""
+"""Messages of the links to values that are decided by, and back. Nothing else in the monitor does this."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Which ports, directories and names a platform on this machine uses. Pure, but for `remember` and `remembered`.
+"""Which ports, directories and names a platform on this machine uses. Values, but for `remember` and `remembered`.
 
 What was chosen once is kept in `<data_dir>/platform.json` and used by the next `up` unless it is told otherwise: an
 xApp's endpoint must not move because somebody forgot a flag.

@@ -1,7 +1,7 @@
 """The loop around the planner: look at everything, plan, commit what differs, wait for news.
 
 It is woken by any commit and by any report of a position; a deploy therefore leaves for its edge server as soon as two
-commits are on disk. Planning is a pure function of what is there now, so that waking for nothing costs a little time
+commits are on disk. Planning is a function of what is there now alone, so that waking for nothing costs a little time
 and changes nothing, and missing a wake-up is mended by the next one. A plan over thousands of positions takes a tenth
 of a second, in which this process does nothing else: so the loop rests after it for nine times as long, and then takes
 up all that has come meanwhile at once.

@@ -1,4 +1,4 @@
-"""A gRPC client for measuring: the SDK's pure HTTP/2 (`waypost.wire`) over asyncio, with a callback per call.
+"""A gRPC client for measuring: the SDK's own HTTP/2 (`waypost.wire`) over asyncio, with a callback per call.
 
 A call costs it less than it costs the host, because it does less: no task, no future, one head for all calls, answers
 handed on as bytes. What is unusual (answers in pieces, errors) takes a longer way.

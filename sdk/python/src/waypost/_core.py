@@ -1,4 +1,4 @@
-"""A connection to one position, without the connection: what to send and what an answer means.
+"""A connection to one position, without the connection: what to send and what an answer means. Pure.
 
 `client.py` and `aio.py` play these scripts (see `_steps.py`) over real channels; `_calls.py` is the floor below:
 tokens, deadlines, retries.

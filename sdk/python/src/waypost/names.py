@@ -1,4 +1,4 @@
-"""Names of resources: full (`projects/uav/applications/path/positions/tower-7`) and short (`uav/path/tower-7`).
+"""Names of resources: full (`projects/uav/applications/path/positions/tower-7`) and short (`uav/path/tower-7`). Pure.
 
 Every name has a collection, which says what the segments mean. People write either form; the API carries the full
 one; `parse` turns what a person wrote into it.
