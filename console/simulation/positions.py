@@ -19,7 +19,8 @@ from waypost.api.link.v1.agent_link_pb2 import PositionAssignment, PositionRepor
 if TYPE_CHECKING:
     import random
 
-_CONDITIONS = ("ArtifactReady", "HostsReady", "RouteReady", "MonitorConnected")
+_CHANGES = "ChangesApplied"
+_CONDITIONS = ("ArtifactReady", "HostsReady", "RouteReady", "MonitorConnected", _CHANGES)
 _ALL = 100  # weights are hundredths of the calls
 
 
@@ -133,7 +134,7 @@ class SimulatedPosition:
 
 
 def _condition(kind: str, position: SimulatedPosition) -> c.Condition:
-    if position.in_service:
+    if position.in_service or kind == _CHANGES:  # nothing is held back on a machine that is not there
         return c.Condition(type=kind, status=c.CONDITION_STATUS_TRUE)
     reason = "REJECTED" if position.wanted in position.rejected else "STARTING"
     message = "simulated: it is not as the spec asks for"

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.simulation.positions import Behaviour, SimulatedPosition, take
+from edge_agent.conditions import conditions
+from tests.unit.edge_agent.test_positions import picture
+from waypost.api.control.v1 import condition_pb2
 from waypost.api.control.v1 import position_pb2 as pb
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
@@ -40,6 +43,13 @@ def test_a_deployment_takes_its_time_and_then_serves() -> None:
     assert position.advance(IN_TWO_SECONDS, luck(), 12.0)
     assert state(position) == pb.POSITION_STATE_IN_SERVICE
     assert [serving.digest for serving in position.report(GATEWAY).status.serving] == ["sha256:1"]
+
+
+def test_a_simulated_agent_tells_the_conditions_that_a_real_one_tells() -> None:
+    made = told({}, "1", NEVER, 0.0).report(GATEWAY).status.conditions
+    assert [condition.type for condition in made] == [condition.type for condition in conditions(picture())]
+    holds = [condition.type for condition in made if condition.status == condition_pb2.CONDITION_STATUS_TRUE]
+    assert holds == ["ChangesApplied"], "nothing is held back, whatever does not run yet"
 
 
 def test_another_version_is_served_beside_the_one_before_until_it_answers() -> None:
