@@ -41,6 +41,8 @@ class Figures:
     requests_per_s: float
     errors_per_s: float
     deadline_misses_per_s: float
+    wasted_runs_per_s: float
+    """Calls that were run for nobody."""
     queue_depth: int
     concurrency: float
     """Calls inside the hosts at a time, waiting or being answered."""
@@ -69,6 +71,7 @@ class Figures:
             requests_per_s=metrics.requests / window_s,
             errors_per_s=metrics.errors / window_s,
             deadline_misses_per_s=metrics.deadline_misses / window_s,
+            wasted_runs_per_s=metrics.wasted_runs / window_s,
             queue_depth=metrics.queue_depth,
             concurrency=metrics.concurrency,
             queue_time_s=metrics.queue_time_ms / 1000,

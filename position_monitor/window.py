@@ -31,6 +31,8 @@ class Counts:
     requests: int = 0
     errors: int = 0
     deadline_misses: int = 0
+    wasted_runs: int = 0
+    """Calls that were run for nobody."""
     queue_depth: int = 0
     """Calls waiting at the end."""
     latency: Histogram = field(default_factory=Histogram)
@@ -84,6 +86,7 @@ class Counts:
             self.requests + other.requests,
             self.errors + other.errors,
             self.deadline_misses + other.deadline_misses,
+            self.wasted_runs + other.wasted_runs,
             queue_depth,
             _merged(self.latency, other.latency),
             self.inside_s + other.inside_s,

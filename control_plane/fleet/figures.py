@@ -17,7 +17,7 @@ from waypost.api.control.v1.position_pb2 import PositionMetrics
 PACE_S = 1.0  # of positions that somebody watches
 WINDOWS_MAX = 64  # of one position and minute, kept apart: adding up many at once costs less than one after the other
 
-_SUMS = ("window_ms", "requests", "errors", "deadline_misses", "loops_failed", "loops_late")
+_SUMS = ("window_ms", "requests", "errors", "deadline_misses", "wasted_runs", "loops_failed", "loops_late")
 MINUTES_AT_ONCE = 500  # added up in some fifty milliseconds
 
 _HISTOGRAMS = ("latency", "closed_loop")

@@ -5,37 +5,38 @@ from hypothesis import strategies as st
 
 from inference_host.worker import add
 from mesh.metrics import Histogram
+from waypost.api.control.v1.position_pb2 import ModelMetric
 from waypost.api.link.v1.host_link_pb2 import HostMetrics
 
-numbers = st.integers(0, 1 << 40)
+FIELDS = set(HostMetrics.DESCRIPTOR.fields_by_name)
+STAY = {"replica", "window_ms"}
+"""Are the same for all processes."""
+MERGED = {"latency", "model_metrics"}
+NUMBERS = FIELDS - STAY - MERGED
+"""Add up."""
 
 
 @st.composite
 def counts(draw: st.DrawFn) -> HostMetrics:
+    """Every field is there."""
     latency = Histogram()
-    latency.add_all(draw(st.lists(st.floats(1e-6, 100), max_size=5)))
-    return HostMetrics(
-        replica="r",
-        window_ms=draw(numbers),
-        requests=draw(numbers),
-        errors=draw(numbers),
-        deadline_misses=draw(numbers),
-        queue_depth=draw(numbers),
-        inside_us=draw(numbers),
-        busy_us=draw(numbers),
-        processes=draw(numbers),
-        latency=latency.to_proto(),
-    )
+    latency.add_all(draw(st.lists(st.floats(1e-6, 100), min_size=1, max_size=5)))
+    numbers = {name: draw(st.integers(1, 1 << 40)) for name in sorted(NUMBERS | {"window_ms"})}
+    hits = ModelMetric(name="hits", counter=draw(st.integers(1, 100)))
+    return HostMetrics(replica="r", latency=latency.to_proto(), model_metrics=[hits], **numbers)
 
 
 @given(counts(), counts())
-def test_numbers_and_durations_add_up_and_the_window_stays(mine: HostMetrics, theirs: HostMetrics) -> None:
+def test_every_field_adds_up_but_for_those_that_are_the_same_everywhere(mine: HostMetrics, theirs: HostMetrics) -> None:
     both = HostMetrics()
     both.CopyFrom(mine)
     add(both, theirs)
-    assert (both.replica, both.window_ms) == ("r", mine.window_ms)
-    for name in ("requests", "errors", "deadline_misses", "queue_depth", "inside_us", "busy_us", "processes"):
-        assert getattr(both, name) == getattr(mine, name) + getattr(theirs, name)
+    for name in STAY:
+        assert getattr(both, name) == getattr(mine, name)
+    for name in NUMBERS:
+        assert getattr(both, name) == getattr(mine, name) + getattr(theirs, name), name
     durations = Histogram.from_proto(mine.latency)
     durations.merge(Histogram.from_proto(theirs.latency))
     assert both.latency == durations.to_proto()
+    (hits,) = both.model_metrics
+    assert hits.counter == mine.model_metrics[0].counter + theirs.model_metrics[0].counter

@@ -29,6 +29,7 @@ from waypost.api.control.v1.position_pb2 import (
     SCALING_SELECT_DISABLED,
     SCALING_SELECT_MIN,
     ModelMetric,
+    PositionMetrics,
     PositionSpec,
     Replicas,
     ScalingPolicy,
@@ -200,6 +201,48 @@ def test_metrics_say_what_was_counted_and_used() -> None:
         ModelMetric(name="depth", help="of trees", gauge=7),
         ModelMetric(name="hits", counter=4),
     ]
+
+
+ARRIVES_AS = {
+    "replica": {"replicas"},
+    "window_ms": {"window_ms"},
+    "requests": {"requests"},
+    "errors": {"errors"},
+    "deadline_misses": {"deadline_misses"},
+    "wasted_runs": {"wasted_runs"},
+    "queue_depth": {"queue_depth"},
+    "latency": {"latency"},
+    "model_metrics": {"model_metrics"},
+    "inside_us": {"concurrency"},
+    "waiting_us": {"queue_time_ms"},
+    "busy_us": {"utilization"},
+    "processes": {"utilization"},
+}
+"""Field of HostMetrics -> fields of PositionMetrics that tell of it. One that none tells of gets an empty set here, and
+the reason."""
+
+
+def told(sample: HostMetrics) -> PositionMetrics:
+    return metrics_to(orders(), window_from(sample), {}, now=1.0, elapsed_s=1.0)
+
+
+@pytest.mark.parametrize("name", HostMetrics.DESCRIPTOR.fields_by_name)
+def test_whatever_a_host_counts_is_told(name: str) -> None:
+    latency = Histogram()
+    latency.add(0.002, 10)
+    full = HostMetrics(replica="r-aaaaaa", latency=latency.to_proto(), model_metrics=[ModelMetric(name="n", counter=2)])
+    for field in full.DESCRIPTOR.fields:
+        if field.cpp_type == field.CPPTYPE_INT64:
+            setattr(full, field.name, 3)
+    assert {field.name for field, _ in full.ListFields()} == set(full.DESCRIPTOR.fields_by_name), "each is set"
+    without = HostMetrics()
+    without.CopyFrom(full)
+    without.ClearField(name)
+    one, other = told(full), told(without)
+    differ = {field.name for field in one.DESCRIPTOR.fields if getattr(one, field.name) != getattr(other, field.name)}
+    assert ARRIVES_AS[name] <= differ
+    if name != "window_ms":
+        assert one.replicas != other.replicas, "of each replica too"
 
 
 def test_a_window_without_hosts_is_as_long_as_the_clock_says_and_shares_need_a_size() -> None:

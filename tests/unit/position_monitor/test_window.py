@@ -35,6 +35,7 @@ COUNTS = st.builds(
     requests=NUMBERS,
     errors=NUMBERS,
     deadline_misses=NUMBERS,
+    wasted_runs=NUMBERS,
     queue_depth=NUMBERS,
     latency=DURATIONS.map(histogram),
     inside_s=NUMBERS.map(float),
@@ -56,7 +57,7 @@ def plain(window: Window) -> object:
 
 
 def said(counts: Counts) -> object:
-    numbers = (counts.requests, counts.errors, counts.deadline_misses, counts.queue_depth)
+    numbers = (counts.requests, counts.errors, counts.deadline_misses, counts.wasted_runs, counts.queue_depth)
     own = {name: (measure.kind, measure.value) for name, measure in counts.measures.items()}
     spent = (counts.inside_s, counts.waiting_s, counts.busy_s, counts.processes)
     return counts.length_s, numbers, spent, counts.latency.to_proto(), own
@@ -82,7 +83,7 @@ def test_adding_changes_neither_part(a: Window, b: Window) -> None:
 @given(WINDOWS, WINDOWS)
 def test_no_call_is_lost_or_counted_twice(a: Window, b: Window) -> None:
     total, parts = (a + b).total, (a.total, b.total)
-    for figure in ("requests", "errors", "deadline_misses"):
+    for figure in ("requests", "errors", "deadline_misses", "wasted_runs"):
         assert getattr(total, figure) == sum(getattr(part, figure) for part in parts)
     assert total.latency.total == sum(part.latency.total for part in parts)
 

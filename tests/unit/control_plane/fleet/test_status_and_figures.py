@@ -40,6 +40,7 @@ def windows(draw: st.DrawFn) -> PositionMetrics:
         requests=draw(st.integers(0, 1000)),
         errors=draw(st.integers(0, 1000)),
         deadline_misses=draw(st.integers(0, 1000)),
+        wasted_runs=draw(st.integers(0, 1000)),
         loops_failed=draw(st.integers(0, 1000)),
         loops_late=draw(st.integers(0, 1000)),
         cpu=draw(st.floats(0, 64)),
@@ -53,7 +54,7 @@ def windows(draw: st.DrawFn) -> PositionMetrics:
 @given(st.lists(windows(), min_size=1, max_size=6))
 def test_a_minute_is_the_sum_of_its_windows(parts: list[PositionMetrics]) -> None:
     whole = merged(parts)
-    for field in ("window_ms", "requests", "errors", "deadline_misses", "loops_failed", "loops_late"):
+    for field in ("window_ms", "requests", "errors", "deadline_misses", "wasted_runs", "loops_failed", "loops_late"):
         assert getattr(whole, field) == sum(getattr(part, field) for part in parts)
     assert sum(whole.latency.counts) == sum(sum(part.latency.counts) for part in parts)
     assert whole.queue_depth == max(part.queue_depth for part in parts)
@@ -81,6 +82,7 @@ def test_a_sum_leaves_out_nothing_but_single_replicas() -> None:
     measured = Histogram()
     measured.add(0.5)
     counts = {"requests": 9, "errors": 8, "deadline_misses": 7, "queue_depth": 6, "loops_failed": 5, "loops_late": 4}
+    counts |= {"wasted_runs": 3}
     loads = {"cpu": 0.5, "memory_bytes": 3, "cpu_share": 0.25, "memory_share": 0.125}
     loads |= {"concurrency": 4.0, "queue_time_ms": 1.5, "utilization": 0.75}
     window = PositionMetrics(name="p", window_ms=1024, **counts, **loads)

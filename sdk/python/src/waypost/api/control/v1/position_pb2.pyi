@@ -1109,6 +1109,7 @@ class PositionMetrics(google.protobuf.message.Message):
     CONCURRENCY_FIELD_NUMBER: builtins.int
     QUEUE_TIME_MS_FIELD_NUMBER: builtins.int
     UTILIZATION_FIELD_NUMBER: builtins.int
+    WASTED_RUNS_FIELD_NUMBER: builtins.int
     name: builtins.str
     window_ms: builtins.int
     """Length of the window in milliseconds."""
@@ -1136,6 +1137,8 @@ class PositionMetrics(google.protobuf.message.Message):
     """Time that a call waited for the model, in milliseconds."""
     utilization: builtins.float
     """Share of what the replicas can do that they did, 0..1: above some 0.7 calls wait noticeably."""
+    wasted_runs: builtins.int
+    """Calls that were run for nobody: before the model had answered, their callers had gone or their deadlines had passed."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """End of the window, on the edge server's clock."""
@@ -1179,9 +1182,10 @@ class PositionMetrics(google.protobuf.message.Message):
         concurrency: builtins.float = ...,
         queue_time_ms: builtins.float = ...,
         utilization: builtins.float = ...,
+        wasted_runs: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "latency", b"latency", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "concurrency", b"concurrency", "cpu", b"cpu", "cpu_share", b"cpu_share", "deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "loops_failed", b"loops_failed", "loops_late", b"loops_late", "memory_bytes", b"memory_bytes", "memory_share", b"memory_share", "model_metrics", b"model_metrics", "name", b"name", "queue_depth", b"queue_depth", "queue_time_ms", b"queue_time_ms", "replicas", b"replicas", "requests", b"requests", "time", b"time", "utilization", b"utilization", "window_ms", b"window_ms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["closed_loop", b"closed_loop", "concurrency", b"concurrency", "cpu", b"cpu", "cpu_share", b"cpu_share", "deadline_misses", b"deadline_misses", "errors", b"errors", "latency", b"latency", "loops_failed", b"loops_failed", "loops_late", b"loops_late", "memory_bytes", b"memory_bytes", "memory_share", b"memory_share", "model_metrics", b"model_metrics", "name", b"name", "queue_depth", b"queue_depth", "queue_time_ms", b"queue_time_ms", "replicas", b"replicas", "requests", b"requests", "time", b"time", "utilization", b"utilization", "wasted_runs", b"wasted_runs", "window_ms", b"window_ms"]) -> None: ...
 
 global___PositionMetrics = PositionMetrics
 
@@ -1202,6 +1206,7 @@ class ReplicaMetrics(google.protobuf.message.Message):
     CONCURRENCY_FIELD_NUMBER: builtins.int
     QUEUE_TIME_MS_FIELD_NUMBER: builtins.int
     UTILIZATION_FIELD_NUMBER: builtins.int
+    WASTED_RUNS_FIELD_NUMBER: builtins.int
     id: builtins.str
     model_version: builtins.str
     cpu: builtins.float
@@ -1213,6 +1218,7 @@ class ReplicaMetrics(google.protobuf.message.Message):
     concurrency: builtins.float
     queue_time_ms: builtins.float
     utilization: builtins.float
+    wasted_runs: builtins.int
     @property
     def latency(self) -> global___LatencyHistogram: ...
     @property
@@ -1235,9 +1241,10 @@ class ReplicaMetrics(google.protobuf.message.Message):
         concurrency: builtins.float = ...,
         queue_time_ms: builtins.float = ...,
         utilization: builtins.float = ...,
+        wasted_runs: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["latency", b"latency"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "cpu", b"cpu", "deadline_misses", b"deadline_misses", "errors", b"errors", "id", b"id", "latency", b"latency", "memory_bytes", b"memory_bytes", "model_metrics", b"model_metrics", "model_version", b"model_version", "queue_depth", b"queue_depth", "queue_time_ms", b"queue_time_ms", "requests", b"requests", "utilization", b"utilization"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["concurrency", b"concurrency", "cpu", b"cpu", "deadline_misses", b"deadline_misses", "errors", b"errors", "id", b"id", "latency", b"latency", "memory_bytes", b"memory_bytes", "model_metrics", b"model_metrics", "model_version", b"model_version", "queue_depth", b"queue_depth", "queue_time_ms", b"queue_time_ms", "requests", b"requests", "utilization", b"utilization", "wasted_runs", b"wasted_runs"]) -> None: ...
 
 global___ReplicaMetrics = ReplicaMetrics
 
