@@ -1,5 +1,7 @@
 """What `watch` shows of a position."""
 
+import pytest
+
 from console import figures
 from mesh.metrics import Histogram
 from waypost.api.control.v1.position_pb2 import Position, PositionMetrics, PositionSpec, Replicas
@@ -54,6 +56,26 @@ memory       120 MiB (1.0 % of the server)
 REPLICA   STATE  REQ/S  ERR/S  P50     P99      BUSY    CPU   MEMORY
 r-aaaaaa  READY  50.0   0.0    981 µs  10.2 ms  75.0 %  0.40  60.0 MiB
 r-bbbbbb  READY  -      -      -       -        -       -     -"""
+
+
+BESIDES = {"name", "time", "replicas"}
+"""What figures stand beside: `record` says whose and when, `page` has a row for each replica."""
+
+
+@pytest.mark.parametrize("name", sorted(set(PositionMetrics.DESCRIPTOR.fields_by_name) - BESIDES))
+def test_whatever_is_told_of_a_position_is_a_figure(name: str) -> None:
+    durations = Histogram()
+    durations.add(0.001, 95)
+    full = PositionMetrics(latency=durations.to_proto(), closed_loop=durations.to_proto())
+    full.model_metrics.add(name="hits", counter=3)
+    for field in full.DESCRIPTOR.fields:
+        if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_DOUBLE):
+            setattr(full, field.name, 3)
+    without = PositionMetrics()
+    without.CopyFrom(full)
+    without.ClearField(name)
+    assert without != full
+    assert figures.Figures.of(without) != figures.Figures.of(full)
 
 
 def test_a_page_fits_80_columns_and_shows_rates_and_percentiles() -> None:
