@@ -5,7 +5,6 @@ A peer is one line in PEERS and a directory in peers/ with `serve.py` and, where
 """
 
 import contextlib
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from tests.bench.machine import Cores
 from tests.bench.models import Model, Sample
 from tests.bench.processes import Processes, processes
 from tests.bench.requests import Face
+from tests.ports import free_port
 
 PEERS_DIR = Path(__file__).parent / "peers"
 SDK = PEERS_DIR.parents[2] / "sdk/python/src"
@@ -136,13 +136,6 @@ class Peer:
 
 SAME_HEADERS = {"authorization": "Bearer " + "x" * 400}
 """Peers check no token, and carry one of the usual size all the same: the bytes of a call are the same for all."""
-
-
-def free_port() -> int:
-    with socket.socket() as taker:
-        taker.bind(("127.0.0.1", 0))
-        port: int = taker.getsockname()[1]
-        return port
 
 
 def wait_until_right(started: Processes, targets: Sequence[Target], room: Room) -> None:

@@ -31,7 +31,8 @@ from tests.bench.load import Target
 from tests.bench.models import Model
 from tests.bench.processes import processes
 from tests.bench.requests import Face
-from tests.bench.servers import CannotServe, Room, Running, free_port, wait_until_right
+from tests.bench.servers import CannotServe, Room, Running, wait_until_right
+from tests.ports import free_port
 from tools import wheels
 from waypost.api.control.v1 import model_pb2
 from waypost.api.link.v1.host_link_pb2 import HostOrders

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,7 @@ from edge_agent.gateways.base import Gateway
 from edge_agent.gateways.envoy import EnvoyGateway, EnvoySettings
 from edge_agent.gateways.fake import FakeGateway
 from mesh.processes import Process
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 class FakeBench:
@@ -34,9 +28,6 @@ class FakeBench:
 
     def kill(self) -> None:
         self._gateway.die()
-
-    def free_port(self) -> int:
-        return free_port()
 
 
 class EnvoyBench:
@@ -64,9 +55,6 @@ class EnvoyBench:
             envoy = psutil.Process(pid)
             envoy.kill()
             envoy.wait(10)
-
-    def free_port(self) -> int:
-        return free_port()
 
     def close(self) -> None:
         """Kills it, and lets whoever started it notice: its parent is this very process."""

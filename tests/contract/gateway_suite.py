@@ -19,6 +19,7 @@ from google.rpc import status_pb2
 from edge_agent.gateways.base import Gateway
 from edge_agent.gateways.routes import Backend, PositionRoute, RouteTable
 from tests.contract.gateway_backends import INFER, REFUSAL, STREAM, Answer, Caller, Host, HostProcess
+from tests.ports import free_port
 from waypost.errors import MeshError, Precondition, Unavailable
 from waypost.rpc.status import from_status
 
@@ -40,8 +41,6 @@ class Bench(Protocol):
 
     def kill(self) -> None:
         """kill -9 of the gateway."""
-
-    def free_port(self) -> int: ...
 
 
 # -- what the scenarios are made of
@@ -196,7 +195,7 @@ TABLES = (
 
 async def every_address_leads_to_the_position(bench: Bench) -> None:
     async with stage(bench, "a", "b", "m") as on:
-        port = bench.free_port()
+        port = free_port()
         mine = replace(route(on.backend("a"), monitor=on.hosts["m"]), dedicated_port=port)
         await on.apply(mine, route(on.backend("b"), uid=OTHER_UID, name=OTHER_NAME, monitor=on.hosts["m"]))
         host = on.caller.target.rpartition(":")[0]
@@ -368,7 +367,7 @@ async def a_route_is_live_with_the_first_call(bench: Bench) -> None:
     """Also a dedicated port. Twenty times, as a race would not lose each time."""
     async with stage(bench, "a", "b") as on:
         for number in range(20):
-            port = bench.free_port()
+            port = free_port()
             await on.apply(replace(route(on.backend("ab"[number % 2])), dedicated_port=port))
             async with Caller(f"http://127.0.0.1:{port}") as caller:
                 assert (await caller.http(wish={})).host == "ab"[number % 2]
@@ -378,7 +377,7 @@ async def a_route_is_live_with_the_first_call(bench: Bench) -> None:
 async def calls_in_flight_end_where_they_began(bench: Bench) -> None:
     """Also when their host, their position or their port has left the table meanwhile."""
     async with stage(bench, "a", "b") as on:
-        port = bench.free_port()
+        port = free_port()
         leaving = route(on.backend("a"), uid=OTHER_UID, name=OTHER_NAME)
         await on.apply(route(on.backend("a")), replace(leaving, dedicated_port=port))
         async with Caller(f"http://127.0.0.1:{port}") as dedicated, asyncio.TaskGroup() as group:
@@ -421,7 +420,7 @@ async def positions_come_and_go_beside_one_that_serves(bench: Bench) -> None:
         async with traffic(on.caller) as seen:
             for number in range(10, 22):
                 other = route(on.backend("b"), uid=f"{OTHER_UID[:-2]}{number}", name=f"{OTHER_NAME}-{number}")
-                await on.apply(mine, replace(other, dedicated_port=bench.free_port()))
+                await on.apply(mine, replace(other, dedicated_port=free_port()))
                 assert (await on.caller.grpc(position=other.uid)).host == "b"
                 await on.apply(mine)
         assert seen.keys() == NOTHING_LOST, seen

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.ports import free_port
 
 PAGE = (ROOT / "docs/serving.md").read_text()
 BLOCK = re.compile(r"^```(sh|python|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -47,12 +47,6 @@ def script(title: str) -> str:
 def rounded(text: str) -> str:
     """Without the last digits of floats, which differ from processor to processor."""
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.3f}", text)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("title", WITH_COMMANDS)

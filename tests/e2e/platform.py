@@ -3,9 +3,7 @@
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.ports import free_port_base
 
 WAYPOST = Path(sys.executable).parent / "waypost"
 PATIENCE_S = 60.0  # for states that take a second on an idle machine
@@ -108,25 +108,8 @@ class Platform:
         return "\n".join(tails)
 
 
-def free_port_base() -> int:
-    """A base whose ports are all free now: 200 of them in a row, below the kernel's ephemeral range.
-
-    A random one: another run on this machine may look at the same moment.
-    """
-    bases = range(20000, 32000, 200)
-    for base in random.sample(bases, len(bases)):
-        if all(_free(base + offset) for offset in (0, 1, 10, 80, 100, 101)):
-            return base
-    raise AssertionError("no free ports")
-
-
 def _lives(process: psutil.Process) -> bool:
     """A zombie, for which its parent has yet to wait, does not."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

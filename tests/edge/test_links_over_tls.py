@@ -23,12 +23,12 @@ from tests.integration.agent_world import (
     ControlPlane,
     assignment,
     kill,
-    lasting_ports,
     until,
     version,
     world,
 )
 from tests.integration.test_agent import Traffic, in_service, run, traffic
+from tests.ports import free_port
 
 LIFE_S = 10.0  # of a leaf: made anew after some five
 LEAF_HOURS = str(LIFE_S / 3600)
@@ -103,7 +103,7 @@ async def linked_over_tls(directory: Path, *, agent_life: timedelta = AGENT_LIFE
 
 
 def over_tls() -> tuple[str, ...]:
-    return "--link-listen", f"127.0.0.1:{lasting_ports()[0]}", "--link-certificate-hours", LEAF_HOURS
+    return "--link-listen", f"127.0.0.1:{free_port()}", "--link-certificate-hours", LEAF_HOURS
 
 
 def test_agent_monitor_and_hosts_find_one_another_over_tls_and_go_on_so_without_the_control_plane(

@@ -9,9 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,6 +30,7 @@ from mesh.certificates import is_signed
 from mesh.link import DesiredState, Item, ParentSession, Refusal, Timing
 from mesh.link_grpc import ServerWire
 from mesh.processes import Process
+from tests.ports import free_port, free_ports
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion, Signature, TensorSpec
 from waypost.api.control.v1.position_pb2 import PositionMetrics, PositionSpec, PositionState, PositionStatus, Replicas
 from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, enrolment_pb2_grpc, link_pb2
@@ -226,7 +225,8 @@ class AgentProcess:
         self.options = options
         self.program: Sequence[str] = (sys.executable, "-m", "edge_agent")
         self.gateway = f"127.0.0.1:{free_port()}"
-        self.ports = "{}-{}".format(*lasting_ports())
+        ports = free_ports(100)
+        self.ports = f"{ports[0]}-{ports[-1]}"
         self._process = Process(directory / "agent")
         (directory / "join.token").write_text(plane.join_token())
         self.join_token = directory / "join.token"
@@ -362,22 +362,6 @@ def assignment(wanted: ModelVersion, *, generation: int = 1, replicas: int = 1, 
     )
     fields: dict[str, Any] = {"position": POSITION, "uid": UID, **more}
     return PositionAssignment(generation=generation, spec=spec, model_version=wanted, **fields)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def lasting_ports() -> tuple[int, int]:
-    """First and last of a hundred ports that stay free for as long as nobody listens there.
-
-    They are below those that the kernel gives to whoever dials (ip_local_port_range): one of the latter may belong to
-    some connection at the moment when it is listened on.
-    """
-    first = random.randrange(10_000, 32_000, 100)
-    return first, first + 99
 
 
 def kill(pid: int | None) -> None:

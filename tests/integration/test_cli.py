@@ -3,9 +3,7 @@
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.integration.command_line import WAYPOST
+from tests.ports import free_port_base
 
 UP_S = 90  # of a machine that does other things; an idle one takes 6
 STATE_S = 60.0
@@ -98,23 +97,6 @@ def home(tmp_path: Path) -> Iterator[Home]:
     for pid in made.processes():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def free_port_base() -> int:
-    """A number from which the platform's ports are free, below those that the kernel gives to outgoing connections."""
-    for base in random.sample(range(10_000, 32_000, 200), k=100):
-        if all(is_free(base + offset) for offset in (0, 1, 10, 80)):
-            return base
-    raise AssertionError("every port of this machine is taken")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return True
-    return False
 
 
 def until(look: Callable[[], Any], *, within_s: float = STATE_S) -> Any:

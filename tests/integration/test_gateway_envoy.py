@@ -29,6 +29,7 @@ from edge_agent.gateways.routes import Backend, RouteTable
 from tests.contract import gateway_suite as suite
 from tests.contract.gateway_backends import INFER, Caller, HostProcess
 from tests.contract.gateway_benches import EnvoyBench
+from tests.ports import free_port
 from waypost.errors import Precondition, Unavailable
 
 NOTHING = RouteTable()
@@ -102,7 +103,7 @@ async def the_same_settings_adopt_and_others_start_anew(bench: EnvoyBench) -> No
     first = bench.pid()
     await bench.gateway().apply(NOTHING)
     assert bench.pid() == first
-    for changes in ({"concurrency": 2}, {"listen": f"127.0.0.1:{bench.free_port()}"}):
+    for changes in ({"concurrency": 2}, {"listen": f"127.0.0.1:{free_port()}"}):
         await bench.gateway(**changes).apply(NOTHING)
         assert bench.pid() not in (first, None)
         first = bench.pid()

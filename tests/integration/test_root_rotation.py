@@ -15,7 +15,6 @@ from console import contexts
 from console.contexts import Context
 from edge_agent.enrolment import Enrolment, EnrolmentFile
 from mesh.certificates import is_directly_under, pin, read_key
-from tests.integration.agent_world import free_port
 from tests.integration.command_line import WAYPOST
 from tests.integration.control_plane_process import (
     ControlPlaneProcess,
@@ -24,6 +23,7 @@ from tests.integration.control_plane_process import (
     make_join_token,
     until,
 )
+from tests.ports import free_port
 from waypost.api.control.v1.authority_pb2 import (
     Authority,
     FinishAuthorityRotationRequest,

@@ -28,11 +28,11 @@ from tests.integration.agent_world import (
     AgentProcess,
     ControlPlane,
     assignment,
-    lasting_ports,
     until,
     version,
     world,
 )
+from tests.ports import free_port
 from waypost.api.link.v1.agent_link_pb2 import TokenHash
 from waypost.rpc import Tls
 
@@ -136,7 +136,7 @@ def edge_server(directory: Path) -> Iterator[Edge]:
     found: list[Edge] = []
 
     async def live() -> None:
-        port, _ = lasting_ports()
+        port = free_port()
         async with world(directory, "--link-listen", f"127.0.0.1:{port}") as (plane, agent):
             model = version(plane, "1", models.affine(directory / "affine.onnx", scale=2.0))
             plane.assign(

@@ -16,7 +16,8 @@ import pytest
 from mesh.settings import dump_toml
 from mesh.tokens import jwks, new_signing_key
 from tests import models
-from tests.integration.agent_world import POSITION, UID, AgentProcess, free_port
+from tests.integration.agent_world import POSITION, UID, AgentProcess
+from tests.ports import free_port
 from tests.security.edge import Edge
 
 EVERYWHERE = "0.0.0.0:0"
