@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from console.contexts import Context
 from console.kinds import KINDS, POSITION, VERSION, Kind
+from tests.waiting import PATIENCE_S
 from waypost import names
 from waypost.api.control.v1 import (
     application_pb2,
@@ -115,15 +116,20 @@ class FakePlatform:
 
     def wait_for(self, name: str) -> None:
         """Until the resource exists and somebody has been sent its newest form."""
-        self._until(lambda: name in self.resources and self._sent.get(name) == self.resources[name].SerializeToString())
+
+        def is_sent() -> bool:
+            return name in self.resources and self._sent.get(name) == self.resources[name].SerializeToString()
+
+        self._until(is_sent, f"{name} exists and is sent in its newest form")
 
     def wait_for_watcher(self) -> None:
         """Until somebody watches."""
-        self._until(lambda: bool(self._sent))
+        self._until(lambda: bool(self._sent), "somebody watches")
 
-    def _until(self, condition: Callable[[], bool]) -> None:
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
         with self._changed:
-            assert self._changed.wait_for(condition, timeout=10), "nothing of the kind happened within 10 s"
+            came = self._changed.wait_for(condition, PATIENCE_S)
+            assert came, f"not within {PATIENCE_S:g} s: {what}; sent were {sorted(self._sent)}"
 
     def _serve(self, service: ServiceDescriptor) -> None:
         handlers = {}

@@ -17,6 +17,7 @@ from console.local.following import changes
 from console.local.ports import Holder, Need
 from mesh.processes import Process
 from tests.unit.console.conftest import Run
+from tests.waiting import until
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.control.v1.watch_pb2 import WatchResponse
 from waypost.errors import AlreadyExists, Invalid, Precondition
@@ -142,9 +143,7 @@ def test_what_dies_is_started_again_also_when_somebody_else_started_it(tmp_path:
 
 
 async def _pid(process: Process, *, other_than: int | None) -> int:
-    async with asyncio.timeout(10):
-        while (pid := process.pid()) in (None, other_than):  # noqa: ASYNC110  another process's start
-            await asyncio.sleep(0.01)
+    pid = await until(process.pid, lambda pid: pid not in (None, other_than))
     assert pid is not None
     return pid
 

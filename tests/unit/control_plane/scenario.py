@@ -3,9 +3,12 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
-PATIENCE_S = 20.0  # a test that takes longer hangs
+from tests import waiting
+
+PATIENCE_S = 20.0  # everything is in this process
+T = TypeVar("T")
 
 
 def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -13,15 +16,11 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
     @functools.wraps(test)
     def run(*arguments: Any, **keywords: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), PATIENCE_S))
+        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 2 * PATIENCE_S))
 
     return run
 
 
-async def until(true: Callable[[], Awaitable[bool] | bool]) -> None:
-    """Lets everything else run until `true`; `scenario` gives up where that never happens."""
-    while True:
-        found = true()
-        if found if isinstance(found, bool) else await found:
-            return
-        await asyncio.sleep(0.001)
+async def until(read: Callable[[], Awaitable[T] | T], wanted: Callable[[T], object] = bool, what: str = "") -> T:
+    """Lets everything else run until what `read` gives is `wanted`. Looks often: what happens here takes no time."""
+    return await waiting.until(read, wanted, what=what, within_s=PATIENCE_S, every_s=0.001)

@@ -13,10 +13,12 @@ from inference_host.h2_heads import Reader
 from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw
 from mesh.tokens import Verifier
 from tests.unit.inference_host.transports import Transport, deliver
+from tests.waiting import said, until
 from waypost.wire import ClientConnection, Data, Event, GoAway, Headers, Limits, Reset, Response, Stream, Trailers, grpc
 from waypost.wire.messages import prefix
 from waypost.wire.metadata import decode_binary
 
+PATIENCE_S = 10.0  # everything is in this process
 FACTS = (("model", "affine/1"), ("server-timing", "total;dur=0.1"))
 
 
@@ -171,9 +173,12 @@ class Bench:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Lets tasks and threads run until it is so."""
-        while not true():
+
+        def look() -> bool:
             self.exchange()
-            await asyncio.sleep(0.001)
+            return true()
+
+        await until(look, what=said(true), within_s=PATIENCE_S, every_s=0.001)
 
     async def turns(self, count: int = 20) -> None:
         """Lets tasks run."""
@@ -220,7 +225,7 @@ def run(scenario: Callable[[Bench], Coroutine[None, None, None]], **options: Any
     """The scenario on a bench of its own; its connection is lost in the end, so that no task stays."""
 
     async def main() -> None:
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(2 * PATIENCE_S), asyncio.TaskGroup() as tasks:
             bench = Bench(tasks, **options)
             await scenario(bench)
             bench.transport.abort()

@@ -21,6 +21,7 @@ from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays, Steps
 from tests.unit.inference_host import planes
 from tests.unit.inference_host.planes import Gate, Heard, call, double, served, unchanged, unchanged_later
+from tests.waiting import until
 from waypost.errors import DeadlineExceeded, Exhausted, Internal, MeshError
 
 
@@ -200,8 +201,7 @@ def test_a_host_with_too_many_hanging_calls_says_that_it_is_not_ready_until_they
         assert not plane.ready()
         assert changes == [False]
         model.gate.open.set()
-        while not plane.ready():  # noqa: ASYNC110  there is no event for it
-            await asyncio.sleep(0.001)
+        await until(plane.ready, every_s=0.001)
         assert changes[-1]
 
     run(served(model, inline=False), scenario)

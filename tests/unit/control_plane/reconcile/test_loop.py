@@ -104,8 +104,9 @@ async def world(reconcilers: int = 1) -> AsyncIterator[World]:
             task.cancel()
 
 
-async def becomes(here: World, wanted: str, server: str = TOWER) -> bool:
-    return await here.version_told(server) == wanted
+async def becomes(here: World, wanted: str, server: str = TOWER) -> None:
+    """Waits until an edge server is told this version."""
+    await until(lambda: here.version_told(server), lambda told: told == wanted, f"{server} is told {wanted!r}")
 
 
 @scenario
@@ -113,9 +114,9 @@ async def test_a_deploy_and_an_update_reach_the_desired_state() -> None:
     async with world() as here:
         await here.put(edge_server(), version(V1), version(V2))
         await here.put(position())
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         await here.put(position(V2, generation=2))
-        await until(lambda: becomes(here, V2))
+        await becomes(here, V2)
 
 
 @scenario
@@ -129,16 +130,16 @@ async def test_a_version_that_is_not_available_waits_until_it_is() -> None:
         await until(is_told_why)
         assert await here.told() == {}
         await here.put(version(V1))
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
 
 
 @scenario
 async def test_a_move_takes_the_position_from_one_server_to_the_other() -> None:
     async with world() as here:
         await here.put(edge_server(), edge_server("edgeServers/mast"), version(V1), position())
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         await here.put(position(generation=2, server="edgeServers/mast"))
-        await until(lambda: becomes(here, V1, "edgeServers/mast"))
+        await becomes(here, V1, "edgeServers/mast")
         assert await here.told() == {}
 
 
@@ -146,7 +147,7 @@ async def test_a_move_takes_the_position_from_one_server_to_the_other() -> None:
 async def test_a_position_in_deletion_goes_when_its_edge_server_has_let_go_of_it() -> None:
     async with world() as here:
         await here.put(edge_server(), version(V1), position())
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         await here.report()
         leaving = position()
         leaving.delete_time.FromSeconds(1)
@@ -175,7 +176,7 @@ async def test_a_position_in_deletion_goes_when_its_edge_server_has_let_go_of_it
 async def test_the_desired_state_of_a_deleted_edge_server_goes() -> None:
     async with world() as here:
         await here.put(edge_server(), version(V1), position())
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         await here.stores.records.commit([Delete(TOWER), Delete(CELL)])
 
         async def is_gone() -> bool:
@@ -188,7 +189,7 @@ async def test_the_desired_state_of_a_deleted_edge_server_goes() -> None:
 async def test_reports_that_say_nothing_new_change_no_plan() -> None:
     async with world() as here:
         await here.put(edge_server(), version(V1), position())
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         settled = await here.stores.records.revision()
         for number in range(20):
             status = PositionStatus(message=f"figure {number}")
@@ -206,7 +207,7 @@ async def test_reports_that_say_nothing_new_change_no_plan() -> None:
 async def test_a_rejection_that_its_edge_server_takes_back_is_planned_upon() -> None:
     async with world() as here:
         await here.put(edge_server(), version(V1), version(V2), position())
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         refused = PositionStatus(rejected=[RejectedVersion(model_version=V2, digest=version(V2).digest)])
         await here.report(status=refused)
         await here.put(position(V2, generation=2))
@@ -217,7 +218,7 @@ async def test_a_rejection_that_its_edge_server_takes_back_is_planned_upon() -> 
         await until(lambda: is_told_of(2))
         assert await here.version_told() == V1
         await here.stores.observed.delete(POSITION_REPORT, [report_name(TOWER, CELL)])
-        await until(lambda: becomes(here, V2))
+        await becomes(here, V2)
 
 
 @scenario
@@ -249,7 +250,7 @@ async def test_two_loops_on_one_store_agree() -> None:
         for generation in range(2, 20):
             wanted = V2 if generation % 2 else V1
             await here.put(position(wanted, generation))
-            await until(lambda wanted=wanted: becomes(here, wanted))
+            await becomes(here, wanted)
         (item,) = (await Resources(here.stores.records).get(DESIRED, desired_name(TOWER))).message.upserts
         assert PositionAssignment.FromString(item.body).generation == 19
 
@@ -261,7 +262,7 @@ async def test_a_loop_begun_again_takes_up_what_it_missed() -> None:
         await here.put(edge_server(), version(V1), position())
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(Reconciler(stores).run())
-            await until(lambda: becomes(here, V1))
+            await becomes(here, V1)
             task.cancel()
 
 
@@ -274,14 +275,14 @@ async def test_another_edge_server_stands_in_for_one_that_is_silent_for_too_long
         await here.put(edge_server(), edge_server(SPARE), version(V1), ruled)
         await here.observe(TOWER, connected=True)
         await here.observe(SPARE, connected=True)
-        await until(lambda: becomes(here, V1))
+        await becomes(here, V1)
         await here.observe(TOWER, connected=False)
-        await until(lambda: becomes(here, V1, SPARE))
+        await becomes(here, V1, SPARE)
         assert await here.version_told(TOWER) == V1, "whoever reaches it there is served"
         await here.observe(TOWER, connected=True)
         await asyncio.sleep(0.1)
         assert await here.version_told(SPARE) == V1, "the original has not said yet that it serves"
         await here.report(status=PositionStatus(state=POSITION_STATE_IN_SERVICE))
-        await until(lambda: becomes(here, "", SPARE))
+        await becomes(here, "", SPARE)
         reasons = [event.reason for event in await here.stores.events.newest(CELL)]
         assert {"REPLACED", "RETURNED"} <= set(reasons)

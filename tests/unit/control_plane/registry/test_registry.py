@@ -1,9 +1,7 @@
 """Subscriptions followed, versions imported, nothing missed and nothing doubled."""
 
 import os
-from collections.abc import Awaitable
 from pathlib import Path
-from typing import TypeVar
 
 from control_plane.registry.follower import CURSOR
 from control_plane.registry.versions import version_digest
@@ -28,8 +26,6 @@ from waypost.api.control.v1.model_pb2 import MODEL_VERSION_STATE_IMPORTING, Arti
 from waypost.api.control.v1.subscription_pb2 import SubscriptionStatus
 from waypost.errors import Unavailable
 
-T = TypeVar("T")
-
 
 def platform(*versions: str) -> FakePlatform:
     """One application and model, and versions of it; without any at sequence 2."""
@@ -44,10 +40,6 @@ def platform(*versions: str) -> FakePlatform:
 def publish(lab: FakePlatform, version: str, content: bytes = b"good") -> None:
     files = {"model.onnx": content, "samples.json": b"{}"}
     lab.publish_version("path", "tcn", version, files, metrics={"mae": 0.5})
-
-
-async def becomes(read: Awaitable[T], wanted: T) -> bool:
-    return await read == wanted
 
 
 async def condition(here: World, version: str, type_: str) -> Condition:
@@ -205,7 +197,7 @@ async def test_a_model_that_does_not_load_is_invalid_with_the_reason(tmp_path: P
             assert (await condition(here, "1", "ArtifactsStored")).status == CONDITION_STATUS_TRUE
             assert len(here.check.checked) == 1
             publish(lab, "1", b"broken")
-            await until(lambda: becomes(_checks(here), 2))  # the source said it again
+            await until(lambda: _checks(here), lambda found: found == 2)  # the source said it again
         assert (await here.reasons())[-1] == "VERSION_INVALID"
 
 
@@ -298,7 +290,7 @@ async def test_a_deleted_subscription_is_followed_no_more_and_its_cursor_goes(tm
         async with here.running():
             await here.heard(2)
             await here.stores.records.commit([Delete(LAB)])
-            await until(lambda: becomes(_cursors(here), 0))
+            await until(lambda: _cursors(here), lambda found: found == 0)
             publish(lab, "1")
         assert await here.version("1") is None
         assert await here.status() == SubscriptionStatus()
@@ -314,9 +306,9 @@ async def test_a_source_that_is_away_says_so_in_the_subscription(tmp_path: Path)
     lab.away = True
     async with subscribed(tmp_path, lab) as here:
         async with here.running():
-            await until(lambda: becomes(_connected(here), "SOURCE_AWAY"))
+            await until(lambda: _connected(here), lambda found: found == "SOURCE_AWAY")
             lab.away = False
-            await until(lambda: becomes(_connected(here), ""))
+            await until(lambda: _connected(here), lambda found: found == "")
             lab.break_streams()
             await here.heard(2)
         status = await here.status()

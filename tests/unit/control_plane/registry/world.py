@@ -91,19 +91,11 @@ class World:
 
     async def becomes(self, version: str, state: str) -> None:
         """Waits until a version has a state."""
-
-        async def is_so() -> bool:
-            return await self.state(version) == state
-
-        await until(is_so)
+        await until(lambda: self.state(version), lambda found: found == state, f"version {version} is {state}")
 
     async def heard(self, sequence: int, name: str = LAB) -> None:
         """Waits until a subscription has come as far as a sequence of its source."""
-
-        async def is_so() -> bool:
-            return await self.sequence(name) == sequence
-
-        await until(is_so)
+        await until(lambda: self.sequence(name), lambda found: found == sequence, f"{name} has come to {sequence}")
 
     async def serves(self, version: str) -> str:
         """An edge server reports that a version serves; returns the position."""
