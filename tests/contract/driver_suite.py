@@ -4,8 +4,6 @@ A bench knows how to make a driver (again), and what the outside world would do 
 at SIGTERM; those of `BROKEN` end at once and say why; those of `STUBBORN` ignore SIGTERM.
 """
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +11,7 @@ from typing import Protocol
 from edge_agent.diff import Version
 from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed
 from edge_agent.software import software_of
+from tests.waiting import until
 
 UID = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001"
 OTHER_UID = "8a4c2c1e-5a51-4b77-9a3c-0d7a5f1f0002"
@@ -20,7 +19,6 @@ GOOD = Version("projects/p/applications/a/models/m/versions/1", "sha256:" + "1" 
 BROKEN = Version("projects/p/applications/a/models/m/versions/2", "sha256:" + "bad" + "2" * 61)
 STUBBORN = Version("projects/p/applications/a/models/m/versions/3", "sha256:" + "e5" + "3" * 62)
 GRACE_S = 5.0
-WITHIN_S = 10.0
 
 
 class Bench(Protocol):
@@ -29,12 +27,6 @@ class Bench(Protocol):
 
     def crash(self, uid: str, id_: str) -> None:
         """kill -9."""
-
-
-async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  whatever is waited for happens in another process
-            await asyncio.sleep(0.01)
 
 
 def lineup(*hosts: HostSet, monitor: MonitorMode = MonitorMode.STOP, uid: str = UID) -> Lineup:
@@ -71,7 +63,7 @@ async def asking_again_changes_nothing(bench: Bench) -> None:
     driver = bench.driver()
     asked = lineup(hosts("r-a"), monitor=MonitorMode.RUN)
     await driver.apply(asked, grace_s=GRACE_S)
-    await until(lambda: all(observed.pid for observed in driver.observe(UID)))
+    await until(lambda: by_id(driver), lambda seen: all(observed.pid for observed in seen.values()))
     before = by_id(driver)
     await driver.apply(asked, grace_s=GRACE_S)
     assert by_id(driver) == before
@@ -81,7 +73,7 @@ async def what_runs_outlives_the_driver_and_is_adopted(bench: Bench) -> None:
     asked = lineup(hosts("r-a", "r-b"), monitor=MonitorMode.RUN)
     first = bench.driver()
     await first.apply(asked, grace_s=GRACE_S)
-    await until(lambda: all(observed.pid for observed in first.observe(UID)))
+    await until(lambda: by_id(first), lambda seen: all(observed.pid for observed in seen.values()))
     before = by_id(first)
     await first.close()
     second = bench.driver()
@@ -99,7 +91,7 @@ async def the_end_of_an_adopted_one_is_noticed(bench: Bench) -> None:
     woken: list[str] = []
     second.on_change(woken.append)
     bench.crash(UID, "r-a")
-    await until(lambda: UID in woken)
+    await until(lambda: woken, lambda seen: UID in seen)
     assert not by_id(second)["r-a"].running
 
 
@@ -107,7 +99,7 @@ async def what_is_no_longer_asked_for_goes_without_a_trace(bench: Bench) -> None
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a", "r-b"), monitor=MonitorMode.RUN), grace_s=GRACE_S)
     await driver.apply(lineup(hosts("r-a", victims=("r-b",))), grace_s=GRACE_S)
-    await until(lambda: by_id(driver).keys() == {"r-a"})
+    await until(lambda: by_id(driver), lambda seen: seen.keys() == {"r-a"})
     assert by_id(driver)["r-a"].running
 
 
@@ -116,11 +108,11 @@ async def a_monitor_of_other_software_is_replaced(bench: Bench) -> None:
     asked = lineup(hosts("r-a"), monitor=MonitorMode.RUN)
     old, new = (replace(asked, monitor_software=software) for software in ("0.0.9", "0.1.0"))
     await driver.apply(old, grace_s=GRACE_S)
-    await until(lambda: by_id(driver)[MONITOR].pid > 0)
+    await until(lambda: by_id(driver), lambda seen: seen[MONITOR].pid > 0)
     before = by_id(driver)[MONITOR]
     assert software_of(before.variant) == "0.0.9"
     await driver.apply(new, grace_s=GRACE_S)
-    await until(lambda: MONITOR not in by_id(driver))
+    await until(lambda: by_id(driver), lambda seen: MONITOR not in seen)
     await driver.apply(new, grace_s=GRACE_S)
     after = by_id(driver)
     assert (after[MONITOR].running, software_of(after[MONITOR].variant)) == (True, "0.1.0")
@@ -132,7 +124,7 @@ async def positions_do_not_touch_each_other(bench: Bench) -> None:
     await driver.apply(lineup(hosts("r-a")), grace_s=GRACE_S)
     await driver.apply(lineup(hosts("r-a"), uid=OTHER_UID), grace_s=GRACE_S)
     await driver.apply(lineup(), grace_s=GRACE_S)
-    await until(lambda: not by_id(driver))
+    await until(lambda: by_id(driver), lambda seen: not seen)
     assert by_id(driver, OTHER_UID)["r-a"].running
 
 
@@ -140,7 +132,7 @@ async def one_that_ended_stays_with_its_reason_and_may_be_started_again(bench: B
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a")), grace_s=GRACE_S)
     bench.crash(UID, "r-a")
-    await until(lambda: not by_id(driver)["r-a"].running)
+    await until(lambda: by_id(driver), lambda seen: not seen["r-a"].running)
     ended = by_id(driver)["r-a"]
     assert ended.failure is not None
     assert ended.failure.reason == "KILLED"
@@ -155,7 +147,7 @@ async def one_that_ended_stays_with_its_reason_and_may_be_started_again(bench: B
 async def one_that_ends_by_itself_says_why(bench: Bench) -> None:
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a", version=BROKEN)), grace_s=GRACE_S)
-    await until(lambda: not by_id(driver)["r-a"].running)
+    await until(lambda: by_id(driver), lambda seen: not seen["r-a"].running)
     failure = by_id(driver)["r-a"].failure
     assert failure == Failure("LOAD_FAILED", "the model cannot be loaded", "publish another version")
 
@@ -170,7 +162,7 @@ async def an_ended_one_that_is_not_asked_for_goes_at_once(bench: Bench) -> None:
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a")), grace_s=GRACE_S)
     bench.crash(UID, "r-a")
-    await until(lambda: not by_id(driver)["r-a"].running)
+    await until(lambda: by_id(driver), lambda seen: not seen["r-a"].running)
     await driver.apply(lineup(), grace_s=GRACE_S)
     assert by_id(driver) == {}
 
@@ -178,21 +170,21 @@ async def an_ended_one_that_is_not_asked_for_goes_at_once(bench: Bench) -> None:
 async def one_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> None:
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a", version=STUBBORN)), grace_s=GRACE_S)
-    await until(lambda: by_id(driver)["r-a"].pid > 0)
+    await until(lambda: by_id(driver), lambda seen: seen["r-a"].pid > 0)
     await driver.apply(lineup(), grace_s=0.3)
     assert by_id(driver)["r-a"].draining
-    await until(lambda: by_id(driver) == {})
+    await until(lambda: by_id(driver), lambda seen: seen == {})
 
 
 async def a_drain_goes_on_under_the_next_driver(bench: Bench) -> None:
     first = bench.driver()
     await first.apply(lineup(hosts("r-a", version=STUBBORN)), grace_s=GRACE_S)
-    await until(lambda: by_id(first)["r-a"].pid > 0)
+    await until(lambda: by_id(first), lambda seen: seen["r-a"].pid > 0)
     await first.apply(lineup(), grace_s=0.5)
     await first.close()
     second = bench.driver()
     assert by_id(second)["r-a"].draining
-    await until(lambda: by_id(second) == {})
+    await until(lambda: by_id(second), lambda seen: seen == {})
 
 
 async def one_that_does_not_answer_can_be_ended_for_a_reason(bench: Bench) -> None:
@@ -200,7 +192,7 @@ async def one_that_does_not_answer_can_be_ended_for_a_reason(bench: Bench) -> No
     await driver.apply(lineup(hosts("r-a", version=STUBBORN)), grace_s=GRACE_S)
     why = Failure("NOT_ANSWERING", "it did not answer for 30 s")
     await driver.kill(UID, "r-a", why)
-    await until(lambda: not by_id(driver)["r-a"].running)
+    await until(lambda: by_id(driver), lambda seen: not seen["r-a"].running)
     assert by_id(driver)["r-a"].failure == why
     await driver.kill(UID, "r-nobody", why)
 

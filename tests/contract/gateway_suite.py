@@ -20,6 +20,7 @@ from edge_agent.gateways.base import Gateway
 from edge_agent.gateways.routes import Backend, PositionRoute, RouteTable
 from tests.contract.gateway_backends import INFER, REFUSAL, STREAM, Answer, Caller, Host, HostProcess
 from tests.ports import free_port
+from tests.waiting import until
 from waypost.errors import MeshError, Precondition, Unavailable
 from waypost.rpc.status import from_status
 
@@ -85,12 +86,6 @@ async def stage(bench: Bench, *ids: str) -> AsyncIterator[Stage]:
         yield Stage(gateway, hosts, await stack.enter_async_context(Caller(gateway.address)))
 
 
-async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110  whatever is waited for happens behind a socket
-            await asyncio.sleep(0.005)
-
-
 async def refused(call: Awaitable[object]) -> MeshError:
     try:
         await call
@@ -118,6 +113,12 @@ async def traffic(caller: Caller, position: str = UID, wait_s: float = 0.004) ->
         group.create_task(call_on(lambda: caller.http(wish={"wait_s": 0.5}, position=position), "long http"))
         yield seen
         over.set()
+
+
+async def answered(seen: Counter[str], more: int, what: str = "grpc OK") -> None:
+    """Until `traffic` has seen more than so many answers of a kind, from now on."""
+    floor = seen[what] + more
+    await until(lambda: seen[what], lambda count: count > floor, more=lambda: str(seen))
 
 
 NOTHING_LOST = {"grpc OK", "http 200", "long grpc OK", "long http 200"}
@@ -325,7 +326,8 @@ async def deadlines_of_callers_are_kept(bench: Bench) -> None:
         await on.apply(route(on.backend("a")))
         native = await on.caller.grpc({"wait_s": 5}, position=UID, timeout=0.1)
         assert native.code == "DEADLINE_EXCEEDED"
-        await until(lambda: on.hosts["a"].under_way == 0)  # the host need not work on for a caller that is gone
+        # The host need not work on for a caller that is gone.
+        await until(lambda: on.hosts["a"].under_way, lambda count: count == 0)
         for path in ("/v2/models/m/infer", f"/positions/{UID}/v2/models/m/infer", "/v1/infer"):
             wish = {"id": "wait"} if path == "/v1/infer" else {"wait_s": 1}
             plain = await on.caller.http(path, wish, position=UID, headers={"waypost-timeout-ms": "100"})
@@ -390,7 +392,7 @@ async def calls_in_flight_end_where_they_began(bench: Bench) -> None:
                 )
             ]
             calls.append(group.create_task(dedicated.grpc({"wait_s": 1})))
-            await until(lambda: on.hosts["a"].under_way == len(calls))
+            await until(lambda: on.hosts["a"].under_way, lambda count: count == len(calls))
             await on.apply(route(on.backend("b")))
             assert (await on.caller.grpc(position=UID)).host == "b"
             assert on.hosts["a"].under_way == len(calls)
@@ -407,7 +409,7 @@ async def swapping_hosts_under_load_loses_nothing(bench: Bench) -> None:
                 await on.apply(route(on.backend("b", 50, "v2"), on.backend("c", 50, "v3")))
                 await on.apply(route(on.backend("c", 100, "v3")))
                 await on.apply(route(on.backend("a"), on.backend("b")))
-                await until(lambda floor=seen["grpc OK"] + 40: seen["grpc OK"] > floor)  # type: ignore[misc]
+                await answered(seen, 40)
         assert seen.keys() == NOTHING_LOST, seen
         assert seen.total() > 300
         assert all(host.calls.total() for host in on.hosts.values())
@@ -460,11 +462,11 @@ async def calls_of_a_killed_host_are_tried_elsewhere_where_that_is_harmless(benc
             await on.apply(replace(both, idempotent=True))
             large = {"wait_s": 0.5, "padding": "." * (8 << 20)}
             async with traffic(on.caller, wait_s=0.02) as seen, asyncio.TaskGroup() as group:
-                await until(lambda: seen["grpc OK"] > 40)
+                await answered(seen, 40)
                 calls = [group.create_task(on.caller.http(wish=large, position=UID)) for _ in range(4)]
                 await asyncio.sleep(0.2)  # now half of them wait in another process, which cannot tell us so
                 doomed.kill()
-                await until(lambda floor=seen["grpc OK"] + 100: seen["grpc OK"] > floor)  # type: ignore[misc]
+                await answered(seen, 100)
             assert seen.keys() == NOTHING_LOST, seen
             assert [call.result().host for call in calls] == ["a"] * len(calls)
         finally:
@@ -498,7 +500,7 @@ async def the_next_gateway_object_finds_what_runs(bench: Bench) -> None:
             await again.start()
             await again.apply(table(route(on.backend("a"))))
             assert await again.current() == table(route(on.backend("a"))).hash
-            await until(lambda floor=seen["grpc OK"] + 20: seen["grpc OK"] > floor)  # type: ignore[misc]
+            await answered(seen, 20)
         assert seen.keys() == NOTHING_LOST, seen
 
 
@@ -521,7 +523,7 @@ async def stopping_lets_calls_in_flight_end(bench: Bench) -> None:
                 group.create_task(on.caller.grpc({"wait_s": 0.5}, position=UID)),
                 group.create_task(on.caller.http(wish={"wait_s": 0.5}, position=UID)),
             ]
-            await until(lambda: on.hosts["a"].under_way == len(calls))
+            await until(lambda: on.hosts["a"].under_way, lambda count: count == len(calls))
             await on.gateway.stop(grace_s=WITHIN_S)
         assert [call.result().host for call in calls] == ["a", "a"]
         async with Caller(on.gateway.address) as caller:

@@ -16,6 +16,7 @@ from edge_agent.drivers.process import ProcessDriver
 from edge_agent.layout import Layout
 from mesh.processes import Process
 from tests.contract import driver_suite as suite
+from tests.waiting import until, wait_until
 from waypost.errors import Precondition
 
 HOST = """
@@ -63,8 +64,8 @@ class ProcessBench:
 
     def crash(self, uid: str, id_: str) -> None:
         process = next(p for p in self.processes() if p.directory.name == id_ and uid in str(p.directory))
-        while (pid := process.pid()) is None:
-            pass  # it was started this very moment
+        pid = wait_until(process.pid)  # it may have been started this very moment
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
     def clean(self) -> None:
@@ -117,11 +118,11 @@ def test_limits_are_kept_by_the_kernel(processes: ProcessBench) -> None:
         driver = processes.driver()
         limited = suite.hosts("r-a", limits=Limits(cpu_millis=500, memory_bytes=1 << 28))
         await driver.apply(suite.lineup(limited), grace_s=1)
-        await suite.until(lambda: suite.by_id(driver)["r-a"].pid > 0)
+        await until(lambda: suite.by_id(driver), lambda seen: seen["r-a"].pid > 0)
         member = Path(f"/proc/{suite.by_id(driver)['r-a'].pid}/cgroup")
-        await suite.until(lambda: f"{suite.UID[:8]}-r-a" in member.read_text())
+        await until(member.read_text, lambda groups: f"{suite.UID[:8]}-r-a" in groups)
         await driver.apply(suite.lineup(), grace_s=2)
-        await suite.until(lambda: suite.by_id(driver) == {})
+        await until(lambda: suite.by_id(driver), lambda seen: seen == {})
         groups = cgroups.find()
         assert groups is not None
 
@@ -129,7 +130,7 @@ def test_limits_are_kept_by_the_kernel(processes: ProcessBench) -> None:
             driver._sweep_groups()
             return not any([*parent.glob(f"{driver._group_prefix}*")] for parent in groups.parents.values())
 
-        await suite.until(none_left)
+        await until(none_left)
         await driver.close()
 
     asyncio.run(run())
@@ -144,7 +145,7 @@ def test_what_others_left_in_the_directory_is_not_touched(processes: ProcessBenc
         assert driver.positions() == frozenset()
         await driver.apply(suite.lineup(suite.hosts("r-a")), grace_s=1)
         await driver.apply(replace(suite.lineup()), grace_s=1)
-        await suite.until(lambda: suite.by_id(driver) == {})
+        await until(lambda: suite.by_id(driver), lambda seen: seen == {})
         assert process.alive()
         await driver.close()
         await process.stop(0)

@@ -8,10 +8,9 @@ import pytest
 
 from tests.contract import gateway_suite as suite
 from tests.contract.gateway_benches import EnvoyBench, FakeBench
+from tests.waiting import PATIENCE_S
 
 Scenario = Callable[[suite.Bench], Coroutine[Any, Any, None]]
-
-WITHIN_S = 60  # usually one or two
 
 
 @pytest.fixture
@@ -28,5 +27,5 @@ def test_fake_gateway(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("scenario", suite.TABLES + suite.CALLS, ids=lambda scenario: scenario.__name__)
 def test_envoy(scenario: Scenario, envoy: EnvoyBench) -> None:
-    asyncio.run(asyncio.wait_for(scenario(envoy), WITHIN_S))
+    asyncio.run(asyncio.wait_for(scenario(envoy), 2 * PATIENCE_S))
     assert not [line for line in envoy.log().splitlines() if "SIGTERM" not in line], envoy.log()

@@ -30,10 +30,10 @@ from tests.contract import gateway_suite as suite
 from tests.contract.gateway_backends import INFER, Caller, HostProcess
 from tests.contract.gateway_benches import EnvoyBench
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until
 from waypost.errors import Precondition, Unavailable
 
 NOTHING = RouteTable()
-WITHIN_S = 60  # usually one
 PSS_BYTES_MAX = 80 << 20  # 65 MiB as measured, of which 48 are pages of the binary that the kernel may drop
 
 
@@ -127,7 +127,7 @@ async def listeners_change_under_load_and_lose_nothing(bench: EnvoyBench) -> Non
         before = bench.pid()
         async with suite.traffic(on.caller) as seen:
             await bench.gateway(domain="other.test").apply(mine)
-            await suite.until(lambda floor=seen["long grpc OK"] + 2: seen["long grpc OK"] > floor)  # type: ignore[misc]
+            await suite.answered(seen, 2, "long grpc OK")
         assert bench.pid() == before
         assert seen.keys() == suite.NOTHING_LOST, seen
         assert "other.test" in (await on.caller.http("/v2")).body["error"]
@@ -267,9 +267,7 @@ async def tls_is_spoken_and_a_renewed_certificate_taken_up(bench: EnvoyBench) ->
         await _call_with_tls(gateway, chain)
         pid = bench.pid()
         issue(bench.directory, 2)
-        async with asyncio.timeout(10):
-            while not await _call_with_tls(gateway, chain, expect=False):  # noqa: ASYNC110  it happens inside Envoy
-                await asyncio.sleep(0.05)
+        await until(lambda: _call_with_tls(gateway, chain, expect=False), every_s=0.05)
         assert bench.pid() == pid
 
 
@@ -303,8 +301,7 @@ async def calls_of_a_frozen_host_are_tried_elsewhere_where_that_is_harmless(benc
         both = suite.route(on.backend("a"), suite.backend(frozen))
         try:
             await on.apply(replace(both, idempotent=True))
-            while (await on.caller.grpc(position=suite.UID)).host != "frozen":
-                pass
+            await until(lambda: on.caller.grpc(position=suite.UID), lambda answer: answer.host == "frozen")
             frozen.freeze()
             answers = await asyncio.gather(*[on.caller.grpc(position=suite.UID) for _ in range(12)])
             assert {answer.host for answer in answers} == {"a"}
@@ -359,4 +356,4 @@ SCENARIOS = (
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_envoy(scenario: Callable[[EnvoyBench], Coroutine[Any, Any, None]], bench: EnvoyBench) -> None:
-    asyncio.run(asyncio.wait_for(scenario(bench), WITHIN_S))
+    asyncio.run(asyncio.wait_for(scenario(bench), 2 * PATIENCE_S))
