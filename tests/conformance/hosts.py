@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh.settings import dump_toml
+from tests.waiting import wait_until
 
 FRONTS = ("h2", "grpcio")
 """What may serve gRPC: our own HTTP/2, or grpcio. One suite for both."""
@@ -75,15 +75,13 @@ def at_position(directory: Path, *, front: str = "h2", **settings: str | int | f
 
 def bound_address(host: RunningHost) -> str:
     """Where a host that was told to take any port listens, once it is ready."""
-    ends = time.monotonic() + START_S
-    while time.monotonic() < ends:
+
+    def told() -> str:
         assert host.process.poll() is None, host.log.read_text()
-        for line in host.log.read_text().splitlines():
-            if '"host_ready"' in line:
-                address: str = json.loads(line)["listen"][0]
-                return address
-        time.sleep(0.02)
-    raise AssertionError(host.log.read_text())
+        ready = (line for line in host.log.read_text().splitlines() if '"host_ready"' in line)
+        return next((json.loads(line)["listen"][0] for line in ready), "")
+
+    return wait_until(told, what="the host listens", more=host.log.read_text)
 
 
 def check(package: Path) -> tuple[int, dict[str, object]]:
@@ -100,16 +98,16 @@ def check(package: Path) -> tuple[int, dict[str, object]]:
 def wait_until_serving(host: RunningHost, service: str = "") -> None:
     """Asks grpc.health.v1 until it says SERVING, as an agent does."""
     with grpc.insecure_channel(host.address, [("grpc.default_authority", "localhost")]) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        ends = time.monotonic() + START_S
-        while time.monotonic() < ends:
+        health, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest(service=service)
+
+        def serves() -> bool:
             assert host.process.poll() is None, host.log.read_text()
             with contextlib.suppress(grpc.RpcError):
-                request = health_pb2.HealthCheckRequest(service=service)
                 answer = health.Check(request, timeout=1.0, wait_for_ready=True)
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
-    raise AssertionError(host.log.read_text())
+                return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            return False
+
+        wait_until(serves, what=f"{service or 'the host'} serves", more=host.log.read_text)
 
 
 @contextlib.contextmanager

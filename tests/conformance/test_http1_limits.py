@@ -10,10 +10,10 @@ from inference_host.http1 import LINGER_S, READ_AHEAD_BYTES, Connection
 from inference_host.http1_core import Answer, Request, Response
 from inference_host.methods import Withdraw
 from inference_host.server import Server
+from tests.waiting import PATIENCE_S, until
 
 Scenario = Callable[[Server, int], Awaitable[None]]
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
-PATIENCE_S = 10.0
 LARGE = 64 << 20
 
 
@@ -31,7 +31,7 @@ def refuse(status: int, message: str) -> Response:
 
 def with_server(scenario: Scenario, limits: connections.Limits = connections.Limits(), **times: float) -> None:  # noqa: B008
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(2 * PATIENCE_S), asyncio.TaskGroup() as tasks:
             here = Connections(limits, asyncio.get_running_loop().time)
             service = http1.Service(begin, refuse, http1.Limits(1 << 20, **times), here)  # type: ignore[arg-type]
 
@@ -55,15 +55,6 @@ async def client(port: int, limit: int = 1 << 16) -> AsyncIterator[tuple[asyncio
         writer.transport.abort()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Lets others run until it is so."""
-    for _ in range(100_000):
-        if true():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError
 
 
 def test_an_idle_connection_is_closed_without_a_word() -> None:
@@ -108,7 +99,7 @@ def test_one_connection_too_many_is_told_so() -> None:
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (first, busy):
             busy.write(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
-            await until(lambda: len(server.connections) == 1)
+            await until(lambda: len(server.connections), lambda count: count == 1)
             async with client(port) as (second, writer):
                 writer.write(GET % 1)
                 assert (await second.readline()).startswith(b"HTTP/1.1 503 ")
@@ -121,7 +112,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind() -> None:
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (_, writer):
             writer.write(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
-            await until(lambda: len(server.connections) == 1)
+            await until(lambda: len(server.connections), lambda count: count == 1)
         await server.connections.empty.wait()
 
     with_server(scenario)
@@ -143,7 +134,7 @@ def test_pipelined_calls_are_read_ahead_only_so_far() -> None:
             await until(lambda: any(isinstance(each, Connection) for each in server.connections))
             (connection,) = server.connections
             assert isinstance(connection, Connection)
-            await until(lambda: connection.read_ahead_bytes > READ_AHEAD_BYTES)
+            await until(lambda: connection.read_ahead_bytes, lambda ahead: ahead > READ_AHEAD_BYTES)
             await asyncio.sleep(0.05)  # it could read on now, and must not
             assert connection.read_ahead_bytes < 8 * READ_AHEAD_BYTES
 
@@ -181,7 +172,7 @@ def test_a_request_that_was_on_its_way_when_the_server_drains_is_answered() -> N
 def test_a_connection_that_is_silent_when_the_server_drains_holds_nobody_up() -> None:
     async def scenario(server: Server, port: int) -> None:
         async with client(port) as (reader, _):
-            await until(lambda: len(server.connections) == 1)
+            await until(lambda: len(server.connections), lambda count: count == 1)
             async with asyncio.timeout(5):
                 await server.drain(60.0)
             with contextlib.suppress(ConnectionError):

@@ -19,6 +19,7 @@ from mesh import clock, tokens
 from tests import models
 from tests.conformance import hosts
 from tests.conformance.hosts import END_S, RunningHost
+from tests.waiting import wait_until
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.api.inference.v1 import repository_pb2
 from waypost.api.xapp.v1 import inference_pb2 as xapp
@@ -292,17 +293,11 @@ def held_over_http(host: RunningHost) -> tuple[int, str | None]:
 
 
 def wait_until_held(model: Path, calls: int) -> None:
-    ends = time.monotonic() + END_S
-    while len(list(model.glob("held-*"))) < calls:
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    wait_until(lambda: list(model.glob("held-*")), lambda held: len(held) >= calls)
 
 
 def wait_until_draining(host: RunningHost) -> None:
-    ends = time.monotonic() + END_S
-    while '"draining"' not in host.log.read_text():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+    wait_until(lambda: '"draining"' in host.log.read_text(), more=host.log.read_text)
 
 
 def test_streams_and_watchers_do_not_hold_a_stop_up(tmp_path: Path, front: str) -> None:

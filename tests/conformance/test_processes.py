@@ -7,8 +7,7 @@ import json
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,8 +16,9 @@ import pytest
 from mesh import tokens
 from tests import models
 from tests.conformance import hosts
-from tests.conformance.hosts import END_S, START_S, RunningHost
+from tests.conformance.hosts import END_S, RunningHost
 from tests.conformance.test_uplink import Monitor, infer, with_monitor
+from tests.waiting import until, wait_until
 from waypost.errors import Unauthenticated, Unavailable
 
 TWO = ("--processes", "2")
@@ -33,13 +33,6 @@ def host(tmp_path: Path) -> Iterator[RunningHost]:
 
 def workers(host: RunningHost) -> list[psutil.Process]:
     return psutil.Process(host.process.pid).children()
-
-
-def until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + START_S
-    while not true():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def connect(host: RunningHost) -> http.client.HTTPConnection:
@@ -88,8 +81,8 @@ def test_a_process_that_dies_is_replaced_and_the_other_serves_meanwhile(host: Ru
     before = {process.pid for process in workers(host)}
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
-    until(lambda: serves(host) and len(workers(host)) == 2 and victim not in {p.pid for p in workers(host)})
-    until(lambda: host.log.read_text().count('"model_ready"') == 3)
+    wait_until(lambda: serves(host) and len(workers(host)) == 2 and victim not in {p.pid for p in workers(host)})
+    wait_until(lambda: host.log.read_text().count('"model_ready"'), lambda count: count == 3)
     assert serves(host)
     assert host.stop() == 0
 
@@ -154,15 +147,11 @@ def test_the_monitor_sees_one_replica_with_the_counts_of_all(tmp_path: Path) -> 
 
     async def until_only(key: bytes, host: RunningHost, generation: str) -> None:
         """All processes have taken the orders: many connections in a row say so."""
-        good = 0
-        async with asyncio.timeout(START_S):
-            while good < 12:
-                try:
-                    assert await infer(host, key) == generation
-                    good += 1
-                except Unauthenticated:
-                    good = 0
-                    await asyncio.sleep(0.02)
+
+        async def generations() -> set[str]:
+            return {await infer(host, key) for _ in range(12)}
+
+        assert await until(generations, not_yet=Unauthenticated) == {generation}
 
     async def scenario(monitor: Monitor, host: RunningHost) -> None:
         await monitor.until(lambda: "READY" in monitor.states)
@@ -180,18 +169,12 @@ def test_the_monitor_sees_one_replica_with_the_counts_of_all(tmp_path: Path) -> 
         os.kill(speaker, signal.SIGKILL)
         monitor.states.clear()
         await monitor.until(lambda: "READY" in monitor.states)  # the other one has dialled
-        await asyncio.to_thread(until, lambda: host.log.read_text().count('"model_ready"') == 3)
+        await until(lambda: host.log.read_text().count('"model_ready"'), lambda count: count == 3)
         await until_only(new, host, "2")  # the one that was started anew has been told, too
 
         monitor.requests = 0
-        counted = 0
-        async with asyncio.timeout(START_S):
-            while counted < 20:
-                try:
-                    await infer(host, new)
-                except Unavailable:  # the listener of the dead process may have had it
-                    continue
-                counted += 1
+        for _ in range(20):
+            await until(lambda: infer(host, new), not_yet=Unavailable)  # the dead one's listener may have had it
         await monitor.until(lambda: monitor.requests >= 20)
         host.process.terminate()
         await monitor.until(lambda: monitor.states[-1] == "DRAINING")

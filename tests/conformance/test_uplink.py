@@ -13,7 +13,8 @@ from mesh.link_grpc import ServerWire
 from mesh.serve import grpc_server
 from tests import models
 from tests.conformance import hosts
-from tests.conformance.hosts import START_S, RunningHost
+from tests.conformance.hosts import RunningHost
+from tests.waiting import until
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.host_link_pb2 import HostMetrics, HostOrders, HostReport, HostState
@@ -38,7 +39,6 @@ class Monitor(HostLinkServiceServicer):
         self.own: dict[str, float] = {}
         """Counters of the template's own."""
         self.refused: list[str] = []
-        self.changed = asyncio.Condition()
         self.session: ParentSession | None = None
 
     async def ConnectHost(self, request_iterator: object, context: object) -> None:  # noqa: N802  gRPC's name
@@ -46,12 +46,12 @@ class Monitor(HostLinkServiceServicer):
         await self.session.serve(ServerWire(context))
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(START_S), self.changed:
-            await self.changed.wait_for(true)
+        """Waits for what the host sends; tells what it sent where that does not come."""
 
-    async def _tell(self) -> None:
-        async with self.changed:
-            self.changed.notify_all()
+        def told() -> str:
+            return f"{self.states} {self.reasons} {self.requests} calls, {self.errors} errors {self.own} {self.refused}"
+
+        await until(true, more=told)
 
     # -- mesh.link.ParentHandler
 
@@ -68,13 +68,11 @@ class Monitor(HostLinkServiceServicer):
 
     async def accepted(self, version: int, refusals: Sequence[Refusal]) -> None:
         self.refused += [refusal.error.message for refusal in refusals]
-        await self._tell()
 
     async def status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None:
         report = HostReport.FromString(items[REPLICA].body)
         self.states.append(HostState.Name(report.state).removeprefix("HOST_STATE_"))
         self.reasons.append(report.reason)
-        await self._tell()
 
     async def metrics(self, samples: Sequence[bytes]) -> None:
         for sample in map(HostMetrics.FromString, samples):
@@ -83,7 +81,6 @@ class Monitor(HostLinkServiceServicer):
             for metric in sample.model_metrics:
                 self.own[metric.name] = self.own.get(metric.name, 0.0) + metric.counter
             assert sum(sample.latency.counts) == sample.requests
-        await self._tell()
 
     async def events(self, events: Sequence[pb.ChildEvent]) -> None: ...
 
@@ -150,13 +147,7 @@ def test_a_host_tells_its_state_and_counts_and_takes_its_orders(tmp_path: Path) 
         monitor.generation, monitor.jwks = 2, tokens.jwks(new)
         assert monitor.session is not None
         monitor.session.poke()
-        async with asyncio.timeout(START_S):
-            while True:
-                try:
-                    assert await infer(host, new) == "2"
-                    break
-                except Unauthenticated:  # the orders are on their way
-                    await asyncio.sleep(0.02)
+        assert await until(lambda: infer(host, new), not_yet=Unauthenticated) == "2"  # the orders are on their way
         with pytest.raises(Unauthenticated):
             await infer(host, old)
 
