@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 import waypost
+from tests.waiting import wait_until
 
 CALLERS = 4
 PACE_S = 0.02  # 50 calls a second each
@@ -53,10 +54,12 @@ class Load:
     def wait_for(self, more: int) -> None:
         """Until so many more calls were answered."""
         goal = self.total + more
-        end_s = time.monotonic() + 30
-        while self.total < goal:
-            assert time.monotonic() < end_s, f"no {more} answers within 30 s; failures: {self.failures[-3:]}"
-            time.sleep(0.02)
+        wait_until(
+            lambda: self.total,
+            lambda total: total >= goal,
+            what=f"{more} more answers, {goal} in all",
+            more=lambda: f"failures: {self.failures[-3:]}",
+        )
 
     def _call(self, number: int) -> None:
         with waypost.connect(self.gateway, position=self.position, token=self.token) as position:

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 
 from tests.ports import free_port_base
+from tests.waiting import PATIENCE_S, wait_until
 
 WAYPOST = Path(sys.executable).parent / "waypost"
-PATIENCE_S = 60.0  # for states that take a second on an idle machine
 
 
 class Platform:
@@ -91,13 +91,9 @@ class Platform:
             victim.send_signal(signal.SIGKILL)
         self.until(lambda: not any(map(_lives, victims)), f"{words} end")
 
-    def until(self, true: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
+    def until(self, true: Callable[[], object], what: str) -> None:
         """Waits for a state; tells what everybody logged where it does not come."""
-        end_s = time.monotonic() + within_s
-        while not true():
-            if time.monotonic() >= end_s:
-                raise AssertionError(f"not within {within_s} s: {what}\n{self.run('status').stdout}{self.logs()}")
-            time.sleep(0.05)
+        wait_until(true, what=what, every_s=0.05, more=lambda: self.run("status").stdout + self.logs())
 
     def logs(self) -> str:
         """The last lines of every process, for a failing test."""

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -30,7 +29,9 @@ from mesh.certificates import is_signed
 from mesh.link import DesiredState, Item, ParentSession, Refusal, Timing
 from mesh.link_grpc import ServerWire
 from mesh.processes import Process
+from tests import waiting
 from tests.ports import free_port, free_ports
+from tests.waiting import PATIENCE_S
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion, Signature, TensorSpec
 from waypost.api.control.v1.position_pb2 import PositionMetrics, PositionSpec, PositionState, PositionStatus, Replicas
 from waypost.api.link.v1 import agent_link_pb2_grpc, artifact_source_pb2_grpc, enrolment_pb2_grpc, link_pb2
@@ -44,7 +45,6 @@ EDGE_SERVER = "edgeServers/edge-1"
 UID = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001"
 POSITION = "projects/p/applications/a/positions/tower-7"
 MODEL = "projects/p/applications/a/models/affine"
-WITHIN_S = 60.0  # for states that take a second on an idle machine
 QUICK = Timing(lease=6.0, heartbeat=2.0)
 
 
@@ -243,8 +243,7 @@ class AgentProcess:
         self._process.spawn([*self.program, "run", *self.arguments])
 
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        while not self._process.signal(number):  # noqa: ASYNC110  it has not written its pid yet
-            await asyncio.sleep(0.005)
+        await waiting.until(lambda: self._process.signal(number))  # else it has not written its pid yet
         assert await self._process.ended(within_s=10)
 
     @property
@@ -253,7 +252,7 @@ class AgentProcess:
 
     def stop_all(self) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edge_agent", "stop-all", *self.arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=WITHIN_S)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
     # -- what runs
 
@@ -313,15 +312,14 @@ async def world(
         assert stopped.returncode == 0, stopped.stderr
 
 
-async def until(condition: Callable[[], object], agent: AgentProcess, within_s: float = WITHIN_S) -> float:
-    """Seconds that it took. Tells what everybody logged where it does not come."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > within_s:
-            seen = "\n".join(f"{name}: {report.status}" for name, report in agent.plane.reports.items())
-            raise AssertionError(f"not within {within_s} s\n{seen}\n{agent.logs()}")
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
+async def until(condition: Callable[[], object], agent: AgentProcess) -> None:
+    """Tells what everybody reported and logged where it does not come."""
+
+    def told() -> str:
+        reports = [f"{name}: {report.status}" for name, report in agent.plane.reports.items()]
+        return "\n".join([*reports, agent.logs()])
+
+    await waiting.until(condition, every_s=0.01, more=told)
 
 
 def artifact(plane: ControlPlane, path: str, content: bytes) -> Artifact:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from edge_agent.assignments import sets_back
 from edge_agent.upstreams import Upstreams
 from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing
+from tests import waiting
+from tests.waiting import PATIENCE_S
 from waypost.api.control.v1 import (
     application_pb2,
     application_pb2_grpc,
@@ -40,7 +41,6 @@ from waypost.api.link.v1.enrolment_pb2 import EnrolRequest
 from waypost.errors import MeshError
 from waypost.rpc import Tls, open_aio_channel
 
-PATIENCE_S = 30.0
 QUICK = Timing(patience=5.0, backoff_initial=0.02, backoff_max=0.2)
 
 T = TypeVar("T")
@@ -132,21 +132,11 @@ def control_plane(data_dir: Path, *options: str) -> Iterator[ControlPlaneProcess
         process.kill()
 
 
-async def until(read: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], *, every_s: float = 0.02) -> T:
+async def until(
+    read: Callable[[], Awaitable[T]], wanted: Callable[[T], object], *, every_s: float = waiting.LOOK_EVERY_S
+) -> T:
     """What `read` gives as soon as it is `wanted`; while a server is away it is asked again."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    found: object = None
-    while time.monotonic() < deadline_s:
-        try:
-            value = await read()
-        except MeshError as error:
-            found = error
-        else:
-            if wanted(value):
-                return value
-            found = value
-        await asyncio.sleep(every_s)
-    raise AssertionError(f"did not happen; last seen: {found!r}")
+    return await waiting.until(read, wanted, every_s=every_s, not_yet=MeshError)
 
 
 # ---- what people do first --------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from tests import models
 from tests.integration.agent_world import (
     POSITION,
     UID,
-    WITHIN_S,
     AgentProcess,
     ControlPlane,
     assignment,
@@ -31,6 +30,7 @@ from tests.integration.agent_world import (
     version,
     world,
 )
+from tests.waiting import PATIENCE_S
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest, ModelInferResponse
 from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs, TryInference
@@ -40,7 +40,7 @@ from waypost.rpc import open_aio_channel
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(4 * WITHIN_S):
+        async with asyncio.timeout(4 * PATIENCE_S):
             await scenario
 
     asyncio.run(bounded())
@@ -113,10 +113,8 @@ async def traffic(agent: AgentProcess) -> AsyncIterator[Traffic]:
         calling.cancel()
 
 
-async def in_service(plane: ControlPlane, agent: AgentProcess, generation: int = 1) -> float:
-    return await until(
-        lambda: plane.state() == "IN_SERVICE" and plane.status().observed_generation == generation, agent
-    )
+async def in_service(plane: ControlPlane, agent: AgentProcess, generation: int = 1) -> None:
+    await until(lambda: plane.state() == "IN_SERVICE" and plane.status().observed_generation == generation, agent)
 
 
 def test_a_position_comes_into_service_answers_and_goes(tmp_path: Path, graphs: list[Path]) -> None:

@@ -5,8 +5,7 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from onnx import TensorProto, helper
 
 from tests.integration.command_line import WAYPOST
 from tests.ports import free_port_base
+from tests.waiting import wait_until
 
 UP_S = 90  # of a machine that does other things; an idle one takes 6
-STATE_S = 60.0
 TOWER = "demo/arithmetic/tower-7"
 
 
@@ -99,15 +98,6 @@ def home(tmp_path: Path) -> Iterator[Home]:
             os.kill(pid, signal.SIGKILL)
 
 
-def until(look: Callable[[], Any], *, within_s: float = STATE_S) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    deadline = time.monotonic() + within_s
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s"
-        time.sleep(0.1)
-    return found
-
-
 def doubling_model(path: Path) -> Path:
     """y = 2 x."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])
@@ -142,7 +132,7 @@ def test_a_platform_from_nothing_to_an_answer_and_to_nothing_again(home: Home) -
     assert "waypost down --data-dir" in refused
 
     publish(home, "1")
-    until(lambda: imported(home, "1"))
+    wait_until(lambda: imported(home, "1"))
     result = home.json("deploy", "demo/arithmetic/double/1", "--position", TOWER, "--wait")
     assert result["states"][-1]["state"] == "IN_SERVICE"
     assert result["position"]["status"]["endpoint"]["gateway"] == ready["gateway"]
@@ -177,8 +167,8 @@ def test_a_killed_up_leaves_everything_running_and_the_next_one_adopts_it(home: 
         assert component_pids(home) == before
 
         os.kill(before["control-plane"], signal.SIGKILL)
-        until(lambda: component_pids(home).get("control-plane") not in (None, before["control-plane"]))
-        until(home.answers)
+        wait_until(lambda: component_pids(home).get("control-plane") not in (None, before["control-plane"]))
+        wait_until(home.answers)
 
         second.send_signal(signal.SIGINT)
         assert "control plane stopped" in second.communicate(timeout=UP_S)[0]

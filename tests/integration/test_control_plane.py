@@ -44,6 +44,7 @@ from tests.integration.control_plane_process import (
     until,
 )
 from tests.integration.test_training import platform
+from tests.waiting import PATIENCE_S
 from training_platform import publish, withdraw
 from training_platform.access import activation_token
 from waypost.api.control.v1 import (
@@ -74,7 +75,7 @@ EDGE_SERVER = "edgeServers/tower"
 def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*arguments: Any, **keywords: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 120))
+        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 2 * PATIENCE_S))
 
     return run
 

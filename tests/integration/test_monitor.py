@@ -25,6 +25,7 @@ from mesh.identity import Identity
 from mesh.link import LOCAL, ChildLink, DesiredState, Item, ParentSession, Refusal, Sessions
 from mesh.link_grpc import ServerWire, dial_grpc
 from mesh.metrics import Histogram
+from tests.waiting import PATIENCE_S, until
 from waypost.api.control.v1.position_pb2 import (
     REPLICA_STATE_FAILED,
     REPLICA_STATE_READY,
@@ -48,7 +49,6 @@ POSITION = "projects/uav/applications/path/positions/tower-7"
 UID = "6f2c5a1e-0000-4000-8000-000000000001"
 SECRET = "wp1_integration"
 V1, V2 = ("models/gru/versions/1", "sha256:1"), ("models/gru/versions/2", "sha256:2")
-WITHIN_S = 15.0  # a slow machine's start of a Python process, several times over
 
 
 class Agent(MonitorLinkServiceServicer):
@@ -73,7 +73,6 @@ class Agent(MonitorLinkServiceServicer):
         self.pace_s = 10.0
         self.sessions = Sessions()
         self.epoch = 0
-        self.news = asyncio.Event()
 
     async def ConnectMonitor(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         handler = _MonitorSession(self)
@@ -126,11 +125,12 @@ class Agent(MonitorLinkServiceServicer):
         self.change()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Waits for what the monitor sends. Raises: TimeoutError."""
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():
-                self.news.clear()
-                await self.news.wait()
+        """Waits for what the monitor sends; tells what it sent where that does not come."""
+
+        def told() -> str:
+            return f"{self.orders.decision}{[event.reason for event in self.events]}, {len(self.metrics)} samples"
+
+        await until(condition, more=told)
 
     @contextlib.asynccontextmanager
     async def serving(self, address: str) -> AsyncIterator[None]:
@@ -173,22 +173,18 @@ class _MonitorSession:
             if decision.number > self.agent.orders.decision.number:
                 self.agent.orders.decision.CopyFrom(decision)
                 self.agent.change()
-        self.agent.news.set()
 
     async def metrics(self, samples: Sequence[bytes]) -> None:
         self.agent.metrics += [PositionMetrics.FromString(sample) for sample in samples]
-        self.agent.news.set()
 
     async def events(self, events: Sequence[link_pb2.ChildEvent]) -> None:
         self.agent.events += events
-        self.agent.news.set()
 
     async def link_changed(self, connected: bool) -> None:
         if connected:
             self.session.set_interest([POSITION], self.agent.pace_s)
         else:
             self.agent.sessions.leave(POSITION, self.session)
-        self.agent.news.set()
 
 
 class Host:
@@ -198,7 +194,6 @@ class Host:
         self.replica = replica
         self.orders: HostOrders | None = None
         self.pace_s = 0.0
-        self.heard = asyncio.Event()
         self._address = address
 
     @contextlib.asynccontextmanager
@@ -225,7 +220,6 @@ class Host:
 
     async def keep(self, state: DesiredState) -> None:
         self.orders = HostOrders.FromString(state.items[self.replica].body)
-        self.heard.set()
 
     async def keep_epoch(self, epoch: int) -> None:
         return
@@ -233,19 +227,12 @@ class Host:
     def interest(self, names: frozenset[str], pace_s: float) -> None:
         assert names == {self.replica}
         self.pace_s = pace_s
-        self.heard.set()
 
     def command(self, command: commands.Command) -> AsyncIterator[commands.Result]:
         raise NotImplementedError  # nobody commands a monitor here
 
     def link_changed(self, connected: bool) -> None:
         return
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            while not condition():
-                self.heard.clear()
-                await self.heard.wait()
 
 
 class Place:
@@ -321,12 +308,9 @@ async def in_service(agent: Agent) -> None:
 
 async def registered(place: Place) -> xapp.RegisterResponse:
     """As an xApp does it while the monitor starts: again, until it is there."""
-    async with place.access() as access, asyncio.timeout(WITHIN_S):
-        while True:
-            try:
-                return await access.Register(xapp.RegisterRequest(application_token=SECRET, client="cell-7"))
-            except Unavailable:
-                await asyncio.sleep(0.02)
+    request = xapp.RegisterRequest(application_token=SECRET, client="cell-7")
+    async with place.access() as access:
+        return await until(lambda: access.Register(request), not_yet=Unavailable)
 
 
 def test_a_position_goes_into_service_and_through_a_rollout() -> None:
@@ -397,11 +381,11 @@ def test_hosts_hear_the_keys_and_their_counts_go_up_with_what_they_use() -> None
         counted = HostMetrics(window_ms=1000, requests=5, errors=1, queue_depth=2, latency=latency.to_proto())
         async with agent.serving(place.agent_address), place.monitor(), host.running() as link:
             await in_service(agent)
-            await host.until(lambda: host.orders is not None and host.pace_s == 1.0)
+            await until(lambda: host.orders is not None and host.pace_s == 1.0)
             assert host.orders is not None
             assert (host.orders.jwks, host.orders.position_uid) == (place.jwks, UID)
             agent.wants(V1)
-            await host.until(lambda: host.orders is not None and host.orders.generation == 2)
+            await until(lambda: host.orders is not None and host.orders.generation == 2)
             link.sample(counted.SerializeToString())
             await agent.until(lambda: sum(metrics.requests for metrics in agent.metrics) == 5)
             (metrics,) = (metrics for metrics in agent.metrics if metrics.requests)
@@ -446,7 +430,7 @@ def test_watchers_see_endpoints_come_and_go() -> None:
         agent = Agent()
         async with agent.serving(place.agent_address), place.monitor():
             answer = await registered(place)
-            async with place.access(answer.access_token) as access, asyncio.timeout(WITHIN_S):
+            async with place.access(answer.access_token) as access, asyncio.timeout(PATIENCE_S):
                 watch = access.WatchEndpoints(xapp.WatchEndpointsRequest())
                 seen = aiter(watch)
                 assert not (await anext(seen)).endpoints.replicas
@@ -507,7 +491,7 @@ def test_sigterm_ends_it_at_once_with_streams_open() -> None:
         agent = Agent()
         host = Host("r-aaaaaa", place.monitor_address)
         async with agent.serving(place.agent_address), place.monitor() as monitor, host.running():
-            await host.until(lambda: host.orders is not None)
+            await until(lambda: host.orders is not None)
             monitor.send_signal(signal.SIGTERM)
             async with asyncio.timeout(3):
                 assert await monitor.wait() == 0

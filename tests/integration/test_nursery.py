@@ -3,8 +3,7 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 
 from mesh.nursery import PYTHON, Nursery
 from mesh.processes import Process
+from tests.waiting import wait_until
 
-PATIENCE_S = 20.0
 CHILD = """
 import json, os, random, signal, sys, time
 if __name__ == "__main__":
@@ -27,13 +26,6 @@ if __name__ == "__main__":
         time.sleep(600)
     sys.exit(int(sys.argv[1]))
 """
-
-
-def until(true: Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.005)
 
 
 def command(*arguments: str) -> list[str]:
@@ -53,7 +45,7 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
 
 
 def said(process: Process) -> dict[str, Any]:
-    until(lambda: process.tail(1).startswith("{"))
+    wait_until(lambda: process.tail(1).startswith("{"))
     answer: dict[str, Any] = json.loads(process.tail(1))
     return answer
 
@@ -80,7 +72,7 @@ def test_the_end_of_a_child_is_seen_with_its_exit_code_however_it_ends(nursery: 
     ended, killed = started(nursery, tmp_path / "a", "3"), started(nursery, tmp_path / "b", "wait")
     said(killed)
     assert killed.signal(signal.SIGKILL)
-    until(lambda: not ended.alive() and not killed.alive())
+    wait_until(lambda: not ended.alive() and not killed.alive())
     assert (ended.exit_code(), killed.exit_code()) == (3, -signal.SIGKILL)
 
 
@@ -88,7 +80,7 @@ def test_one_that_ends_is_seen_to_while_a_younger_one_runs(nursery: Nursery, tmp
     older, younger = started(nursery, tmp_path / "a", "wait"), started(nursery, tmp_path / "b", "wait")
     assert said(older)["random"] != said(younger)["random"]
     older.signal(signal.SIGTERM)
-    until(lambda: not older.alive())
+    wait_until(lambda: not older.alive())
     assert younger.alive()
 
 
@@ -96,12 +88,12 @@ def test_a_child_outlives_the_nursery_which_the_next_one_does_not_need(nursery: 
     before = started(nursery, tmp_path / "a", "wait")
     parent = psutil.Process(said(before)["parent"])
     parent.kill()
-    until(lambda: parent.status() == psutil.STATUS_ZOMBIE)  # else it may take the order with it
+    wait_until(lambda: parent.status() == psutil.STATUS_ZOMBIE)  # else it may take the order with it
     after = started(nursery, tmp_path / "b", "wait")
     assert said(after)["parent"] != said(before)["parent"]
     assert before.alive()
     before.signal(signal.SIGKILL)
-    until(lambda: not before.alive())
+    wait_until(lambda: not before.alive())
     assert before.exit_code() is None, "nobody could hear it"
 
 
@@ -117,7 +109,7 @@ def test_an_order_that_dies_with_the_nursery_is_seen_as_an_end(nursery: Nursery,
 def test_a_child_that_cannot_join_its_group_does_not_run_outside_it(nursery: Nursery, tmp_path: Path) -> None:
     process = Process(tmp_path / "a")
     process.spawn(command("wait"), joins=[tmp_path / "no-such-group" / "cgroup.procs"], nursery=nursery)
-    until(lambda: not process.alive())
+    wait_until(lambda: not process.alive())
     assert process.exit_code() == 125
     assert "no-such-group" in process.tail(1)
 
@@ -125,5 +117,5 @@ def test_a_child_that_cannot_join_its_group_does_not_run_outside_it(nursery: Nur
 def test_a_command_that_is_not_its_own_is_started_without_it(nursery: Nursery, tmp_path: Path) -> None:
     process = Process(tmp_path / "a")
     process.spawn(["/bin/sh", "-c", "exit 4"], nursery=nursery)
-    until(lambda: not process.alive())
+    wait_until(lambda: not process.alive())
     assert process.exit_code() == 4

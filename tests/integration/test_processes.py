@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mesh.processes import LOG_BYTES_MAX, Process
+from tests.waiting import wait_until
 from waypost.errors import Precondition
 
 SLEEPER = ["sleep", "600"]
@@ -33,8 +34,8 @@ def test_a_process_outlives_its_parent_and_is_found_again(tmp_path: Path) -> Non
 def test_it_has_a_group_of_its_own_and_where_it_is_wanted_a_session(tmp_path: Path, *, beside_us: bool) -> None:
     process = Process(tmp_path)
     process.spawn(SLEEPER, beside_us=beside_us)
-    while (pid := process.pid()) is None:
-        pass
+    pid = wait_until(process.pid)
+    assert pid is not None
     assert os.getpgid(pid) == pid
     assert os.getsid(pid) == (os.getsid(0) if beside_us else pid)
     asyncio.run(process.stop(grace_s=5))
@@ -79,13 +80,7 @@ def test_a_killed_process_is_not_alive(tmp_path: Path) -> None:
 def test_the_log_is_bounded_while_the_child_writes(tmp_path: Path) -> None:
     process = Process(tmp_path)
     process.spawn(["sh", "-c", "while :; do head -c 1000000 /dev/zero; done"])
-
-    async def until_large() -> None:
-        async with asyncio.timeout(20):
-            while (tmp_path / "log").stat().st_size <= LOG_BYTES_MAX:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-
-    asyncio.run(until_large())
+    wait_until(lambda: (tmp_path / "log").stat().st_size, lambda size: size > LOG_BYTES_MAX)
     process.signal(signal.SIGSTOP)
     process.bound_log()
     assert (tmp_path / "log").stat().st_size < LOG_BYTES_MAX

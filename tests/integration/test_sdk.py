@@ -7,13 +7,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import waypost
+from tests.waiting import wait_until
 from waypost.testing import FakeModel, FakePosition
 
 DOUBLE = FakeModel([waypost.TensorSpec("x", "FP32", (-1, 2))], lambda inputs: {"y": inputs["x"] * 2}, "v/double")
@@ -29,13 +29,6 @@ def fake_position(model: FakeModel = DOUBLE, **options):
 
 def connect(fake: FakePosition, **options) -> waypost.Position:
     return waypost.connect(fake.address, position=fake.name, token=fake.token, **options)
-
-
-def until(true: Callable[[], bool], within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.005)
 
 
 def test_plain_values_and_arrays_are_answered():
@@ -156,7 +149,7 @@ def test_forgotten_tokens_are_exchanged_within_the_call():
 
 def test_tokens_are_renewed_before_they_end():
     with fake_position(token_lifetime_s=1) as fake, connect(fake) as position:
-        until(lambda: bool(position.infer([1, 2])) and fake.calls["Renew"] > 0)
+        wait_until(lambda: bool(position.infer([1, 2])) and fake.calls["Renew"] > 0)
         assert fake.calls["Register"] == 1
 
 
@@ -186,7 +179,7 @@ def test_a_gateway_that_crashes_under_a_call_costs_an_idempotent_caller_nothing(
         answers: list[waypost.Answer] = []
         caller = threading.Thread(target=lambda: answers.append(position.infer([1, 2])))
         caller.start()
-        until(lambda: fake.calls["ModelInfer"] == 2)
+        wait_until(lambda: fake.calls["ModelInfer"] == 2)
         fake.stop()
         fake.start()
         caller.join()
@@ -229,7 +222,7 @@ def test_closed_loops_are_reported_while_the_connection_lives():
     with fake_position() as fake, connect(fake) as position:
         with position.loop():
             pass
-        until(lambda: len(fake.loops) == 1)
+        wait_until(lambda: len(fake.loops) == 1)
 
 
 def test_asyncio_reports_loops_too():

@@ -21,14 +21,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mesh import clock
+from tests.waiting import PATIENCE_S, until, wait_until
 from training_platform import publish, withdraw
 from training_platform.access import activation_token
 from training_platform.catalogue import Event, folded
 from waypost.api.training.v1 import training_pb2, training_pb2_grpc
 from waypost.errors import DataLoss, Denied, MeshError, NotFound, OutOfRange, Unauthenticated, Unavailable
 from waypost.rpc import Tls, open_aio_channel
-
-PATIENCE_S = 20.0
 
 
 class Platform:
@@ -91,7 +90,6 @@ class Subscriber:
         self.token = token
         self.cursor = 0
         self.heard: list[Event] = []
-        self.changed = asyncio.Event()
 
     async def follow(self) -> None:
         """For ever, through every loss of the connection; cancel it to kill the subscriber."""
@@ -106,13 +104,6 @@ class Subscriber:
     def take(self, event: Event) -> None:
         self.heard.append(event)
         self.cursor = event.sequence or self.cursor
-        self.changed.set()
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not true():
-                self.changed.clear()
-                await self.changed.wait()
 
     def versions(self) -> list[int]:
         return sorted(int(key[2]) for key in folded(self.heard).versions)
@@ -146,13 +137,13 @@ def test_a_subscriber_gets_what_is_there_and_then_what_comes(tmp_path):
     async def run(server: Platform) -> None:
         subscriber = Subscriber(server, await activated(server))
         async with following(subscriber):
-            await subscriber.until(lambda: subscriber.versions() == [1])
+            await until(subscriber.versions, lambda found: found == [1])
             started = time.monotonic()
             put(root, 2)
-            await subscriber.until(lambda: subscriber.versions() == [1, 2])
+            await until(subscriber.versions, lambda found: found == [1, 2])
             assert time.monotonic() - started < 2.0  # 0.15 s on an idle machine
             withdraw(root, "water", "forecaster", "1")
-            await subscriber.until(lambda: subscriber.versions() == [2])
+            await until(subscriber.versions, lambda found: found == [2])
         kinds = [event.WhichOneof("event") for event in subscriber.heard]
         assert kinds.index("application_published") < kinds.index("model_published") < kinds.index("version_published")
         assert kinds.count("snapshot_end") == 1
@@ -168,7 +159,7 @@ def test_a_killed_subscriber_resumes_and_misses_nothing(tmp_path):
         subscriber = Subscriber(server, await activated(server))
         for number in range(1, 8):
             async with following(subscriber):
-                await subscriber.until(lambda count=number: len(subscriber.versions()) == count)
+                await until(subscriber.versions, lambda found, count=number: len(found) == count)
             put(root, number + 1)
         sequences = [event.sequence for event in subscriber.heard if event.sequence]
         assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
@@ -183,15 +174,15 @@ def test_a_platform_killed_while_versions_are_published_misses_and_doubles_nothi
     async def run(server: Platform) -> None:
         subscriber = Subscriber(server, await activated(server))
         async with following(subscriber):
-            await subscriber.until(lambda: bool(subscriber.heard))
+            await until(lambda: subscriber.heard)
             publisher = asyncio.create_task(asyncio.to_thread(publish_all))
             for _ in range(4):
                 seen = len(subscriber.heard)
-                await subscriber.until(lambda seen=seen: len(subscriber.heard) > seen + rng.randrange(6))
+                await until(lambda: len(subscriber.heard), lambda heard, seen=seen: heard > seen + rng.randrange(6))
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
             await publisher
-            await subscriber.until(lambda: len(subscriber.versions()) == count)
+            await until(subscriber.versions, lambda found: len(found) == count)
         sequences = [event.sequence for event in subscriber.heard if event.sequence]
         assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
         published = [
@@ -223,7 +214,7 @@ def test_a_publisher_that_is_killed_leaves_nothing_to_see(tmp_path):
 
     def start_and_kill() -> None:
         publisher = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_for(lambda: any((root / "water/forecaster").glob(".1.*/model.onnx")))
+        wait_until(lambda: any((root / "water/forecaster").glob(".1.*/model.onnx")), every_s=0.001)
         publisher.kill()
         publisher.wait()
 
@@ -233,7 +224,7 @@ def test_a_publisher_that_is_killed_leaves_nothing_to_see(tmp_path):
             await asyncio.to_thread(start_and_kill)
             assert not (root / "water/forecaster/1").exists()
             await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
-            await subscriber.until(lambda: subscriber.versions() == [1])
+            await until(subscriber.versions, lambda found: found == [1])
 
     scenario(run, root)
 
@@ -243,13 +234,6 @@ def status(root: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def wait_for(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_files_are_fetched_by_digest_from_any_offset(tmp_path):
     root, content = tmp_path / "models", os.urandom(600_000)
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
@@ -257,7 +241,7 @@ def test_files_are_fetched_by_digest_from_any_offset(tmp_path):
     async def run(server: Platform) -> None:
         subscriber = Subscriber(server, await activated(server))
         async with following(subscriber):
-            await subscriber.until(lambda: subscriber.versions() == [1])
+            await until(subscriber.versions, lambda found: found == [1])
         async with client(server, subscriber.token) as stub:
 
             async def fetch(digest: str, offset: int = 0) -> list[bytes]:
@@ -287,11 +271,11 @@ def test_a_published_version_that_is_changed_stays_what_it_was(tmp_path):
     async def run(server: Platform) -> None:
         subscriber = Subscriber(server, await activated(server))
         async with following(subscriber):
-            await subscriber.until(lambda: subscriber.versions() == [1])
+            await until(subscriber.versions, lambda found: found == [1])
             manifest = root / "water/forecaster/1/manifest.json"
             manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "description": "better"}))
             put(root, 2)
-            await subscriber.until(lambda: subscriber.versions() == [1, 2])
+            await until(subscriber.versions, lambda found: found == [1, 2])
         assert [event.version_published.description for event in subscriber.heard].count("better") == 0
         told = await asyncio.to_thread(status, root)
         assert "water/forecaster/1: its manifest is not the one that was published" in told
@@ -348,7 +332,7 @@ def test_it_ends_at_once_though_subscribers_are_there(tmp_path):
     async def run(server: Platform) -> None:
         subscriber = Subscriber(server, await activated(server))
         async with following(subscriber):
-            await subscriber.until(lambda: bool(subscriber.heard))
+            await until(lambda: subscriber.heard)
             started = time.monotonic()
             assert await asyncio.to_thread(server.kill, signal.SIGTERM) == 0
             assert time.monotonic() - started < 3.0

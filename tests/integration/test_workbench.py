@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +20,7 @@ import waypost
 from tests import models
 from tests.conformance import hosts
 from tests.conformance.hosts import RunningHost
-
-WITHIN_S = 20.0
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def host(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -175,15 +173,12 @@ def followed(model: Path, log: Path) -> Iterator[RunningHost]:
 def level_of(running: RunningHost) -> float:
     """By the SDK, as an xApp calls a position."""
     position = waypost.connect(f"http://{running.address}", position="local/host/level", token="none")
-    with position, position.loop(deadline_s=WITHIN_S):
+    with position, position.loop(deadline_s=PATIENCE_S):
         return float(position.infer([[-90.0] * 8])["level_dbm"][0, 0])
 
 
 def until_logged(running: RunningHost, words: str) -> None:
-    ends = time.monotonic() + WITHIN_S
-    while words not in running.log.read_text():
-        assert time.monotonic() < ends, running.log.read_text()
-        time.sleep(0.05)
+    wait_until(lambda: words in running.log.read_text(), what=f"{words!r} in the log", more=running.log.read_text)
 
 
 def test_a_host_follows_its_template_and_keeps_what_serves(level: Path, tmp_path: Path) -> None:
@@ -211,7 +206,7 @@ def test_a_first_load_that_fails_is_tried_again_with_the_next_change(level: Path
         assert process.stdout is not None
         assert any(line.startswith("serving level") for line in process.stdout)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(WITHIN_S) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()

@@ -1,6 +1,5 @@
 """Versions of a tiny model, brought to a platform by hand, checked by it and ready to be deployed."""
 
-import time
 from pathlib import Path
 
 from console import upload
@@ -8,10 +7,9 @@ from console.client import Client
 from console.contexts import Context
 from console.kinds import APPLICATION, MODEL, PROJECT, VERSION, Resources
 from tests import models
+from tests.waiting import wait_until
 from waypost import names
 from waypost.api.control.v1.model_pb2 import MODEL_VERSION_STATE_AVAILABLE, CreateModelVersionRequest, ModelVersion
-
-IMPORTED_WITHIN_S = 60.0
 
 
 def make_versions(context: Context, directory: Path, application: str, count: int) -> list[str]:
@@ -33,12 +31,10 @@ def _version(client: Client, directory: Path, model: str, number: int) -> str:
         version.artifacts.append(artifact)
     request = CreateModelVersionRequest(parent=model, model_version_id=str(number), model_version=version)
     name: str = client.call(client.models.CreateModelVersion, request).model_version.name
-    _wait_until_available(Resources(client), name)
+    wait_until(
+        lambda: Resources(client).get(VERSION, name),
+        lambda found: found.state == MODEL_VERSION_STATE_AVAILABLE,
+        what=f"{name} is imported",
+        every_s=0.1,
+    )
     return name
-
-
-def _wait_until_available(resources: Resources, name: str) -> None:
-    ends_s = time.monotonic() + IMPORTED_WITHIN_S
-    while resources.get(VERSION, name).state != MODEL_VERSION_STATE_AVAILABLE:
-        assert time.monotonic() < ends_s, f"{name} was not imported within {IMPORTED_WITHIN_S:g} s"
-        time.sleep(0.1)

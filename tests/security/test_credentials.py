@@ -20,6 +20,7 @@ from tests.integration.control_plane_process import (
 )
 from tests.security.calls import METHODS, Method, outcome
 from tests.security.test_roles import OPEN, demand
+from tests.waiting import PATIENCE_S
 from waypost.api.control.v1 import (
     credential_pb2,
     credential_pb2_grpc,
@@ -54,7 +55,7 @@ BAD_TOKENS = (
 def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @wraps(test)
     def run(*arguments: Any, **keywords: Any) -> None:
-        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 60))
+        asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 2 * PATIENCE_S))
 
     return run
 
