@@ -96,7 +96,7 @@ def test_a_full_disk_is_told_and_healed_by_room(platform: Platform, serving: Loa
         _, told = refused(platform, "lab/heavy/1", "lab/steady", "--timeout", "20")
         assert "free space on the edge server's disk" in told
         assert platform.position("lab/steady")["status"]["serving"][0]["model_version"] == GOOD
-    platform.deploy("lab/affine/1", "lab/steady")
+        platform.deploy("lab/affine/1", "lab/steady")  # with room the agent would try once more, and rightly serve it
     platform.deploy("lab/heavy/1", "lab/roomy")
 
 
