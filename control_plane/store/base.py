@@ -7,7 +7,6 @@ Small seams over one database:
   who was away for longer than the tombstones are kept hears `TooOld` and reads everything again.
 * `ObservedStore`: what is, as reported from below. One row per (kind, name), the latest wins, no revisions. Its rows
   carry a sequence of their own, by which a watcher finds those that changed.
-* `Counters`: numbers that rise durably, for the epochs of sessions.
 * `EventStore`: a bounded list of what happened, for people.
 * `AuditStore`: a bounded list of who changed what.
 * `MinuteStore`: metrics by the minute, kept for a day.
@@ -210,11 +209,6 @@ class ObservedStore(Protocol):
 
     def watch(self, since: int) -> AsyncIterator[int]:
         """Yields sequences > since as they appear, and skips when they come fast."""
-
-
-class Counters(Protocol):
-    async def take(self, counter: str) -> int:
-        """The next number of `counter`, from 1. Durable when this returns; no number is given twice."""
 
 
 @dataclass(frozen=True, slots=True)

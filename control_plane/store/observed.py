@@ -1,4 +1,4 @@
-"""`ObservedStore` and `Counters` over SQLAlchemy Core."""
+"""`ObservedStore` over SQLAlchemy Core."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
@@ -160,15 +160,3 @@ async def _prune(connection: AsyncConnection) -> None:
 
 def _row(row: RowMapping) -> ObservedRow:
     return ObservedRow(row["kind"], row["name"], row["body"])
-
-
-class SqlCounters:
-    """See `base.Counters`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @uninterrupted
-    async def take(self, counter: str) -> int:
-        async with self._database.write() as connection:
-            return await take(connection, f"user/{counter}")

@@ -25,7 +25,6 @@ from control_plane.store.audit import SqlAudit
 from control_plane.store.base import (
     AuditStore,
     Claims,
-    Counters,
     EventStore,
     Facts,
     MinuteStore,
@@ -36,7 +35,7 @@ from control_plane.store.base import (
 from control_plane.store.claims import SqlClaims, SqlFacts, SqlRoster
 from control_plane.store.database import Database, connect, uninterrupted
 from control_plane.store.history import SqlEvents, SqlMinutes
-from control_plane.store.observed import SqlCounters, SqlObserved
+from control_plane.store.observed import SqlObserved
 from control_plane.store.postgres import listening
 from control_plane.store.records import SqlStore, counter
 from control_plane.store.schema import (
@@ -70,7 +69,6 @@ class Stores:
 
     records: Store
     observed: ObservedStore
-    counters: Counters
     events: EventStore
     audit: AuditStore
     minutes: MinuteStore
@@ -131,7 +129,6 @@ async def _open(database: Database) -> Stores:
     return Stores(
         SqlStore(database, kept[INCARNATION], news.revisions),
         SqlObserved(database, news.sequences),
-        SqlCounters(database),
         SqlEvents(database),
         SqlAudit(database),
         SqlMinutes(database),

@@ -35,7 +35,7 @@ counters = Table(
     Column("name", name_type(), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
-"""REVISION, COMPACTED, OBSERVED, EVENT, AUDIT, MINUTE and those of `Counters`. A row is the lock of what it counts."""
+"""REVISION, COMPACTED, OBSERVED, EVENT, AUDIT, MINUTE and the numbers of claims. A row locks what it counts."""
 
 records = Table(
     "records",

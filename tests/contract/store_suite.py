@@ -312,14 +312,6 @@ class StoreSuite:
             assert await _first(stores.observed.watch(before)) == changes.sequence
 
     @scenario
-    async def test_counters_never_give_a_number_twice(self, opened: Open) -> None:
-        async with opened() as stores:
-            taken = await asyncio.gather(*(stores.counters.take("a") for _ in range(5)))
-            assert sorted(taken) == [1, 2, 3, 4, 5]
-            assert await stores.counters.take("b") == 1
-            assert await stores.records.revision() == 0
-
-    @scenario
     async def test_events_are_listed_newest_first_by_owner_and_page(self, opened: Open) -> None:
         async with opened() as stores:
             await stores.events.append([event("p/a", "ONE"), event("p/a/x", "TWO")])
@@ -455,13 +447,6 @@ class StoreSuite:
             assert {claim.holder for claim in (await claims.read(["a", "b"])).values()}.isdisjoint({"one"})
 
     @scenario
-    async def test_the_numbers_of_claims_go_on_where_an_older_version_numbered_sessions(self, opened: Open) -> None:
-        async with opened() as stores:
-            assert await stores.counters.take("epoch/edgeServers/e") == 1
-            assert await stores.claims.take("edgeServers/e", "one") == 2
-            assert await stores.counters.take("epoch/edgeServers/e") == 3
-
-    @scenario
     async def test_who_was_overtaken_writes_nothing_and_deletes_nothing(self, opened: Open) -> None:
         async with opened() as stores:
             ours = Fence("c", await stores.claims.take("c", "us"))
@@ -521,12 +506,12 @@ class DurableStoreSuite(StoreSuite):
             await stores.records.commit([put("a")])
             await stores.observed.put([ObservedRow("k", "a", b"1")])
             incarnation, key = stores.records.incarnation, stores.token_key
-            assert await stores.counters.take("c") == 1
+            assert await stores.claims.take("c", "one") == 1
         async with opened() as stores:
             assert (stores.records.incarnation, stores.token_key) == (incarnation, key)
             assert await stores.records.revision() == 1
             assert await stores.observed.read("k", ["a"]) == {"a": b"1"}
-            assert await stores.counters.take("c") == 2
+            assert await stores.claims.take("c", "one") == 2
 
     @scenario
     async def test_a_commit_of_another_process_is_seen(self, opened: Open) -> None:

@@ -21,7 +21,7 @@ from waypost.errors import Unavailable
 
 FIRST_INCARNATION = "store-1"
 SAVED = (
-    *("revision", "records", "tombstones", "sequence", "observed", "counters"),
+    *("revision", "records", "tombstones", "sequence", "observed", "epochs"),
     *("events", "event_keys", "audit", "minutes", "facts"),
 )
 
@@ -43,7 +43,7 @@ class Database:
     tombstones: dict[str, base.Tombstone] = field(default_factory=dict)
     sequence: int = 0
     observed: dict[tuple[str, str], tuple[int, bytes | None]] = field(default_factory=dict)
-    counters: dict[str, int] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
     events: dict[int, base.EventRow] = field(default_factory=dict)
     event_keys: set[str] = field(default_factory=set)
     audit: list[base.AuditRow] = field(default_factory=list)
@@ -83,7 +83,6 @@ class Database:
         return Stores(
             records=_Records(self, news),
             observed=_Observed(self, news),
-            counters=tables.Counters(self),
             events=tables.Events(self),
             audit=tables.Audit(self),
             minutes=tables.Minutes(self),

@@ -1,4 +1,4 @@
-"""The narrower halves of the simulator's database (database.py): claims, peers, counters, facts, what is said."""
+"""The narrower halves of the simulator's database (database.py): claims, peers, facts, what is said."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -8,22 +8,6 @@ from control_plane.store import base
 
 if TYPE_CHECKING:
     from tests.sim.database import Database
-
-
-class Counters:
-    def __init__(self, database: "Database") -> None:
-        self._database = database
-
-    async def take(self, counter: str) -> int:
-        await self._database.turn()
-        taken = _next(self._database, counter)
-        await self._database.after()
-        return taken
-
-
-def _next(database: "Database", counter: str, above: int = 0) -> int:
-    database.counters[counter] = max(database.counters.get(counter, 0), above) + 1
-    return database.counters[counter]
 
 
 class Claims:
@@ -44,7 +28,8 @@ class Claims:
         return taken
 
     def _hold(self, name: str, holder: str, above: int) -> int:
-        epoch = _next(self._database, f"epoch/{name}", above)
+        epoch = max(self._database.epochs.get(name, 0), above) + 1
+        self._database.epochs[name] = epoch
         self._database.claims[name] = base.Claim(name, holder, epoch)
         return epoch
 

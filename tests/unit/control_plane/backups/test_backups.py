@@ -46,7 +46,6 @@ async def fill(data_dir: Path) -> Path:
         await stores.records.commit([Put(f"thing/{n}", "thing", b"x" * n) for n in range(900)])
         await stores.observed.put([ObservedRow("k", "a", b"1")])
         await stores.events.append([EventRow(1, "a", "CREATED", "it was", "test", "key")])
-        await stores.counters.take("c")
         await stores.claims.take("edgeServers/e", "run")
         await stores.roster.join(Peer("id", "run", "a:1", "a:1", "1"))
     return data_dir
@@ -80,7 +79,6 @@ async def test_a_restored_control_plane_has_everything_and_is_another_store(tmp_
         assert await after.records.scan("thing/") == await before.records.scan("thing/")
         assert await after.observed.read("k", ["a"]) == {"a": b"1"}
         assert await after.events.newest() == await before.events.newest()
-        assert await after.counters.take("c") == 2
         assert await after.claims.read(["edgeServers/e"]) == {}  # of processes that are no more
         assert await after.claims.take("edgeServers/e", "run") == 2
         assert await after.roster.all() == []

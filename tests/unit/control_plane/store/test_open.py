@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, insert, inspect, select, text
 
 from control_plane.store import Put, database, open_stores
 from control_plane.store.open import format_of, migrate, prepare
-from control_plane.store.schema import FORMAT, metadata, records
+from control_plane.store.schema import FORMAT, counters, metadata, records
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_APPLICATION, Credential
 from waypost.api.control.v1.role_pb2 import ROLE_ADMIN, ROLE_UNSPECIFIED, ROLE_VIEWER
 from waypost.errors import DataLoss, Exhausted, Invalid, MeshError, Unavailable
@@ -78,6 +78,16 @@ async def _every_connection(stores: Any, pragma: str) -> None:
     """With one connection in use at a time there is one in the pool."""
     async with stores.records._database.engine.connect() as connection:
         await connection.exec_driver_sql(pragma)
+
+
+def test_the_numbers_of_claims_go_on_where_an_older_version_numbered_sessions(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_stores(f"sqlite:///{tmp_path}/store.db") as stores:
+            with create_engine(f"sqlite:///{tmp_path}/store.db").begin() as connection:
+                connection.execute(insert(counters), {"name": "user/epoch/edgeServers/e", "value": 4})
+            assert await stores.claims.take("edgeServers/e", "one") == 5
+
+    asyncio.run(scenario())
 
 
 def test_a_store_locked_by_somebody_else_is_busy_and_writable_afterwards(
