@@ -127,8 +127,6 @@ def read_decision(message: pb.Decision) -> Decision:
     if len(message.verdicts) > VERDICTS_MAX:
         raise _bad_decision(f"it has {len(message.verdicts)} verdicts, at most {VERDICTS_MAX} are kept")
     return Decision(
-        number=message.number,
-        generation=message.generation,
         shares=tuple(
             DecidedShare(Version(s.model_version, s.digest), s.replicas, s.weight, frozenset(s.leaving))
             for s in message.shares

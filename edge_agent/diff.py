@@ -73,10 +73,8 @@ class DecidedShare:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A monitor's numbers. Versions in `rejected` (digests) are not to run."""
+    """What a monitor has decided. Versions in `rejected` (digests) are not to run."""
 
-    number: int
-    generation: int
     shares: tuple[DecidedShare, ...] = ()
     rejected: frozenset[str] = frozenset()
 

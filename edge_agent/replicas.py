@@ -73,14 +73,14 @@ def _phase(seen: Observed, phase_of: PhaseOf) -> Phase:
 
 def host_sets(
     views: Collection[HostView],
-    victims: Collection[str],
+    drained: Collection[str],
     started: Collection[str],
     *,
     package: Callable[[Version], Path],
     serve_as: str,
     limits: Limits,
 ) -> tuple[HostSet, ...]:
-    """Everything that shall run or rest. started: ids to start now, for the first time or again."""
+    """Everything that shall run or rest. drained: ids to go. started: ids to start now, be it once again."""
     groups: dict[tuple[Version, str], list[HostView]] = {}
     for view in views:
         if view.replica.phase is not Phase.DRAINING:
@@ -93,9 +93,8 @@ def host_sets(
             package=package(version),
             serve_as=serve_as,
             limits=limits,
-            replicas=_ids(members, lambda view: view.replica.id not in victims and _runs(view, started)),
-            resting=_ids(members, lambda view: view.replica.id not in victims and not _runs(view, started)),
-            victims=_ids(members, lambda view: view.replica.id in victims),
+            replicas=_ids(members, lambda view: view.replica.id not in drained and _runs(view, started)),
+            resting=_ids(members, lambda view: view.replica.id not in drained and not _runs(view, started)),
         )
         for (version, variant), members in groups.items()
     )

@@ -331,7 +331,6 @@ class Worker:
         return Picture(
             generation=self.assignment.generation,
             wanted=self.assignment.wanted,
-            target=self._target(record),
             hosts=self._crew.look(record),
             fetched=fetches.fetched,
             fetch_failures=fetches.failures,

@@ -62,8 +62,6 @@ class Claims:
     """Full name of the credential it was made from, or `agent`."""
     client: str
     """What the caller calls itself; may be empty."""
-    issued_s: int
-    """Unix seconds."""
     expires_s: int
     """Unix seconds; no longer good from then on."""
 
@@ -159,7 +157,6 @@ class Verifier:
                 audience=self._audience,
                 subject=str(claims["sub"]),
                 client=str(claims.get("client", "")),
-                issued_s=int(claims["iat"]),
                 expires_s=int(claims["exp"]),
             )
         except jwt.InvalidAudienceError:

@@ -62,15 +62,6 @@ class Stage:
         """CPU that the control plane used, as a share of one core."""
         return self.usage.cpu_s / self.lasted_s if self.usage else None
 
-    @property
-    def cpu_ms_per_agent(self) -> float | None:
-        return 1000 * self.usage.cpu_s / self.agents if self.usage else None
-
-    @property
-    def memory_per_agent(self) -> float | None:
-        """Bytes."""
-        return self.usage.memory_bytes / self.agents if self.usage else None
-
 
 def record(stage: Stage) -> dict[str, Any]:
     """For programs, and to be read again by them: seconds, bytes, counts."""

@@ -45,8 +45,6 @@ class HostSet:
     """Ids of those that shall run."""
     resting: tuple[str, ...] = ()
     """Ids that stay, but are not started now. A driver that restarts by itself may ignore the difference."""
-    victims: tuple[str, ...] = ()
-    """Ids to drain first."""
 
 
 class MonitorMode(StrEnum):
@@ -108,8 +106,6 @@ class Observed:
     """Times that it was started."""
     started_s: float = 0.0
     """Unix seconds of the last start."""
-    ended_s: float = 0.0
-    """Unix seconds when its end was noticed; 0 while it runs."""
     pid: int = 0
     """0 where the driver has none."""
     address: str = ""

@@ -102,9 +102,8 @@ class FakeMachine:
         if process.observed.draining:
             del self.of(uid)[id_]
         else:
-            now_s = asyncio.get_running_loop().time()
             failure = failure or Failure("KILLED", "its process was killed")
-            process.observed = replace(process.observed, running=False, ended_s=now_s, failure=failure)
+            process.observed = replace(process.observed, running=False, failure=failure)
         self.ended(uid, process.observed)
         self.wake(uid)
 

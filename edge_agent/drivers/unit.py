@@ -59,7 +59,6 @@ class Unit:
         self._process = Process(directory)
         self._changed = changed
         self._failure: Failure | None = None
-        self._ended_s = 0.0
         self._pid = 0
         """Of the process that runs; 0 until it has written it down."""
         self._draining_until_s = self._read_draining_until_s()
@@ -87,21 +86,19 @@ class Unit:
 
         Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED).
         """
-        now = clock.now()
-        self.about = replace(about, starts=self.about.starts + 1, started_s=now)
+        self.about = replace(about, starts=self.about.starts + 1, started_s=clock.now())
         with storage_errors(self.directory):
             private_directory(self.directory)
             (self.directory / "failure.json").unlink(missing_ok=True)
             self._remove_socket()
             write_atomically(self.directory / "settings.toml", settings.encode())
             write_atomically(self.directory / "unit.json", json.dumps(asdict(self.about)).encode())
-        self._failure, self._ended_s, self._pid = None, 0.0, 0
+        self._failure, self._pid = None, 0
         try:
             spawn(self._process)
         except (OSError, MeshError) as error:
             message = f"{self.about.id} cannot be started: {error}"
             self._failure = Failure("SPAWN_FAILED", message, "look at the agent's log")
-            self._ended_s = now
             return
         self.running = True
         self._watch()
@@ -132,7 +129,6 @@ class Unit:
             variant=self.about.variant,
             starts=self.about.starts,
             started_s=self.about.started_s,
-            ended_s=0.0 if running else self._ended_s,
             pid=self._pid if running else 0,
             address=self.about.address,
             failure=None if running else self._failure,
@@ -195,7 +191,6 @@ class Unit:
             self._watching = None
 
     def _note_end(self) -> None:
-        self._ended_s = clock.now()
         self._failure = self._read_failure() or self._failure or self._exit_failure()
 
     # -- signals

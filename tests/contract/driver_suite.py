@@ -98,7 +98,7 @@ async def the_end_of_an_adopted_one_is_noticed(bench: Bench) -> None:
 async def what_is_no_longer_asked_for_goes_without_a_trace(bench: Bench) -> None:
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a", "r-b"), monitor=MonitorMode.RUN), grace_s=GRACE_S)
-    await driver.apply(lineup(hosts("r-a", victims=("r-b",))), grace_s=GRACE_S)
+    await driver.apply(lineup(hosts("r-a")), grace_s=GRACE_S)
     await until(lambda: by_id(driver), lambda seen: seen.keys() == {"r-a"})
     assert by_id(driver)["r-a"].running
 
@@ -136,7 +136,6 @@ async def one_that_ended_stays_with_its_reason_and_may_be_started_again(bench: B
     ended = by_id(driver)["r-a"]
     assert ended.failure is not None
     assert ended.failure.reason == "KILLED"
-    assert ended.ended_s >= ended.started_s
     await driver.apply(lineup(hosts(resting=("r-a",))), grace_s=GRACE_S)
     assert not by_id(driver)["r-a"].running
     await driver.apply(lineup(hosts("r-a")), grace_s=GRACE_S)

@@ -144,8 +144,6 @@ def routes(draw: st.DrawFn, replicas: tuple[Replica, ...]) -> Route:
 
 decisions = st.builds(
     Decision,
-    number=st.integers(1, 9),
-    generation=st.integers(1, 3),
     shares=st.lists(
         st.builds(DecidedShare, st.sampled_from(VERSIONS), st.integers(-1, 99), st.integers(0, 100)),
         unique_by=lambda share: share.version,
@@ -311,30 +309,30 @@ def test_without_a_decision_the_wanted_version_runs_with_its_least_number() -> N
 
 
 def test_a_rejected_version_is_not_run_and_the_last_good_one_stays() -> None:
-    decision = Decision(3, 2, (), frozenset({V2.digest}))
+    decision = Decision((), frozenset({V2.digest}))
     target = overlay(Wanted(V2, 1, 1), decision, V1)
     assert [share.version for share in target.shares] == [V1]
     assert not target.prefetch
 
 
 def test_a_rejection_without_anything_else_to_run_leaves_nothing() -> None:
-    assert overlay(Wanted(V2, 1, 1), Decision(1, 1, (), frozenset({V2.digest})), None).shares == ()
+    assert overlay(Wanted(V2, 1, 1), Decision((), frozenset({V2.digest})), None).shares == ()
 
 
 def test_a_rejection_of_the_previous_generation_does_not_hold_back_the_next_version() -> None:
-    target = overlay(Wanted(V3, 1, 1), Decision(4, 1, (), frozenset({V2.digest})), V1)
+    target = overlay(Wanted(V3, 1, 1), Decision((), frozenset({V2.digest})), V1)
     assert [share.version for share in target.shares] == [V3]
 
 
 def test_a_version_that_is_wanted_but_not_decided_upon_is_fetched_already() -> None:
-    decision = Decision(1, 1, (DecidedShare(V1, 1, ALL),))
+    decision = Decision((DecidedShare(V1, 1, ALL),))
     target = overlay(Wanted(V2, 1, 1), decision, V1)
     assert [share.version for share in target.shares] == [V1]
     assert diff(target, World(fetched=frozenset({V1.digest})))[0] == Fetch(V2.digest)
 
 
 def test_a_decision_without_any_calls_leaves_them_where_they_were() -> None:
-    decision = Decision(1, 1, (DecidedShare(V2, 1, 0), DecidedShare(V1, 1, 0)))
+    decision = Decision((DecidedShare(V2, 1, 0), DecidedShare(V1, 1, 0)))
     assert [share.weight for share in overlay(Wanted(V2, 1, 1), decision, V1).shares] == [0, ALL]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.diff import Entry, Phase, Replica, Route, Share, Target, Version, Wanted, shape
+from edge_agent.diff import Entry, Phase, Replica, Route, Version, Wanted, shape
 from edge_agent.drivers.base import Failure
 from edge_agent.picture import HostView, MonitorView, Picture, Proof, label
 from edge_agent.positions import status_of
@@ -33,7 +33,6 @@ def picture(wanted: Version = V1, **more: object) -> Picture:
     built = Picture(
         generation=1,
         wanted=Wanted(wanted, 1, 1),
-        target=Target((Share(shape(wanted.digest, ""), wanted, 1, 100),)),
         hosts=(served,),
         fetched=frozenset({V1.digest}),
         live=route(served),
@@ -82,7 +81,6 @@ pictures = st.builds(
     Picture,
     generation=st.integers(1, 2),
     wanted=st.builds(Wanted, st.sampled_from([V1, V2]), st.integers(1, 2), st.just(2), deleting=st.booleans()),
-    target=st.just(Target()),
     hosts=hosts,
     fetched=st.frozensets(st.sampled_from([V1.digest, V2.digest])),
     fetch_failures=st.dictionaries(st.sampled_from([V1.digest]), st.just(BROKEN)),

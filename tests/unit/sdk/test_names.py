@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.errors import Invalid
-from waypost.names import FORMS, collection_of, leaf, parent, parse, short
+from waypost.names import FORMS, leaf, parent, parse, short
 
 ids = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 
@@ -16,7 +16,6 @@ def test_short_and_full_are_the_same_name(collection: str, data: st.DataObject) 
     full = parse(brief, collection)
     assert parse(full, collection) == full
     assert short(full) == brief
-    assert collection_of(full) == collection
 
 
 def test_a_position_is_written_either_way() -> None:

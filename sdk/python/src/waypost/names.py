@@ -79,10 +79,5 @@ def leaf(full: str) -> str:
     return full.rsplit("/", 1)[-1]
 
 
-def collection_of(full: str) -> str:
-    """`positions` for a position's full name."""
-    return full.split("/")[-2]
-
-
 def _singular(segment: str) -> str:
     return {"edgeServers": "edge-server"}.get(segment, segment.removesuffix("s"))

@@ -31,8 +31,8 @@ def test_a_spread_rises_and_ends_with_the_slowest(values: Sequence[float]) -> No
 def test_a_stage_costs_each_agent_its_share() -> None:
     stage = Stage("steady state", 200, 200, 10.0, usage=Usage(4.0, 300 << 20))
     assert stage.cores == pytest.approx(0.4)
-    assert stage.cpu_ms_per_agent == pytest.approx(20)
-    assert stage.memory_per_agent == pytest.approx(1.5 * (1 << 20))
+    told = dict(zip(HEADER, row(stage), strict=True))
+    assert (told["CPU PER AGENT"], told["MEMORY PER AGENT"]) == ("20.0 ms", "1.5 MiB")
 
 
 @pytest.mark.parametrize(
