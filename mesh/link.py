@@ -357,6 +357,7 @@ class ParentSession:
         self._stale = True
         self._ending = asyncio.Event()
         self._over = False
+        self._dropped = 0
         self._answers: dict[str, asyncio.Queue[commands.Result]] = {}
         self._accepted: int | None = None
         """The version that the handler was last told that the child holds, but for what it refused."""
@@ -485,7 +486,8 @@ class ParentSession:
                 await self._accept(version, refusals)
             case core.StatusArrived(items=items, full=full):
                 await self._handler.status(items, full)
-            case core.MetricsArrived(samples=samples):
+            case core.MetricsArrived(samples=samples, dropped=dropped):
+                self._note_dropped(dropped)
                 await self._handler.metrics(samples)
             case core.EventsArrived(events=events):
                 await self._handler.events(events)
@@ -497,6 +499,12 @@ class ParentSession:
                 raise WireLost(f"the child said goodbye: {reason}")
             case core.Broken(reason=reason, message=text):
                 raise Precondition(reason, text)
+
+    def _note_dropped(self, dropped: int) -> None:
+        """dropped: samples since the link began, so that only a rise is news."""
+        if dropped > self._dropped:
+            self._dropped = dropped
+            log.info("samples_dropped", identity=self.identity, since_link_began=dropped)
 
 
 class Sessions:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
+import structlog
 
 from mesh.link import DesiredState, Item, ParentSession, Refusal
 from tests.sim.virtual import run
@@ -58,6 +59,9 @@ class Wire:
     async def receive(self) -> pb.ChildMessage | None:
         return await self._said.get()
 
+    def says(self, message: pb.ChildMessage) -> None:
+        self._said.put_nowait(message)
+
     async def close(self) -> None: ...
 
 
@@ -95,6 +99,21 @@ def test_what_a_child_came_with_is_told(applied: pb.Applied, versions: list[int]
 
 def test_what_a_child_came_with_is_told_before_what_it_takes() -> None:
     assert told(held(5), takes=True).told == [5, 7]
+
+
+def test_samples_that_a_child_dropped_are_told_once() -> None:
+    async def scenario() -> None:
+        wire = Wire(pb.Applied(), takes=False)
+        for dropped in (0, 3, 3, 4):
+            wire.says(pb.ChildMessage(metrics=pb.Metrics(samples=[b"sample"], dropped=dropped)))
+        session = asyncio.create_task(ParentSession(Owner(7)).serve(wire))
+        await asyncio.sleep(1.0)
+        session.cancel()
+        await asyncio.wait({session})
+
+    with structlog.testing.capture_logs() as logs:
+        run(scenario())
+    assert [told["since_link_began"] for told in logs if told["event"] == "samples_dropped"] == [3, 4]
 
 
 def test_what_is_wanted_is_read_once_for_a_session() -> None:
