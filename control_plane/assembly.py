@@ -126,9 +126,7 @@ class ControlPlane:
         self._membership = Membership(stores, me)
         self._calls = PeerCalls(lambda: self._own.link.current)
         timing = Timing(lease=settings.lease_s, heartbeat=settings.heartbeat_s)
-        self._fleet = Fleet(
-            stores, run=me.run, timing=timing, software_version=self._version, link_address=self._link_address
-        )
+        self._fleet = Fleet(stores, run=me.run, timing=timing, link_address=self._link_address)
         self._spread_fleet = SpreadFleet(self._fleet, stores.claims, self._membership, self._calls)
         self._spread_artifacts = SpreadArtifacts(self._artifacts, self._membership, self._calls)
         self._rotation = RootRotation(self._authority, self._own, stores, self._spread_fleet, ids)

@@ -69,7 +69,6 @@ class Agent:
         self._monitors = Monitors(
             self._ledger,
             incarnation=ids.uuid(),
-            software_version=self._version,
             edge_server=names.leaf(enrolment.edge_server),
         )
         self._solitude = Solitude(self._ledger.alone, self._ledger.keep_alone, lambda: Moment.now(clock.now()))
@@ -78,7 +77,6 @@ class Agent:
             self._solitude,
             edge_server=enrolment.edge_server,
             boot_id=ids.uuid(),
-            software_version=self._version,
         )
         self._wall_clock = WallClock(self._ledger.newest_time, self._ledger.keep_newest_time, clock.now)
         self._wall_clock.not_before(enrolment.life.issued)

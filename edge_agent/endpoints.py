@@ -44,16 +44,14 @@ def digest_of(shape: str) -> str:
     return shape.partition("/")[0]
 
 
-def endpoint_set(position: str, live: PositionRoute | None, versions: Mapping[str, str], at: Endpoint) -> EndpointSet:
+def endpoint_set(live: PositionRoute | None, versions: Mapping[str, str], at: Endpoint) -> EndpointSet:
     """What the gateway acknowledged, for the monitor. versions: full name by digest."""
     return EndpointSet(
-        position=position,
         generation=live.generation if live else 0,
         replicas=[
             ReplicaEndpoint(
                 id=host.id,
                 grpc_address=host.grpc_address,
-                http_address=host.http_address,
                 weight=host.weight,
                 model_version=versions.get(digest_of(host.shape), ""),
                 digest=digest_of(host.shape),

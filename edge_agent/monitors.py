@@ -45,12 +45,11 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
     incarnation: of this process. Its numbers are compared with no others, so they need not survive it.
     """
 
-    def __init__(self, ledger: Ledger, *, incarnation: str, software_version: str, edge_server: str = "") -> None:
+    def __init__(self, ledger: Ledger, *, incarnation: str, edge_server: str = "") -> None:
         """edge_server: id, of which monitors have certificates; of no account where none dials over TLS."""
         self._ledger = ledger
         self._edge_server = edge_server
         self._incarnation = incarnation
-        self._software_version = software_version
         self._ears = MonitorEars(lambda position: None, lambda sample: None, lambda position, reason, message: None)
         self._items: dict[str, Item] = {}
         self._uids: dict[str, str] = {}
@@ -103,7 +102,7 @@ class Monitors(monitor_link_pb2_grpc.MonitorLinkServiceServicer):
         claimed: names in its certificate; None where it needs none.
         """
         handler = _Monitor(self, claimed)
-        handler.session = ParentSession(handler, software_version=self._software_version, timing=LOCAL)
+        handler.session = ParentSession(handler, timing=LOCAL)
         await handler.session.serve(wire)
 
     # -- for the sessions

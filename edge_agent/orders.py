@@ -32,7 +32,7 @@ def orders_of(
         digest=assignment.wanted.version.digest,
         replicas=[_replica(view) for view in picture.hosts],
         decision=decision,
-        endpoints=endpoint_set(assignment.position, live, versions, picture.endpoint),
+        endpoints=endpoint_set(live, versions, picture.endpoint),
         tokens=[
             pb.OrderedToken(credential=t.credential, sha256=t.sha256, expire_unix_s=t.expire_unix_s)
             for t in assignment.message.tokens

@@ -22,7 +22,7 @@ from waypost.api.link.v1.monitor_link_pb2 import PositionOrders
 class Reports(Protocol):
     """What goes up about positions, by full name; never waits, never fails."""
 
-    def report(self, position: str, report: PositionReport, generation: int) -> None:
+    def report(self, position: str, report: PositionReport) -> None:
         """What is, latest wins."""
 
     def retract(self, position: str) -> None:

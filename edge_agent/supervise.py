@@ -195,7 +195,7 @@ class Supervisor:
     def _tell_gone(self, assignment: Assignment) -> None:
         if not self._name_is_taken(assignment):
             report = PositionReport(uid=assignment.uid, status=gone_status(assignment.generation), gone=True)
-            self._parts.reports.report(assignment.position, report, assignment.generation)
+            self._parts.reports.report(assignment.position, report)
 
     def _retract(self, assigned: Mapping[str, Assignment]) -> None:
         """Says of positions that are neither wanted nor here that they are no more."""

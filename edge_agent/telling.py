@@ -54,7 +54,7 @@ class Teller:
         status = status_of(picture, self._told, clock.now())
         self._note_change(assignment.position, status)
         report = PositionReport(uid=self._uid, status=status, decision=decision)
-        self._parts.reports.report(assignment.position, report, assignment.generation)
+        self._parts.reports.report(assignment.position, report)
         if assignment.wanted.deleting:
             return
         shown = names_by_digest(*(view.version for view in picture.hosts), record.good)

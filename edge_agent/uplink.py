@@ -41,15 +41,12 @@ REMOTE = Timing()
 class Uplink:
     """mesh.link.ChildHandler, and parts.Reports for the workers."""
 
-    def __init__(
-        self, ledger: Ledger, solitude: Solitude, *, edge_server: str, boot_id: str, software_version: str
-    ) -> None:
+    def __init__(self, ledger: Ledger, solitude: Solitude, *, edge_server: str, boot_id: str) -> None:
         """edge_server: full name."""
         self._ledger = ledger
         self._solitude = solitude
         self._edge_server = edge_server
         self._boot_id = boot_id
-        self._software_version = software_version
         self._link: ChildLink | None = None
         self.reports: dict[str, PositionReport] = {}
         """What was said last of each position, by full name. To be read only."""
@@ -72,7 +69,6 @@ class Uplink:
             self,
             identity=self._edge_server,
             boot_id=self._boot_id,
-            software_version=self._software_version,
             rng=rng,
             held=self._ledger.desired,
             epoch=self._ledger.epoch,
@@ -140,10 +136,10 @@ class Uplink:
 
     # -- what goes up (parts.Reports)
 
-    def report(self, position: str, report: PositionReport, generation: int) -> None:
+    def report(self, position: str, report: PositionReport) -> None:
         self.reports[position] = report
         if self._link is not None:
-            self._link.report(position, report.SerializeToString(deterministic=True), observed_generation=generation)
+            self._link.report(position, report.SerializeToString(deterministic=True))
 
     def retract(self, position: str) -> None:
         self.reports.pop(position, None)

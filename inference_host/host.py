@@ -222,7 +222,7 @@ class Host:
             await self._worker.speaks.wait()
         from inference_host.uplink import Uplink  # 20 ms, which a host by hand does not need
 
-        self._uplink = Uplink(self.plane, self._gate, self._life, software_version=self._software, worker=self._worker)
+        self._uplink = Uplink(self.plane, self._gate, self._life, worker=self._worker)
         try:
             await self._uplink.run(self._settings)
         except Exception as error:  # a host serves on without its monitor, whatever that is up to

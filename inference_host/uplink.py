@@ -58,7 +58,6 @@ class Uplink:
         gate: Gate,
         life: Callable[[], Lifecycle],
         *,
-        software_version: str,
         worker: Worker | None = None,
     ) -> None:
         """life: the host's as a whole. worker: where it has several processes, for which this one speaks."""
@@ -66,7 +65,6 @@ class Uplink:
         self._life = life
         self._worker = worker
         self._gate = gate
-        self._software_version = software_version
         self._pace_s = PACE_S
         self._pace_changed = asyncio.Event()
         self._on = asyncio.Event()
@@ -79,7 +77,6 @@ class Uplink:
             self,
             identity=self._plane.place.replica,
             boot_id=os.urandom(16).hex(),
-            software_version=self._software_version,
             rng=random.Random(),
             timing=LOCAL,
         )
@@ -98,8 +95,6 @@ class Uplink:
             reason=life.reason,
             message=life.message,
             model_version=package.full_name,
-            digest=package.digest,
-            pid=os.getpid() if self._worker is None else self._worker.host_pid,
         )
         self._link.report(self._plane.place.replica, message.SerializeToString())
 

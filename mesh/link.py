@@ -134,7 +134,6 @@ class ChildLink:
         *,
         identity: str,
         boot_id: str,
-        software_version: str,
         rng: random.Random,
         held: DesiredState = EMPTY,
         epoch: int = 0,
@@ -157,7 +156,7 @@ class ChildLink:
         self._rng = rng
         self._timing = timing
         self._turn = turn
-        self._core = core.ChildCore(identity, boot_id, software_version, held, epoch, sets_back=sets_back)
+        self._core = core.ChildCore(identity, boot_id, held, epoch, sets_back=sets_back)
         self._refused = refused
         self._news = asyncio.Event()
         self._anew = asyncio.Event()
@@ -167,9 +166,9 @@ class ChildLink:
 
     # -- what goes up; never waits, never fails
 
-    def report(self, name: str, body: bytes, *, observed_generation: int = 0) -> None:
+    def report(self, name: str, body: bytes) -> None:
         """What is, latest wins; sent where it differs from what was sent."""
-        self._core.report(name, body, observed_generation)
+        self._core.report(name, body)
         self._news.set()
 
     def retract(self, name: str) -> None:
@@ -348,11 +347,10 @@ class ParentSession:
         self,
         handler: ParentHandler,
         *,
-        software_version: str = "",
         timing: Timing = Timing(),
     ) -> None:
         self._handler = handler
-        self._core = core.ParentCore(_now_s(), timing.lease, timing.heartbeat, software_version)
+        self._core = core.ParentCore(_now_s(), timing.lease, timing.heartbeat)
         self._news = asyncio.Event()
         self._stale = True
         self._ending = asyncio.Event()

@@ -238,7 +238,6 @@ class ChildCore:
 
     identity: str
     boot_id: str
-    software_version: str
     held: DesiredState = EMPTY
     epoch: int = 0
     capabilities: tuple[str, ...] = (WAITS,)
@@ -256,9 +255,9 @@ class ChildCore:
 
     # -- told by the owner, in a session or not
 
-    def report(self, name: str, body: bytes, observed_generation: int = 0) -> None:
+    def report(self, name: str, body: bytes) -> None:
         """What is, latest wins. Nothing is sent where it says the same as before."""
-        item = pb.StatusItem(name=name, observed_generation=observed_generation, body=body)
+        item = pb.StatusItem(name=name, body=body)
         if self._status.get(name) != item:
             self._status[name] = item
             self._unsent[name] = None
@@ -441,7 +440,6 @@ class ChildCore:
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
             capabilities=self.capabilities,
-            software_version=self.software_version,
             applied=self.held.applied(),
             epoch=self.epoch,
             refused=[refusal.message() for refusal in self.held.refused],
@@ -504,7 +502,6 @@ class ParentCore:
     now_s: float
     lease_s: float
     heartbeat_s: float
-    software_version: str = ""
 
     hello: pb.Hello | None = None
     _pulse: _Pulse = field(init=False)
@@ -531,7 +528,7 @@ class ParentCore:
         """Answers the Hello: from now on this is the child's session number `epoch`, and it has a lease."""
         assert self.hello is not None
         protocol = min(PROTOCOL_MAX, self.hello.protocol_max)
-        welcome = pb.Welcome(protocol=protocol, epoch=epoch, software_version=self.software_version)
+        welcome = pb.Welcome(protocol=protocol, epoch=epoch)
         welcome.lease.FromMilliseconds(round(self.lease_s * 1000))
         welcome.heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
         self._held = self.hello.applied

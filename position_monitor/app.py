@@ -17,7 +17,6 @@ from mesh.link import Dial
 from mesh.link_grpc import dial_grpc
 from mesh.spiffe import agent_dns
 from mesh.tokens import Verifier
-from mesh.version import VERSION
 from position_monitor.access import AccessService
 from position_monitor.board import Board
 from position_monitor.hosts import HostService
@@ -81,8 +80,7 @@ async def run(chosen: MonitorSettings, stop: asyncio.Event) -> None:
         board, Issuer(_read(chosen.signing_key), chosen.position_uid), Verifier(jwks, chosen.position_uid)
     )
     boot_id = RandomIds().uuid()
-    version = VERSION
-    hosts = HostService(board, incarnation=boot_id, software_version=version, edge_server=chosen.edge_server)
+    hosts = HostService(board, incarnation=boot_id, edge_server=chosen.edge_server)
     server = serve.grpc_server(quiet=QUIET)
     add_HostLinkServiceServicer_to_server(hosts, server)
     add_AccessServiceServicer_to_server(access, server)
@@ -90,7 +88,7 @@ async def run(chosen: MonitorSettings, stop: asyncio.Event) -> None:
     servers = [server, *_links_over_tls(chosen, hosts)]
     async with AsyncExitStack() as stack:
         dial = _dial(chosen)
-        uplink = Uplink(board, dial, boot_id=boot_id, software_version=version, rng=random.Random())
+        uplink = Uplink(board, dial, boot_id=boot_id, rng=random.Random())
         for each in servers:
             await each.start()
             stack.push_async_callback(each.stop, None)  # at once: hosts and xApps come back to the next monitor

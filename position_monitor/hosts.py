@@ -37,18 +37,17 @@ HOSTS_MAX = 256  # two versions of 64 replicas during a rollout, and as many on 
 class HostService(HostLinkServiceServicer):
     """Serves HostLinkService."""
 
-    def __init__(self, board: Board, *, incarnation: str, software_version: str, edge_server: str = "") -> None:
+    def __init__(self, board: Board, *, incarnation: str, edge_server: str = "") -> None:
         """edge_server: id, of which hosts have certificates; of no account where none dials over TLS."""
         self._board = board
         self._edge_server = edge_server
         self._incarnation = incarnation
-        self._software_version = software_version
         self._sessions = Sessions()
         self._epoch = 0
 
     async def ConnectHost(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Reads and writes through the context; the stub file only knows generators."""
-        host = _Host(self, self._board, self._software_version, claimed_names(context))
+        host = _Host(self, self._board, claimed_names(context))
         await host.session.serve(ServerWire(context))
 
     async def follow(self) -> None:
@@ -86,9 +85,7 @@ class HostService(HostLinkServiceServicer):
 
     def desired(self, replica: str) -> DesiredState:
         orders = self._board.known()
-        body = HostOrders(
-            position=orders.position, position_uid=orders.uid, generation=orders.generation, jwks=self._board.jwks
-        )
+        body = HostOrders(position_uid=orders.uid, generation=orders.generation, jwks=self._board.jwks)
         item = Item(replica, orders.generation, body.SerializeToString())
         return DesiredState.of(self._incarnation, orders.generation, [item])
 
@@ -96,12 +93,10 @@ class HostService(HostLinkServiceServicer):
 class _Host:
     """One session of one host (mesh.link.ParentHandler)."""
 
-    def __init__(
-        self, service: HostService, board: Board, software_version: str, claimed: Sequence[str] | None
-    ) -> None:
+    def __init__(self, service: HostService, board: Board, claimed: Sequence[str] | None) -> None:
         """claimed: names in its certificate; None where it needs none."""
         self._claimed = claimed
-        self.session = ParentSession(self, software_version=software_version, timing=LOCAL)
+        self.session = ParentSession(self, timing=LOCAL)
         self._service = service
         self._board = board
         self._state = ""
@@ -133,8 +128,14 @@ class _Host:
         if state != self._state:
             self._state = state
             write = log.warning if report.state == HostState.HOST_STATE_FAILED else log.info
-            replica, reason = self.session.identity, report.reason or None
-            write("host_state", replica=replica, state=state, version=report.model_version, reason=reason)
+            write(
+                "host_state",
+                replica=self.session.identity,
+                state=state,
+                version=report.model_version,
+                reason=report.reason or None,
+                message=report.message or None,
+            )
 
     async def metrics(self, samples: Sequence[bytes]) -> None:
         for sample in samples:

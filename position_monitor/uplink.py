@@ -47,14 +47,13 @@ PATIENCE_S = 2.5  # hosts and we do not tick together: a shorter window without 
 class Uplink:
     """Decides and reports (mesh.link.ChildHandler)."""
 
-    def __init__(self, board: Board, dial: Dial, *, boot_id: str, software_version: str, rng: random.Random) -> None:
+    def __init__(self, board: Board, dial: Dial, *, boot_id: str, rng: random.Random) -> None:
         self._board = board
         self._link = ChildLink(
             dial,
             self,
             identity=board.position,
             boot_id=boot_id,
-            software_version=software_version,
             rng=rng,
             timing=LOCAL,
             refused=lambda error: log.warning("agent_refuses", reason=error.reason, why=error.message, hint=error.hint),
@@ -109,7 +108,7 @@ class Uplink:
         decision = decide(asked, self._decision, now)
         self._decision = decision
         report = pb.MonitorReport(decision=decision_to(decision)).SerializeToString()
-        self._link.report(self._board.position, report, observed_generation=decision.generation)
+        self._link.report(self._board.position, report)
         if decision.number > before.number:
             self._tell(before, decision, scale, now)
 

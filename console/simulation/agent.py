@@ -66,7 +66,6 @@ class SimulatedAgent:
             self,
             identity=self.edge_server,
             boot_id=clock.RandomIds().uuid(),
-            software_version=VERSION,
             rng=rng,
             held=EMPTY,
             turn=dialling,
@@ -155,8 +154,7 @@ class SimulatedAgent:
         for name in names:
             position = self.positions[name]
             report = position.report(GATEWAY)
-            body = report.SerializeToString(deterministic=True)
-            self._link.report(name, body, observed_generation=position.assignment.generation)
+            self._link.report(name, report.SerializeToString(deterministic=True))
         self._changed(self)
 
     def _sample(self) -> None:

@@ -51,13 +51,12 @@ class Judged(Protocol):
 class Fleet:
     """One per control plane. `open` before anything else; `run` beside the sessions. run: `Peer.run` of ours."""
 
-    def __init__(self, stores: Stores, *, run: str, timing: Timing, software_version: str, link_address: str) -> None:
+    def __init__(self, stores: Stores, *, run: str, timing: Timing, link_address: str) -> None:
         self.stores = stores
         self.owners = Owners(stores.claims, run)
         self.rows = Rows(stores.observed)
         self.figures = Figures(self.show_interest)
         self._timing = timing
-        self._software_version = software_version
         self._link_address = link_address
         self._sessions = Sessions()
         self._duplicates = Duplicates()
@@ -127,7 +126,7 @@ class Fleet:
         from, for people.
         """
         session = AgentSession(self, edge_server, issued, peer)
-        session.link = ParentSession(session, software_version=self._software_version, timing=self._timing)
+        session.link = ParentSession(session, timing=self._timing)
         await session.link.serve(wire)
 
     # -- for sessions

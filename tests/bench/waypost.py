@@ -173,9 +173,7 @@ def _monitor(directory: Path, socket: str, positions: Sequence[Position]) -> Ite
     """Runs the hosts' monitor; yields the file with what it hears."""
     directory.mkdir(parents=True, exist_ok=True)
     orders = {
-        position.replica: HostOrders(
-            position=position.name, position_uid=position.uid, generation=1, jwks=tokens.jwks(position.key)
-        )
+        position.replica: HostOrders(position_uid=position.uid, generation=1, jwks=tokens.jwks(position.key))
         for position in positions
     }
     replicas = {replica: json_format.MessageToDict(each) for replica, each in orders.items()}

@@ -60,7 +60,7 @@ class Monitor(HostLinkServiceServicer):
         return hello.epoch + 1
 
     async def desired(self) -> DesiredState:
-        orders = HostOrders(position="p", position_uid=self.position_uid, generation=self.generation, jwks=self.jwks)
+        orders = HostOrders(position_uid=self.position_uid, generation=self.generation, jwks=self.jwks)
         return DesiredState.of("store", self.generation, [Item(REPLICA, self.generation, orders.SerializeToString())])
 
     async def may_prune(self, held: pb.Applied) -> bool:

@@ -251,7 +251,6 @@ async def agent(
             handler,
             identity=identity,
             boot_id="boot",
-            software_version="1",
             rng=rng,
             timing=QUICK,
             redirected=upstreams.redirect,

@@ -206,11 +206,10 @@ class Host:
                 self,
                 identity=self.replica,
                 boot_id=self.replica,
-                software_version="0",
                 rng=random.Random(1),
                 timing=LOCAL,
             )
-            link.report(self.replica, HostReport(state=HOST_STATE_READY, pid=os.getpid()).SerializeToString())
+            link.report(self.replica, HostReport(state=HOST_STATE_READY).SerializeToString())
             life = tasks.create_task(link.run())
             yield link
             life.cancel()

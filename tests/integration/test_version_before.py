@@ -72,7 +72,7 @@ async def test_on_postgres_the_version_before_works_on_while_its_store_is_migrat
             await asyncio.to_thread(new.start)
             try:
                 await both_see_what_each_writes(old, new)
-                edge.link.report(EDGE_SERVER, b"", observed_generation=1)  # the old one goes on writing what it hears
+                edge.link.report(EDGE_SERVER, b"")  # the old one goes on writing what it hears
                 await until(lambda: shown(old), is_connected)
             finally:
                 await asyncio.to_thread(new.kill)

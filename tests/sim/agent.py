@@ -60,9 +60,9 @@ def assembled(edge: "Edge", boot_id: str) -> Agent:
     """Raises: MeshError where its disk cannot be read."""
     edge.layout.create()
     ledger = Ledger(edge.layout.ledger)
-    monitors = Monitors(ledger, incarnation=edge.new_uuid(), software_version="1")
+    monitors = Monitors(ledger, incarnation=edge.new_uuid())
     solitude = Solitude(ledger.alone, ledger.keep_alone, edge.moment)
-    uplink = Uplink(ledger, solitude, edge_server=edge.name, boot_id=boot_id, software_version="1")
+    uplink = Uplink(ledger, solitude, edge_server=edge.name, boot_id=boot_id)
     uplink.open(edge.dial_up, random.Random(edge.rng.random()), edge.timing)
     supervisor = _connected(_parts(edge, ledger, monitors, solitude, uplink), monitors, uplink)
     return Agent(ledger, solitude, uplink, supervisor, monitors)

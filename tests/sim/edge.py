@@ -132,7 +132,6 @@ class Edge:
             Board(lineup.position, lineup.uid, "{}"),
             self._dial_agent,
             boot_id=self.new_uuid(),
-            software_version="1",
             rng=random.Random(self.rng.random()),
         )
         await uplink.run()

@@ -110,7 +110,7 @@ class Plane:
         self.run = self._new_uuid()
         stores = self._database.open()
         membership = Membership(stores, Peer(self.name, self.run, self.name, self.name, "1"))
-        fleet = Fleet(stores, run=self.run, timing=self._timing, software_version="1", link_address=self.name)
+        fleet = Fleet(stores, run=self.run, timing=self._timing, link_address=self.name)
         spread = SpreadFleet(fleet, stores.claims, membership, self._calls)
         holdings = Holdings(stores.claims, membership)
         await membership.open()

@@ -43,7 +43,6 @@ class Child:
             self,
             identity="edgeServers/e",
             boot_id=f"boot-{boot}",
-            software_version="1",
             rng=world.rng,
             held=world.disk.held,
             epoch=world.disk.epoch,

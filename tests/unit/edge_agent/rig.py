@@ -164,7 +164,7 @@ class FakeReports:
         self.told = 0
         """How often anything was said of a position, the same or not."""
 
-    def report(self, position: str, report: PositionReport, generation: int) -> None:
+    def report(self, position: str, report: PositionReport) -> None:
         self.told += 1
         before = self.reports.get(position)
         if before is None or before.status.state != report.status.state:

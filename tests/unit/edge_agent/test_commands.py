@@ -113,7 +113,6 @@ def test_the_uplink_keeps_what_can_be_read_and_refuses_the_rest(rig: Rig) -> Non
                 Solitude(None, rig.ledger.keep_alone, moment),
                 edge_server="edgeServers/e",
                 boot_id="b",
-                software_version="1",
             )
             uplink.serve(
                 commands_of(supervisor),
@@ -143,7 +142,6 @@ def test_without_a_control_plane_nothing_that_is_said_waits(rig: Rig) -> None:
             Solitude(None, rig.ledger.keep_alone, moment),
             edge_server="edgeServers/e",
             boot_id="b",
-            software_version="1",
         )
         uplink.open(dial, random.Random(1))  # type: ignore[arg-type]
         async with asyncio.TaskGroup() as tasks:

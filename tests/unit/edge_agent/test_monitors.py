@@ -65,7 +65,7 @@ class World:
 
     def restart(self) -> None:
         """The agent dies, and the next one begins."""
-        self.monitors = Monitors(self.ledger, incarnation=str(random.random()), software_version="1")
+        self.monitors = Monitors(self.ledger, incarnation=str(random.random()))
         ears = MonitorEars(self.woken.append, self.samples.append, lambda *event: self.events.append(event))
         self.monitors.listen(ears)
 
@@ -84,9 +84,7 @@ class World:
             async def dial() -> Any:
                 return await network.connect(lambda wire: serving.append(tasks.create_task(serve(wire))))
 
-            link = ChildLink(
-                dial, handler, identity=position, boot_id="b", software_version="1", rng=random.Random(2), timing=LOCAL
-            )
+            link = ChildLink(dial, handler, identity=position, boot_id="b", rng=random.Random(2), timing=LOCAL)
             life = tasks.create_task(link.run())
             yield link
             for task in (life, *serving):

@@ -180,7 +180,6 @@ def _link(
         Owner(),
         identity="edgeServers/e",
         boot_id="b",
-        software_version="1",
         rng=random.Random(1),
         turn=turn,
         refused=refused,

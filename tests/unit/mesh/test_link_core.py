@@ -33,7 +33,7 @@ item_sets = st.lists(items, max_size=6, unique_by=lambda item: item.name)
 
 
 def a_child(held: DesiredState = EMPTY) -> ChildCore:
-    return ChildCore("edgeServers/e", "boot-1", "1.0", held)
+    return ChildCore("edgeServers/e", "boot-1", held)
 
 
 def a_parent() -> ParentCore:

@@ -107,7 +107,6 @@ class World:
             agent,
             identity=identity or edge_server,
             boot_id=boot_id,
-            software_version="1",
             rng=random.Random(1),
             epoch=epoch,
             held=held,
@@ -151,4 +150,4 @@ async def world(timing: Timing = QUICK) -> AsyncIterator[World]:
 
 
 def new_fleet(stores: Stores, run: str = "ours", timing: Timing = QUICK) -> Fleet:
-    return Fleet(stores, run=run, timing=timing, software_version="1", link_address="cp:7601")
+    return Fleet(stores, run=run, timing=timing, link_address="cp:7601")

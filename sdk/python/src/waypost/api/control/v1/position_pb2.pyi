@@ -138,8 +138,6 @@ class _ReplicaState:
 class _ReplicaStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ReplicaState.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     REPLICA_STATE_UNSPECIFIED: _ReplicaState.ValueType  # 0
-    REPLICA_STATE_FETCHING: _ReplicaState.ValueType  # 1
-    """Its artifact is on the way."""
     REPLICA_STATE_STARTING: _ReplicaState.ValueType  # 2
     """Process started; loading and warming up."""
     REPLICA_STATE_READY: _ReplicaState.ValueType  # 3
@@ -151,8 +149,6 @@ class _ReplicaStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
 class ReplicaState(_ReplicaState, metaclass=_ReplicaStateEnumTypeWrapper): ...
 
 REPLICA_STATE_UNSPECIFIED: ReplicaState.ValueType  # 0
-REPLICA_STATE_FETCHING: ReplicaState.ValueType  # 1
-"""Its artifact is on the way."""
 REPLICA_STATE_STARTING: ReplicaState.ValueType  # 2
 """Process started; loading and warming up."""
 REPLICA_STATE_READY: ReplicaState.ValueType  # 3

@@ -26,21 +26,21 @@ from waypost.api.control.v1 import position_pb2 as waypost_dot_api_dot_control_d
 from waypost.api.link.v1 import link_pb2 as waypost_dot_api_dot_link_dot_v1_dot_link__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#waypost/api/link/v1/host_link.proto\x12\x13waypost.api.link.v1\x1a%waypost/api/control/v1/position.proto\x1a\x1ewaypost/api/link/v1/link.proto\"V\n\nHostOrders\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x14\n\x0cposition_uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0c\n\x04jwks\x18\x04 \x01(\t\"\x90\x01\n\nHostReport\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.waypost.api.link.v1.HostState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x03\"\xd8\x02\n\x0bHostMetrics\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x11\n\twindow_ms\x18\x02 \x01(\x03\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x04 \x01(\x03\x12\x17\n\x0f\x64\x65\x61\x64line_misses\x18\x05 \x01(\x03\x12\x13\n\x0bqueue_depth\x18\x06 \x01(\x03\x12\x39\n\x07latency\x18\x07 \x01(\x0b\x32(.waypost.api.control.v1.LatencyHistogram\x12:\n\rmodel_metrics\x18\x08 \x03(\x0b\x32#.waypost.api.control.v1.ModelMetric\x12\x13\n\x0bwasted_runs\x18\t \x01(\x03\x12\x11\n\tinside_us\x18\n \x01(\x03\x12\x12\n\nwaiting_us\x18\x0b \x01(\x03\x12\x0f\n\x07\x62usy_us\x18\x0c \x01(\x03\x12\x11\n\tprocesses\x18\r \x01(\x03*\x9d\x01\n\tHostState\x12\x1a\n\x16HOST_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12HOST_STATE_LOADING\x10\x01\x12\x16\n\x12HOST_STATE_WARMING\x10\x02\x12\x14\n\x10HOST_STATE_READY\x10\x03\x12\x17\n\x13HOST_STATE_DRAINING\x10\x04\x12\x15\n\x11HOST_STATE_FAILED\x10\x05\x32k\n\x0fHostLinkService\x12X\n\x0b\x43onnectHost\x12!.waypost.api.link.v1.ChildMessage\x1a\".waypost.api.link.v1.ParentMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#waypost/api/link/v1/host_link.proto\x12\x13waypost.api.link.v1\x1a%waypost/api/control/v1/position.proto\x1a\x1ewaypost/api/link/v1/link.proto\"J\n\nHostOrders\x12\x14\n\x0cposition_uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0c\n\x04jwks\x18\x04 \x01(\tJ\x04\x08\x01\x10\x02\"\x7f\n\nHostReport\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.waypost.api.link.v1.HostState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\tJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\"\xd8\x02\n\x0bHostMetrics\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x11\n\twindow_ms\x18\x02 \x01(\x03\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x04 \x01(\x03\x12\x17\n\x0f\x64\x65\x61\x64line_misses\x18\x05 \x01(\x03\x12\x13\n\x0bqueue_depth\x18\x06 \x01(\x03\x12\x39\n\x07latency\x18\x07 \x01(\x0b\x32(.waypost.api.control.v1.LatencyHistogram\x12:\n\rmodel_metrics\x18\x08 \x03(\x0b\x32#.waypost.api.control.v1.ModelMetric\x12\x13\n\x0bwasted_runs\x18\t \x01(\x03\x12\x11\n\tinside_us\x18\n \x01(\x03\x12\x12\n\nwaiting_us\x18\x0b \x01(\x03\x12\x0f\n\x07\x62usy_us\x18\x0c \x01(\x03\x12\x11\n\tprocesses\x18\r \x01(\x03*\x9d\x01\n\tHostState\x12\x1a\n\x16HOST_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12HOST_STATE_LOADING\x10\x01\x12\x16\n\x12HOST_STATE_WARMING\x10\x02\x12\x14\n\x10HOST_STATE_READY\x10\x03\x12\x17\n\x13HOST_STATE_DRAINING\x10\x04\x12\x15\n\x11HOST_STATE_FAILED\x10\x05\x32k\n\x0fHostLinkService\x12X\n\x0b\x43onnectHost\x12!.waypost.api.link.v1.ChildMessage\x1a\".waypost.api.link.v1.ParentMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'waypost.api.link.v1.host_link_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HOSTSTATE']._serialized_start=714
-  _globals['_HOSTSTATE']._serialized_end=871
+  _globals['_HOSTSTATE']._serialized_start=684
+  _globals['_HOSTSTATE']._serialized_end=841
   _globals['_HOSTORDERS']._serialized_start=131
-  _globals['_HOSTORDERS']._serialized_end=217
-  _globals['_HOSTREPORT']._serialized_start=220
-  _globals['_HOSTREPORT']._serialized_end=364
-  _globals['_HOSTMETRICS']._serialized_start=367
-  _globals['_HOSTMETRICS']._serialized_end=711
-  _globals['_HOSTLINKSERVICE']._serialized_start=873
-  _globals['_HOSTLINKSERVICE']._serialized_end=980
+  _globals['_HOSTORDERS']._serialized_end=205
+  _globals['_HOSTREPORT']._serialized_start=207
+  _globals['_HOSTREPORT']._serialized_end=334
+  _globals['_HOSTMETRICS']._serialized_start=337
+  _globals['_HOSTMETRICS']._serialized_end=681
+  _globals['_HOSTLINKSERVICE']._serialized_start=843
+  _globals['_HOSTLINKSERVICE']._serialized_end=950
 # @@protoc_insertion_point(module_scope)

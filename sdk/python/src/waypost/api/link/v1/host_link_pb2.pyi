@@ -49,11 +49,9 @@ class HostOrders(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    POSITION_FIELD_NUMBER: builtins.int
     POSITION_UID_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
     JWKS_FIELD_NUMBER: builtins.int
-    position: builtins.str
     position_uid: builtins.str
     generation: builtins.int
     jwks: builtins.str
@@ -61,12 +59,11 @@ class HostOrders(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        position: builtins.str = ...,
         position_uid: builtins.str = ...,
         generation: builtins.int = ...,
         jwks: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["generation", b"generation", "jwks", b"jwks", "position", b"position", "position_uid", b"position_uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation", "jwks", b"jwks", "position_uid", b"position_uid"]) -> None: ...
 
 global___HostOrders = HostOrders
 
@@ -80,15 +77,11 @@ class HostReport(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     MODEL_VERSION_FIELD_NUMBER: builtins.int
-    DIGEST_FIELD_NUMBER: builtins.int
-    PID_FIELD_NUMBER: builtins.int
     state: global___HostState.ValueType
     reason: builtins.str
     """Why, where it failed: UPPER_SNAKE and one sentence."""
     message: builtins.str
     model_version: builtins.str
-    digest: builtins.str
-    pid: builtins.int
     def __init__(
         self,
         *,
@@ -96,10 +89,8 @@ class HostReport(google.protobuf.message.Message):
         reason: builtins.str = ...,
         message: builtins.str = ...,
         model_version: builtins.str = ...,
-        digest: builtins.str = ...,
-        pid: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "message", b"message", "model_version", b"model_version", "pid", b"pid", "reason", b"reason", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "model_version", b"model_version", "reason", b"reason", "state", b"state"]) -> None: ...
 
 global___HostReport = HostReport
 

@@ -27,7 +27,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from waypost.api.link.v1 import command_pb2 as waypost_dot_api_dot_link_dot_v1_dot_command__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewaypost/api/link/v1/link.proto\x12\x13waypost.api.link.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a!waypost/api/link/v1/command.proto\"\x90\x03\n\x0c\x43hildMessage\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.waypost.api.link.v1.HelloH\x00\x12\'\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x18.waypost.api.link.v1.AckH\x00\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1b.waypost.api.link.v1.StatusH\x00\x12/\n\x07metrics\x18\x04 \x01(\x0b\x32\x1c.waypost.api.link.v1.MetricsH\x00\x12-\n\x06\x65vents\x18\x05 \x01(\x0b\x32\x1b.waypost.api.link.v1.EventsH\x00\x12-\n\x06result\x18\x06 \x01(\x0b\x32\x1b.waypost.api.link.v1.ResultH\x00\x12\x33\n\theartbeat\x18\x07 \x01(\x0b\x32\x1e.waypost.api.link.v1.HeartbeatH\x00\x12/\n\x07goodbye\x18\x08 \x01(\x0b\x32\x1c.waypost.api.link.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\xf9\x02\n\rParentMessage\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.waypost.api.link.v1.WelcomeH\x00\x12/\n\x07\x64\x65sired\x18\x02 \x01(\x0b\x32\x1c.waypost.api.link.v1.DesiredH\x00\x12\x31\n\x08interest\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.InterestH\x00\x12/\n\x07\x63ommand\x18\x04 \x01(\x0b\x32\x1c.waypost.api.link.v1.CommandH\x00\x12\x34\n\nevents_ack\x18\x05 \x01(\x0b\x32\x1e.waypost.api.link.v1.EventsAckH\x00\x12\x33\n\theartbeat\x18\x06 \x01(\x0b\x32\x1e.waypost.api.link.v1.HeartbeatH\x00\x12/\n\x07goodbye\x18\x07 \x01(\x0b\x32\x1c.waypost.api.link.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\xf5\x01\n\x05Hello\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x03 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12-\n\x07\x61pplied\x18\x07 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12/\n\x07refused\x18\t \x03(\x0b\x32\x1e.waypost.api.link.v1.ItemError\"\xb2\x01\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x18\n\x10software_version\x18\x06 \x01(\t\"=\n\x07\x41pplied\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04hash\x18\x03 \x01(\t\"\xc3\x01\n\x07\x44\x65sired\x12,\n\x06target\x18\x01 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12*\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12*\n\x07upserts\x18\x03 \x03(\x0b\x32\x19.waypost.api.link.v1.Item\x12\x0f\n\x07removes\x18\x04 \x03(\t\x12\x0c\n\x04more\x18\x05 \x01(\x08\x12\x13\n\x0b\x61llow_prune\x18\x06 \x01(\x08\"6\n\x04Item\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"d\n\x03\x41\x63k\x12-\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12.\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1e.waypost.api.link.v1.ItemError\"P\n\tItemError\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"F\n\x06Status\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.waypost.api.link.v1.StatusItem\x12\x0c\n\x04\x66ull\x18\x02 \x01(\x08\"E\n\nStatusItem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1b\n\x13observed_generation\x18\x02 \x01(\x03\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"+\n\x07Metrics\x12\x0f\n\x07samples\x18\x01 \x03(\x0c\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x03\"9\n\x06\x45vents\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.waypost.api.link.v1.ChildEvent\"w\n\nChildEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x14\n\x0ctime_unix_ms\x18\x02 \x01(\x03\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\"\x1d\n\tEventsAck\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"B\n\x08Interest\x12\r\n\x05names\x18\x01 \x03(\t\x12\'\n\x04pace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0b\n\tHeartbeat\"`\n\x07Goodbye\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\talternate\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ewaypost/api/link/v1/link.proto\x12\x13waypost.api.link.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a!waypost/api/link/v1/command.proto\"\x90\x03\n\x0c\x43hildMessage\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.waypost.api.link.v1.HelloH\x00\x12\'\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x18.waypost.api.link.v1.AckH\x00\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1b.waypost.api.link.v1.StatusH\x00\x12/\n\x07metrics\x18\x04 \x01(\x0b\x32\x1c.waypost.api.link.v1.MetricsH\x00\x12-\n\x06\x65vents\x18\x05 \x01(\x0b\x32\x1b.waypost.api.link.v1.EventsH\x00\x12-\n\x06result\x18\x06 \x01(\x0b\x32\x1b.waypost.api.link.v1.ResultH\x00\x12\x33\n\theartbeat\x18\x07 \x01(\x0b\x32\x1e.waypost.api.link.v1.HeartbeatH\x00\x12/\n\x07goodbye\x18\x08 \x01(\x0b\x32\x1c.waypost.api.link.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\xf9\x02\n\rParentMessage\x12/\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.waypost.api.link.v1.WelcomeH\x00\x12/\n\x07\x64\x65sired\x18\x02 \x01(\x0b\x32\x1c.waypost.api.link.v1.DesiredH\x00\x12\x31\n\x08interest\x18\x03 \x01(\x0b\x32\x1d.waypost.api.link.v1.InterestH\x00\x12/\n\x07\x63ommand\x18\x04 \x01(\x0b\x32\x1c.waypost.api.link.v1.CommandH\x00\x12\x34\n\nevents_ack\x18\x05 \x01(\x0b\x32\x1e.waypost.api.link.v1.EventsAckH\x00\x12\x33\n\theartbeat\x18\x06 \x01(\x0b\x32\x1e.waypost.api.link.v1.HeartbeatH\x00\x12/\n\x07goodbye\x18\x07 \x01(\x0b\x32\x1c.waypost.api.link.v1.GoodbyeH\x00\x42\x06\n\x04kind\"\xe1\x01\n\x05Hello\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x03 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12-\n\x07\x61pplied\x18\x07 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12/\n\x07refused\x18\t \x03(\x0b\x32\x1e.waypost.api.link.v1.ItemErrorJ\x04\x08\x06\x10\x07\"\x8e\x01\n\x07Welcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\"=\n\x07\x41pplied\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04hash\x18\x03 \x01(\t\"\xc3\x01\n\x07\x44\x65sired\x12,\n\x06target\x18\x01 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12*\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12*\n\x07upserts\x18\x03 \x03(\x0b\x32\x19.waypost.api.link.v1.Item\x12\x0f\n\x07removes\x18\x04 \x03(\t\x12\x0c\n\x04more\x18\x05 \x01(\x08\x12\x13\n\x0b\x61llow_prune\x18\x06 \x01(\x08\"6\n\x04Item\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"d\n\x03\x41\x63k\x12-\n\x07\x61pplied\x18\x01 \x01(\x0b\x32\x1c.waypost.api.link.v1.Applied\x12.\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1e.waypost.api.link.v1.ItemError\"P\n\tItemError\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"F\n\x06Status\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.waypost.api.link.v1.StatusItem\x12\x0c\n\x04\x66ull\x18\x02 \x01(\x08\".\n\nStatusItem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0cJ\x04\x08\x02\x10\x03\"+\n\x07Metrics\x12\x0f\n\x07samples\x18\x01 \x03(\x0c\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x03\"9\n\x06\x45vents\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.waypost.api.link.v1.ChildEvent\"w\n\nChildEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x14\n\x0ctime_unix_ms\x18\x02 \x01(\x03\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\"\x1d\n\tEventsAck\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"B\n\x08Interest\x12\r\n\x05names\x18\x01 \x03(\t\x12\'\n\x04pace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0b\n\tHeartbeat\"`\n\x07Goodbye\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\talternate\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,35 +39,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARENTMESSAGE']._serialized_start=551
   _globals['_PARENTMESSAGE']._serialized_end=928
   _globals['_HELLO']._serialized_start=931
-  _globals['_HELLO']._serialized_end=1176
-  _globals['_WELCOME']._serialized_start=1179
-  _globals['_WELCOME']._serialized_end=1357
-  _globals['_APPLIED']._serialized_start=1359
-  _globals['_APPLIED']._serialized_end=1420
-  _globals['_DESIRED']._serialized_start=1423
-  _globals['_DESIRED']._serialized_end=1618
-  _globals['_ITEM']._serialized_start=1620
-  _globals['_ITEM']._serialized_end=1674
-  _globals['_ACK']._serialized_start=1676
-  _globals['_ACK']._serialized_end=1776
-  _globals['_ITEMERROR']._serialized_start=1778
-  _globals['_ITEMERROR']._serialized_end=1858
-  _globals['_STATUS']._serialized_start=1860
-  _globals['_STATUS']._serialized_end=1930
-  _globals['_STATUSITEM']._serialized_start=1932
-  _globals['_STATUSITEM']._serialized_end=2001
-  _globals['_METRICS']._serialized_start=2003
-  _globals['_METRICS']._serialized_end=2046
-  _globals['_EVENTS']._serialized_start=2048
-  _globals['_EVENTS']._serialized_end=2105
-  _globals['_CHILDEVENT']._serialized_start=2107
-  _globals['_CHILDEVENT']._serialized_end=2226
-  _globals['_EVENTSACK']._serialized_start=2228
-  _globals['_EVENTSACK']._serialized_end=2257
-  _globals['_INTEREST']._serialized_start=2259
-  _globals['_INTEREST']._serialized_end=2325
-  _globals['_HEARTBEAT']._serialized_start=2327
-  _globals['_HEARTBEAT']._serialized_end=2338
-  _globals['_GOODBYE']._serialized_start=2340
-  _globals['_GOODBYE']._serialized_end=2436
+  _globals['_HELLO']._serialized_end=1156
+  _globals['_WELCOME']._serialized_start=1159
+  _globals['_WELCOME']._serialized_end=1301
+  _globals['_APPLIED']._serialized_start=1303
+  _globals['_APPLIED']._serialized_end=1364
+  _globals['_DESIRED']._serialized_start=1367
+  _globals['_DESIRED']._serialized_end=1562
+  _globals['_ITEM']._serialized_start=1564
+  _globals['_ITEM']._serialized_end=1618
+  _globals['_ACK']._serialized_start=1620
+  _globals['_ACK']._serialized_end=1720
+  _globals['_ITEMERROR']._serialized_start=1722
+  _globals['_ITEMERROR']._serialized_end=1802
+  _globals['_STATUS']._serialized_start=1804
+  _globals['_STATUS']._serialized_end=1874
+  _globals['_STATUSITEM']._serialized_start=1876
+  _globals['_STATUSITEM']._serialized_end=1922
+  _globals['_METRICS']._serialized_start=1924
+  _globals['_METRICS']._serialized_end=1967
+  _globals['_EVENTS']._serialized_start=1969
+  _globals['_EVENTS']._serialized_end=2026
+  _globals['_CHILDEVENT']._serialized_start=2028
+  _globals['_CHILDEVENT']._serialized_end=2147
+  _globals['_EVENTSACK']._serialized_start=2149
+  _globals['_EVENTSACK']._serialized_end=2178
+  _globals['_INTEREST']._serialized_start=2180
+  _globals['_INTEREST']._serialized_end=2246
+  _globals['_HEARTBEAT']._serialized_start=2248
+  _globals['_HEARTBEAT']._serialized_end=2259
+  _globals['_GOODBYE']._serialized_start=2261
+  _globals['_GOODBYE']._serialized_end=2357
 # @@protoc_insertion_point(module_scope)

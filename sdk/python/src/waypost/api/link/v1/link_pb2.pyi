@@ -125,7 +125,6 @@ class Hello(google.protobuf.message.Message):
     PROTOCOL_MIN_FIELD_NUMBER: builtins.int
     PROTOCOL_MAX_FIELD_NUMBER: builtins.int
     CAPABILITIES_FIELD_NUMBER: builtins.int
-    SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     APPLIED_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
     REFUSED_FIELD_NUMBER: builtins.int
@@ -136,8 +135,6 @@ class Hello(google.protobuf.message.Message):
     protocol_min: builtins.int
     """Protocol versions that the child speaks, both inclusive; the parent chooses the highest that both know. Today 1..1."""
     protocol_max: builtins.int
-    software_version: builtins.str
-    """SemVer."""
     epoch: builtins.int
     """Highest epoch the child ever saw from its parent; 0 for none."""
     @property
@@ -160,13 +157,12 @@ class Hello(google.protobuf.message.Message):
         protocol_min: builtins.int = ...,
         protocol_max: builtins.int = ...,
         capabilities: collections.abc.Iterable[builtins.str] | None = ...,
-        software_version: builtins.str = ...,
         applied: global___Applied | None = ...,
         epoch: builtins.int = ...,
         refused: collections.abc.Iterable[global___ItemError] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["applied", b"applied"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["applied", b"applied", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "identity", b"identity", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "refused", b"refused", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["applied", b"applied", "boot_id", b"boot_id", "capabilities", b"capabilities", "epoch", b"epoch", "identity", b"identity", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "refused", b"refused"]) -> None: ...
 
 global___Hello = Hello
 
@@ -180,13 +176,10 @@ class Welcome(google.protobuf.message.Message):
     EPOCH_FIELD_NUMBER: builtins.int
     LEASE_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
-    CAPABILITIES_FIELD_NUMBER: builtins.int
-    SOFTWARE_VERSION_FIELD_NUMBER: builtins.int
     protocol: builtins.int
     """Chosen from the child's range."""
     epoch: builtins.int
     """Number of this session, rising durably per child. A session with a lower number is over, whoever still holds it."""
-    software_version: builtins.str
     @property
     def lease(self) -> google.protobuf.duration_pb2.Duration:
         """Silence after which the parent gives the child up, measured by the parent's own monotonic clock."""
@@ -195,10 +188,6 @@ class Welcome(google.protobuf.message.Message):
     def heartbeat(self) -> google.protobuf.duration_pb2.Duration:
         """How often either side speaks at least."""
 
-    @property
-    def capabilities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Optional abilities of the parent."""
-
     def __init__(
         self,
         *,
@@ -206,11 +195,9 @@ class Welcome(google.protobuf.message.Message):
         epoch: builtins.int = ...,
         lease: google.protobuf.duration_pb2.Duration | None = ...,
         heartbeat: google.protobuf.duration_pb2.Duration | None = ...,
-        capabilities: collections.abc.Iterable[builtins.str] | None = ...,
-        software_version: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "lease", b"lease"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["capabilities", b"capabilities", "epoch", b"epoch", "heartbeat", b"heartbeat", "lease", b"lease", "protocol", b"protocol", "software_version", b"software_version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "heartbeat", b"heartbeat", "lease", b"lease", "protocol", b"protocol"]) -> None: ...
 
 global___Welcome = Welcome
 
@@ -389,11 +376,8 @@ class StatusItem(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
-    OBSERVED_GENERATION_FIELD_NUMBER: builtins.int
     BODY_FIELD_NUMBER: builtins.int
     name: builtins.str
-    observed_generation: builtins.int
-    """Generation of the item that this speaks of; 0 for what has none."""
     body: builtins.bytes
     """A serialized EdgeServerReport or PositionReport (agent's link), MonitorReport (monitor's), HostReport (host's).
     Empty: it is no more.
@@ -402,10 +386,9 @@ class StatusItem(google.protobuf.message.Message):
         self,
         *,
         name: builtins.str = ...,
-        observed_generation: builtins.int = ...,
         body: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["body", b"body", "name", b"name", "observed_generation", b"observed_generation"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["body", b"body", "name", b"name"]) -> None: ...
 
 global___StatusItem = StatusItem
 

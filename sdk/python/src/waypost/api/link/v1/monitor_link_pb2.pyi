@@ -266,11 +266,9 @@ class EndpointSet(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    POSITION_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
     REPLICAS_FIELD_NUMBER: builtins.int
     ENDPOINT_FIELD_NUMBER: builtins.int
-    position: builtins.str
     generation: builtins.int
     """Rises whenever the set changes."""
     @property
@@ -280,13 +278,12 @@ class EndpointSet(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        position: builtins.str = ...,
         generation: builtins.int = ...,
         replicas: collections.abc.Iterable[global___ReplicaEndpoint] | None = ...,
         endpoint: waypost.api.control.v1.position_pb2.Endpoint | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["endpoint", b"endpoint"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "generation", b"generation", "position", b"position", "replicas", b"replicas"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "generation", b"generation", "replicas", b"replicas"]) -> None: ...
 
 global___EndpointSet = EndpointSet
 
@@ -296,15 +293,12 @@ class ReplicaEndpoint(google.protobuf.message.Message):
 
     ID_FIELD_NUMBER: builtins.int
     GRPC_ADDRESS_FIELD_NUMBER: builtins.int
-    HTTP_ADDRESS_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
     MODEL_VERSION_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
     id: builtins.str
     grpc_address: builtins.str
     """`unix:/...` or `host:port`, gRPC."""
-    http_address: builtins.str
-    """The same for HTTP/1.1."""
     weight: builtins.int
     """Hundredths of the calls that its version gets."""
     model_version: builtins.str
@@ -314,11 +308,10 @@ class ReplicaEndpoint(google.protobuf.message.Message):
         *,
         id: builtins.str = ...,
         grpc_address: builtins.str = ...,
-        http_address: builtins.str = ...,
         weight: builtins.int = ...,
         model_version: builtins.str = ...,
         digest: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "grpc_address", b"grpc_address", "http_address", b"http_address", "id", b"id", "model_version", b"model_version", "weight", b"weight"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "grpc_address", b"grpc_address", "id", b"id", "model_version", b"model_version", "weight", b"weight"]) -> None: ...
 
 global___ReplicaEndpoint = ReplicaEndpoint
