@@ -36,7 +36,7 @@ class Access:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._path = private_directory(directory / OURS) / SUBSCRIBERS
-        self._hashes: dict[str, list[str]] = read_json(self._path, {})
+        self._hashes: dict[str, list[str]] = read_json(self._path)
 
     def activate(self, subscriber: str, token: str) -> str:
         """An access token for the subscriber. Raises: Unauthenticated(BAD_TOKEN), Invalid(BAD_SUBSCRIBER)."""

@@ -19,7 +19,7 @@ class Deployments:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / OURS / DEPLOYMENTS
-        self._reports: dict[str, Any] = read_json(self._path, {})
+        self._reports: dict[str, Any] = read_json(self._path)
 
     def report(self, subscriber: str, request: training_pb2.ReportDeploymentRequest) -> None:
         """Replaces what the subscriber reported before. Raises: OSError."""

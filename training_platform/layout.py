@@ -160,14 +160,15 @@ class _Look:
         self.unreadable.add(key)
 
 
-def read_json(path: Path, default: Any) -> Any:
-    """Raises: DataLoss(BAD_FILE), OSError."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Empty where there is no file. Raises: DataLoss(BAD_FILE), OSError."""
     try:
-        return json.loads(path.read_bytes())
+        found: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return default
+        return {}
     except ValueError as error:
         raise DataLoss("BAD_FILE", f"{path} is not JSON: {error}", "move it away") from error
+    return found
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -26,7 +26,7 @@ def status(session: Session) -> None:
     _say_platform(session, platform, now)
     for kind, resources in found.items():
         _say_kind(session, kind, resources, now)
-    _say_troubles(session, found[POSITION])
+    _say_troubles(found[POSITION])
 
 
 def _say_platform(session: Session, platform: GetPlatformResponse, now: float) -> None:
@@ -48,7 +48,7 @@ def _say_kind(session: Session, kind: Kind, resources: list[Any], now: float) ->
         print("none")
 
 
-def _say_troubles(session: Session, positions: list[Any]) -> None:
+def _say_troubles(positions: list[Any]) -> None:
     """Positions that are not in service, with the reason and the next step."""
     for position in positions:
         if position.status.state == PositionState.POSITION_STATE_IN_SERVICE:

@@ -194,13 +194,13 @@ def check_user(user: user_pb2.User) -> None:
     _check_about(user.display_name, "", {}, "user")
 
 
-def check_password(password: str, field: str) -> None:
+def check_password(password: str) -> None:
     """Length alone: rules about characters make passwords that are easy to guess (NIST SP 800-63B, 3.1.1.2).
 
     Raises: Invalid(INVALID_FIELD).
     """
     if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
-        refuse(field, f"must have {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters, got {len(password)}")
+        refuse("password", f"must have {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters, got {len(password)}")
 
 
 def check_position(position: position_pb2.Position) -> None:

@@ -35,7 +35,7 @@ class UserService(rpc.UserServiceServicer):
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
         check_id(request.user_id, "users", "user_id")
-        check_password(request.password, "password")
+        check_password(request.password)
         name = f"users/{request.user_id}"
         password = _encoded(name, await self._login.passwords.hash(request.password))
 
@@ -57,7 +57,7 @@ class UserService(rpc.UserServiceServicer):
 
     async def SetPassword(self, request: pb.SetPasswordRequest, context: Any) -> pb.SetPasswordResponse:
         name = full_name(request.name, "users", "name")
-        check_password(request.password, "password")
+        check_password(request.password)
         if caller().name == name:  # a session that was left open somewhere must not be enough to take the user over
             await self._login.prove(name, request.current_password, peer_of(context.peer()))
         hashed = await self._login.passwords.hash(request.password)

@@ -52,12 +52,11 @@ class ProcessDriver:
         *,
         log_level: str = "info",
         command: Callable[..., list[str]] | None = None,
-        groups: cgroups.Cgroups | None = None,
     ) -> None:
         self._layout = layout
         self._log_level = log_level
         self._command = command or Software(layout.software).command
-        self._groups = groups or cgroups.find()
+        self._groups = cgroups.find()
         self._group_prefix = f"waypost-{hashlib.sha256(os.fsencode(layout.data_dir)).hexdigest()[:8]}-"
         self._wake: Callable[[str], None] = lambda uid: None
         self._units: dict[str, dict[str, Unit]] = {}

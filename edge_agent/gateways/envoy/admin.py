@@ -13,8 +13,6 @@ from edge_agent.gateways.envoy.clusters import shown
 from edge_agent.gateways.envoy.typed import Json
 from edge_agent.gateways.envoy.unix_http import UnixConnection
 
-ANSWER_WITHIN_S = 2.0  # its main thread also reads configuration: a tenth of a second for five hundred positions
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -73,7 +71,7 @@ class Admin:
         return await asyncio.to_thread(self._ask_blocking, method, path)
 
     def _ask_blocking(self, method: str, path: str) -> str:
-        with closing(UnixConnection(self._path, ANSWER_WITHIN_S)) as connection:
+        with closing(UnixConnection(self._path)) as connection:
             try:
                 return connection.ask(method, path)
             except http.client.HTTPException as error:

@@ -4,12 +4,14 @@ import http.client
 import socket
 from pathlib import Path
 
+ANSWER_WITHIN_S = 2.0  # Envoy's main thread also reads configuration: a tenth of a second for five hundred positions
+
 
 class UnixConnection(http.client.HTTPConnection):
     """Raises: OSError, http.client.HTTPException."""
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_WITHIN_S)
         self._path = path
 
     def connect(self) -> None:

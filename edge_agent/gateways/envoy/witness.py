@@ -15,7 +15,6 @@ from pathlib import Path
 
 from edge_agent.gateways.envoy.unix_http import UnixConnection
 
-ANSWER_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.001  # usually the second look is the last
 
 
@@ -34,9 +33,7 @@ class Witness:
     def _all_say(self, word: str, deadline: float) -> bool:
         with ExitStack() as stack:
             # Open at the same time, they are spread evenly: one for each worker (listeners.py, exact_balance).
-            connections = [
-                stack.enter_context(closing(UnixConnection(self._path, ANSWER_WITHIN_S))) for _ in range(self._threads)
-            ]
+            connections = [stack.enter_context(closing(UnixConnection(self._path))) for _ in range(self._threads)]
             for connection in connections:
                 connection.connect()
             return all(_says(connection, word, deadline) for connection in connections)

@@ -53,7 +53,6 @@ class WireChannel:
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
         metadata: Metadata = (),
-        limits: Limits = LIMITS,
     ) -> None:
         """tls: must offer `h2` (ALPN). server_name: that its certificate must carry, where it is not the address.
         metadata: of every call. Raises: ValueError for metadata that gRPC does not allow.
@@ -62,7 +61,6 @@ class WireChannel:
         self._tls = tls
         self._server_name = server_name
         self._metadata = encode_metadata(metadata)
-        self._limits = limits
         self._heads: dict[str, Fields] = {}
         self._dialling = asyncio.Lock()
         self._connection: Connection | None = None
@@ -162,15 +160,15 @@ class WireChannel:
         return connection
 
     def _made(self) -> "Connection":
-        return Connection(self._limits, self._leaving.discard)
+        return Connection(self._leaving.discard)
 
 
 class Connection(asyncio.Protocol):
     """One socket. lost: called with it when it is gone."""
 
-    def __init__(self, limits: Limits, lost: "Callable[[Connection], None]") -> None:
+    def __init__(self, lost: "Callable[[Connection], None]") -> None:
         self._loop = asyncio.get_running_loop()
-        self.machine = ClientConnection(limits, now=self._loop.time())
+        self.machine = ClientConnection(LIMITS, now=self._loop.time())
         self.writable = True
         self._lost = lost
         self._calls: dict[int, WireCall] = {}
