@@ -17,7 +17,7 @@ import structlog
 from inference_host import example, lane, reload, turns
 from inference_host.failure_note import FailureNote
 from inference_host.host import Host, placed
-from inference_host.manifest import Package, find, read
+from inference_host.manifest import Package, find
 from inference_host.settings import HostSettings
 from inference_host.worker import Worker
 from mesh import logs, serve
@@ -125,16 +125,16 @@ class _Life:
 
 def _packages(chosen: HostSettings) -> Sequence[Package]:
     """Raises: Precondition where there is nothing to serve, Invalid where nobody said what."""
-    if chosen.package is not None:
-        return [placed(read(chosen.package), chosen)]
     if chosen.model is None:
         raise Invalid("BAD_SETTING", "there is no model to serve", "name one: waypost host run MODEL.onnx")
     packages = find(chosen.model)
-    if chosen.position_uid and len(packages) != 1:
+    if not chosen.position_uid:
+        return packages
+    if len(packages) != 1:
         raise Precondition(
             "SEVERAL_MODELS", f"{chosen.model} holds {len(packages)} models, a position's host serves one"
         )
-    return packages
+    return [placed(packages[0], chosen)]
 
 
 def _greet(host: Host, tls: Path | None) -> None:

@@ -13,10 +13,7 @@ class HostSettings(Settings):
     """Serves a model over the Open Inference Protocol (gRPC and HTTP): by hand, for this machine, or at a position."""
 
     model: Annotated[Path | None, Positional()] = None
-    """What to serve: an .onnx file, a package directory, or a directory of these."""
-
-    package: Path | None = None
-    """The same for a position: a directory with a manifest.json."""
+    """What to serve: an .onnx file, a package directory, or, by hand, a directory of these."""
 
     listen: str = "127.0.0.1:8000"
     """Where gRPC and HTTP are both served: host:port (port 0: any) or unix:/path; several are separated by commas.

@@ -44,7 +44,7 @@ def place(tmp_path: Path, key: bytes) -> dict[str, str]:
     """Settings of a host at a position."""
     (tmp_path / "jwks.json").write_text(tokens.jwks(key))
     return {
-        "package": str(package(tmp_path / "version")),
+        "model": str(package(tmp_path / "version")),
         "replica": "r-abc123",
         "position": POSITION,
         "position_uid": "uid-1",

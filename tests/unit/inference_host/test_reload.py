@@ -68,6 +68,6 @@ def test_several_processes_do_not_reload() -> None:
 
 def test_only_what_is_served_by_hand_is_watched() -> None:
     assert watched(HostSettings(model=Path("m.onnx"))) == Path("m.onnx")
-    for chosen in (HostSettings(package=Path("p")), HostSettings(model=Path("m"), position_uid="uid-1")):
+    for chosen in (HostSettings(), HostSettings(model=Path("m"), position_uid="uid-1")):
         with pytest.raises(Invalid):
             watched(chosen)
