@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh import text
+from mesh.times import seconds
 from waypost import names
 from waypost.api.control.v1.condition_pb2 import Condition, ConditionStatus
 
@@ -151,7 +152,7 @@ def cell(message: Message, field: Field, value: Any, now: float) -> str:
     if _is_map(field):
         return ", ".join(f"{key}={_number(item)}" for key, item in sorted(value.items()))
     if isinstance(value, Duration):
-        return text.duration(value.ToMilliseconds() / 1000)
+        return text.duration(seconds(value))
     if field.enum_type is not None and _repeated(field):
         return ", ".join(str(_plain_enum(field, number)) for number in value)
     if field.enum_type is not None:

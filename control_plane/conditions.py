@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from mesh.times import timestamp
 from waypost.api.control.v1.condition_pb2 import (
     CONDITION_STATUS_FALSE,
     CONDITION_STATUS_TRUE,
@@ -37,10 +36,3 @@ def condition(
 def failed(type_: str, error: MeshError, before: Iterable[Condition] = (), *, now: float) -> Condition:
     """False, for the reason that an error gives."""
     return condition(type_, False, before, now=now, reason=error.reason, message=error.message, hint=error.hint)
-
-
-def timestamp(seconds: float) -> Timestamp:
-    """To the millisecond: what `mesh.clock.now()` says in the form of messages."""
-    stamp = Timestamp()
-    stamp.FromMilliseconds(round(seconds * 1000))
-    return stamp

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from control_plane.conditions import timestamp
 from control_plane.events import Recorder, Told
 from control_plane.gathering import Gathered
 from control_plane.revocation import refuse_revoked
 from control_plane.store import Delete, Put, Record, Stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, not_found
 from mesh.clock import Ids
+from mesh.times import seconds, timestamp
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import Credential, JoinUse
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
@@ -140,7 +140,7 @@ class _Draft:
         joins_as = self._name(join)
         credential, server = self._credentials[join.token], self._server(joins_as)
         if server is not None:
-            made = credential.create_time.ToMilliseconds() / 1000
+            made = seconds(credential.create_time)
             refuse_revoked(server, made, "the join token")
         uses = _uses(credential)
         if server is not None and JoinUse(edge_server=joins_as, key_sha256=join.key_sha256) in map(_undated, uses):

@@ -8,6 +8,7 @@ refused too; one that is signed afterwards is therefore dated at least a second 
 
 import math
 
+from mesh.times import seconds
 from waypost import names
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.errors import Denied
@@ -15,7 +16,7 @@ from waypost.errors import Denied
 
 def revoked_at(edge_server: EdgeServer) -> float:
     """Seconds since the epoch; minus infinity where it never was."""
-    return edge_server.revoke_time.ToMilliseconds() / 1000 if edge_server.HasField("revoke_time") else -math.inf
+    return seconds(edge_server.revoke_time) if edge_server.HasField("revoke_time") else -math.inf
 
 
 def issue_time(edge_server: EdgeServer, now: float) -> float:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from edge_agent.diff import ALL, DecidedShare, Decision, Version, Wanted
 from edge_agent.software import Software
 from mesh.link import Item
+from mesh.times import seconds
 from mesh.version import VERSION
 from waypost import names
 from waypost.api.control.v1.model_pb2 import ModelVersion
@@ -65,7 +66,7 @@ class Assignment:
     @property
     def stop_after_s(self) -> float:
         """How long it may serve without the control plane; infinite where nobody said."""
-        return self.spec.on_disconnect.stop_after.ToMilliseconds() / 1000 or math.inf
+        return seconds(self.spec.on_disconnect.stop_after) or math.inf
 
     @property
     def serve_as(self) -> str:

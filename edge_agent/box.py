@@ -18,6 +18,7 @@ from edge_agent.lock import holder
 from edge_agent.settings import ENV_PREFIX
 from mesh import text
 from mesh.settings import Bounds, Positional, Settings, load
+from mesh.times import seconds
 from waypost import names
 from waypost.api.control.v1.position_pb2 import PositionState
 from waypost.api.edge.v1 import agent_pb2 as pb
@@ -136,7 +137,7 @@ def _json(message: Message) -> str:
 
 
 def _described(agent: pb.Agent) -> str:
-    alone_s = agent.alone.ToMilliseconds() / 1000
+    alone_s = seconds(agent.alone)
     because = f" ({agent.mode_reason})" if agent.mode_reason else ""
     about = [
         ("edge server", names.leaf(agent.edge_server)),

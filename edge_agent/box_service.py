@@ -9,6 +9,7 @@ from edge_agent.ledger import Ledger
 from edge_agent.mode import Kind, Mode
 from edge_agent.solitude import Solitude
 from mesh import clock
+from mesh.times import duration, timestamp
 from waypost.api.edge.v1 import agent_pb2 as pb
 from waypost.api.edge.v1 import agent_pb2_grpc as rpc
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
@@ -64,19 +65,17 @@ class BoxService(rpc.AgentServiceServicer):
 
     def _agent(self) -> pb.Agent:
         mode, alone_s = self._ledger.mode, self._solitude.seconds
-        agent = pb.Agent(
+        return pb.Agent(
             edge_server=self._edge_server,
             software_version=self._software_version,
             connected=not alone_s,
+            alone=duration(alone_s),
             mode=MODES[mode.kind],
             mode_reason=mode.reason,
+            mode_time=timestamp(mode.since_s) if mode.since_s else None,
             desired_version=self._ledger.desired.version,
             positions=[
                 pb.LocalPosition(name=name, uid=report.uid, status=report.status)
                 for name, report in sorted(self._reports().items())
             ],
         )
-        agent.alone.FromMilliseconds(round(alone_s * 1000))
-        if mode.since_s:
-            agent.mode_time.FromMilliseconds(round(mode.since_s * 1000))
-        return agent

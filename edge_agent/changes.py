@@ -24,6 +24,7 @@ from edge_agent.drivers.base import Failure
 from edge_agent.mode import Kind, Mode
 from mesh import windows
 from mesh.link import Item
+from mesh.times import seconds
 from mesh.windows import Window
 from waypost import names
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerAssignment, PositionAssignment
@@ -42,7 +43,7 @@ class Rules:
     """Unix seconds: until then whether or not one is open."""
 
     def allow(self, wanted: Assignment, now_s: float) -> bool:
-        until_s = max(self.allowed_until_s, wanted.message.changes_allowed_until.ToMilliseconds() / 1000)
+        until_s = max(self.allowed_until_s, seconds(wanted.message.changes_allowed_until))
         return not self.windows or now_s < until_s or windows.is_open(self.windows, now_s)
 
 
@@ -78,7 +79,7 @@ def read_rules(item: Item) -> Rules:
     if len(message.maintenance_windows) > WINDOWS_MAX:
         raise Invalid("BAD_ASSIGNMENT", f"{item.name} has more than {WINDOWS_MAX} maintenance windows")
     found = tuple(windows.read_window(window) for window in message.maintenance_windows)
-    return Rules(found, message.changes_allowed_until.ToMilliseconds() / 1000)
+    return Rules(found, seconds(message.changes_allowed_until))
 
 
 def choose(

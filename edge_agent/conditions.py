@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from edge_agent.diff import Phase
 from edge_agent.drivers.base import Failure
 from edge_agent.picture import Picture, label
+from mesh.times import timestamp
 from waypost.api.control.v1 import condition_pb2 as pb
 
 ARTIFACT, HOSTS, ROUTE, MONITOR, CHANGES = (
@@ -161,7 +160,5 @@ def _dated(condition: pb.Condition, last: pb.Condition | None, now: float) -> pb
     if last is not None and last.status == condition.status:
         condition.since.CopyFrom(last.since)
     else:
-        since = Timestamp()
-        since.FromMilliseconds(round(now * 1000))
-        condition.since.CopyFrom(since)
+        condition.since.CopyFrom(timestamp(now))
     return condition

@@ -27,6 +27,7 @@ from types import MappingProxyType
 
 from google.rpc import status_pb2
 
+from mesh.times import duration, seconds
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import Precondition
@@ -326,7 +327,7 @@ class ChildCore:
                 return self._desire(message.desired)
             case "interest":
                 interest = message.interest
-                return [InterestSet(frozenset(interest.names), _seconds(interest.pace))]
+                return [InterestSet(frozenset(interest.names), seconds(interest.pace))]
             case "command":
                 return [Commanded(message.command)]
             case "events_ack":
@@ -346,7 +347,7 @@ class ChildCore:
             return Broken("PROTOCOL", f"the parent chose protocol {welcome.protocol}, this child speaks {_SPOKEN}")
         self.epoch = welcome.epoch
         session.welcomed = True
-        lease_s, heartbeat_s = _seconds(welcome.lease), _seconds(welcome.heartbeat)
+        lease_s, heartbeat_s = seconds(welcome.lease), seconds(welcome.heartbeat)
         session.pulse = _Pulse(heartbeat_s, lease_s, session.pulse.sent_s, now_s)
         return Welcomed(self.epoch, lease_s, heartbeat_s)
 
@@ -528,9 +529,8 @@ class ParentCore:
         """Answers the Hello: from now on this is the child's session number `epoch`, and it has a lease."""
         assert self.hello is not None
         protocol = min(PROTOCOL_MAX, self.hello.protocol_max)
-        welcome = pb.Welcome(protocol=protocol, epoch=epoch)
-        welcome.lease.FromMilliseconds(round(self.lease_s * 1000))
-        welcome.heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
+        lease, heartbeat = duration(self.lease_s), duration(self.heartbeat_s)
+        welcome = pb.Welcome(protocol=protocol, epoch=epoch, lease=lease, heartbeat=heartbeat)
         self._held = self.hello.applied
         self._pulse = _Pulse(self.heartbeat_s, self.lease_s, self._pulse.sent_s, now_s)
         self._out.append(pb.ParentMessage(welcome=welcome))
@@ -544,13 +544,11 @@ class ParentCore:
         self._allow_prune = allow_prune
 
     def set_interest(self, names: Iterable[str], pace_s: float) -> None:
-        interest = pb.Interest(names=sorted(names))
-        interest.pace.FromMilliseconds(round(pace_s * 1000))
-        self._interest = interest
+        self._interest = pb.Interest(names=sorted(names), pace=duration(pace_s))
 
     def command(self, command: commands.Command, now_s: float) -> None:
         """Sent once, when the wire is free; not after its time to live, see `overdue`."""
-        lives_s = _seconds(command.time_to_live) or math.inf
+        lives_s = seconds(command.time_to_live) or math.inf
         self._commands.append((command, now_s + lives_s))
 
     def overdue(self, now_s: float) -> list[commands.Command]:
@@ -565,8 +563,7 @@ class ParentCore:
             self._out.append(pb.ParentMessage(events_ack=pb.EventsAck(sequence=sequence)))
 
     def goodbye(self, reason: str, reconnect_after_s: float = 0.0, alternate: str = "") -> None:
-        goodbye = pb.Goodbye(reason=reason, alternate=alternate)
-        goodbye.reconnect_after.FromMilliseconds(round(reconnect_after_s * 1000))
+        goodbye = pb.Goodbye(reason=reason, alternate=alternate, reconnect_after=duration(reconnect_after_s))
         self._out.append(pb.ParentMessage(goodbye=goodbye))
 
     # -- session
@@ -725,12 +722,8 @@ def _chunked(items: Sequence[Item]) -> list[list[Item]]:
     return chunks
 
 
-def _seconds(duration: object) -> float:
-    return float(duration.ToMilliseconds()) / 1000  # type: ignore[attr-defined]  # google.protobuf.Duration
-
-
 def _left(goodbye: pb.Goodbye) -> Left:
-    return Left(goodbye.reason, _seconds(goodbye.reconnect_after), goodbye.alternate)
+    return Left(goodbye.reason, seconds(goodbye.reconnect_after), goodbye.alternate)
 
 
 def _stale(item: Item, held: Item) -> Refusal:

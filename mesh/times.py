@@ -1,4 +1,4 @@
-"""Times in requests that are none.
+"""Times in messages: made and read as seconds, and refused where they are none.
 
 A `google.protobuf.Timestamp` or `Duration` carries any number of seconds; those outside their range (years 1 to 9999,
 10,000 years) fail whoever reads them as a time, somewhere deep in a service. They are refused at the door instead.
@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from waypost.errors import Invalid
 
@@ -17,6 +19,25 @@ SECONDS = {
     "google.protobuf.Duration": (-315_576_000_000, 315_576_000_000),  # duration.proto
 }
 NANOS_MAX = 999_999_999
+
+
+def timestamp(unix_s: float) -> Timestamp:
+    """To the millisecond: what `mesh.clock.now()` says in the form of messages."""
+    made = Timestamp()
+    made.FromMilliseconds(round(unix_s * 1000))
+    return made
+
+
+def duration(span_s: float) -> Duration:
+    """To the millisecond."""
+    made = Duration()
+    made.FromMilliseconds(round(span_s * 1000))
+    return made
+
+
+def seconds(message: Timestamp | Duration) -> float:
+    """Since 1970, or of a span: whole milliseconds, rounded down. 0 for one that is not set."""
+    return message.ToMilliseconds() / 1000
 
 
 def refuse_bad_times(request: Message) -> None:

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh import measures
 from mesh.metrics import Histogram
+from mesh.times import seconds
 from position_monitor.autoscale import DOWN, UP, Autoscaling, Bounds, Policy, Rules, Select
 from position_monitor.demand import DEFAULT, USUAL, Targets, Tolerance
 from position_monitor.rollout import Decision, Orders, Replica, Share, Verdict, Version
@@ -220,14 +221,14 @@ def _rules_from(message: ScalingRules, default: Rules) -> Rules:
     selects = {SCALING_SELECT_MIN: Select.SMALLEST, SCALING_SELECT_DISABLED: Select.DISABLED}
     window = message.stabilization_window
     return Rules(
-        window_s=window.ToMilliseconds() / 1000 if message.HasField("stabilization_window") else default.window_s,
+        window_s=seconds(window) if message.HasField("stabilization_window") else default.window_s,
         policies=tuple(_policy_from(policy) for policy in message.policies) or default.policies,
         select=selects.get(message.select_policy, Select.LARGEST),
     )
 
 
 def _policy_from(message: ScalingPolicy) -> Policy:
-    period_s = message.period.ToMilliseconds() / 1000
+    period_s = seconds(message.period)
     if message.type == SCALING_POLICY_TYPE_PERCENT:
         return Policy(period_s, share=message.value / 100)
     return Policy(period_s, replicas=message.value)
@@ -296,6 +297,7 @@ def _share_of(part: float, whole: int) -> float:
 
 
 def _timestamp(unix_s: float) -> Timestamp:
+    """To the microsecond: a verdict that comes back from the agent is the same one."""
     timestamp = Timestamp()
     timestamp.FromMicroseconds(round(unix_s * 1e6))
     return timestamp

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import typer
-from google.protobuf.duration_pb2 import Duration
 
 from console import messages
 from console.cli.session import Session
 from mesh import clock
+from mesh.times import duration
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import RotateCredentialRequest
 
@@ -21,9 +21,7 @@ OverlapOption = Annotated[
 
 def rotate(session: Session, name: str, new_id: str, overlap_hours: float) -> None:
     """Prints the new secret. name: full, of the credential to replace."""
-    overlap = Duration()
-    overlap.FromMilliseconds(int(overlap_hours * 3_600_000))
-    request = RotateCredentialRequest(name=name, credential_id=new_id, overlap=overlap)
+    request = RotateCredentialRequest(name=name, credential_id=new_id, overlap=duration(overlap_hours * 3600))
     made = session.client.call(session.client.credentials.RotateCredential, request)
     if session.json:
         session.show(made)

@@ -21,6 +21,7 @@ from console.local.choices import HOST, Choices, Ports
 from console.local.components import Component, Layout, components
 from mesh import clock
 from mesh.files import write_atomically
+from mesh.times import seconds
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer, EdgeServerState
 from waypost.api.control.v1.platform_pb2 import GetPlatformRequest, GetPlatformResponse
 from waypost.errors import AlreadyExists, DeadlineExceeded, NotFound, Precondition, Unavailable
@@ -68,7 +69,7 @@ def raise_platform(layout: Layout, choices: Choices, raised: Raised, tell: Tell)
         _await(training, "to listen", lambda: ports.is_taken(choices.ports.training) or None)
         _ensure_subscription(layout, resources, choices)
         tell(training.title, f"{HOST}:{choices.ports.training}, serves {raised.training}", source)
-        since = max(platform.start_time.ToMilliseconds() / 1000, asked_at if agent in raised.started else 0.0)
+        since = max(seconds(platform.start_time), asked_at if agent in raised.started else 0.0)
         server = _await(agent, "to connect", lambda: _connected(resources, server.name, since, choices.ports))
     layout.join_token.unlink(missing_ok=True)  # it is used up
     raised.gateway = server.status.gateway_address

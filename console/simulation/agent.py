@@ -16,6 +16,7 @@ from mesh import clock
 from mesh.link import EMPTY, ChildLink, ChildWire, DesiredState, Item
 from mesh.link_wire import dial_wire
 from mesh.metrics import Histogram
+from mesh.times import timestamp
 from mesh.version import VERSION
 from mesh.waiting import news_within
 from waypost.api.control.v1.edge_server_pb2 import Capacity
@@ -161,7 +162,7 @@ class SimulatedAgent:
         for name, position in self.positions.items():
             if position.serves:
                 metrics = PositionMetrics(name=name, window_ms=round(self._pace_s * 1000), cpu=0.01)
-                metrics.time.FromMilliseconds(round(clock.now() * 1000))
+                metrics.time.CopyFrom(timestamp(clock.now()))
                 metrics.latency.CopyFrom(self._latency())
                 metrics.requests = sum(metrics.latency.counts)
                 self._link.sample(metrics.SerializeToString())

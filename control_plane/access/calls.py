@@ -7,6 +7,7 @@ from control_plane.access import rules
 from control_plane.access.oidc import Oidc
 from control_plane.access.roles import NOBODY, Caller
 from control_plane.access.secrets import LOG_IN, Secrets
+from mesh.times import seconds
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_SESSION
 from waypost.errors import Unauthenticated
@@ -52,7 +53,7 @@ class Access:
         is_session = credential.kind == CREDENTIAL_KIND_SESSION
         subject = names.parent(credential.name) if is_session else credential.name
         grants = self._secrets.grants_of(subject, own=None if is_session else credential)
-        return Caller(subject, credential.name, grants, credential.expire_time.ToMilliseconds() / 1000)
+        return Caller(subject, credential.name, grants, seconds(credential.expire_time))
 
 
 def bearer_token(metadata: Any) -> str:

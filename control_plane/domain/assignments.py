@@ -27,6 +27,7 @@ from control_plane.domain.types import (
     VersionContent,
     VersionState,
 )
+from mesh.times import seconds
 from waypost import names
 from waypost.api.control.v1 import credential_pb2, model_pb2, position_pb2
 from waypost.api.control.v1.edge_server_pb2 import (
@@ -206,7 +207,7 @@ def _serves(report: agent_link_pb2.PositionReport, status: EdgeServerStatus | No
 
 def _away_since_s(status: EdgeServerStatus) -> float:
     since = (judged.since for judged in status.conditions if judged.type == AGENT_CONNECTED)
-    return max((each.ToMilliseconds() / 1000 for each in since), default=0.0)
+    return max((seconds(each) for each in since), default=0.0)
 
 
 def position_of(position: position_pb2.Position) -> Position:
@@ -237,7 +238,7 @@ def _absence(rule: position_pb2.DisconnectPolicy) -> Absence | None:
     if not rule.replace_after.ToMilliseconds():
         return None
     keeps = rule.on_return == position_pb2.ON_RETURN_KEEP_REPLACEMENT
-    return Absence(rule.replace_after.ToMilliseconds() / 1000, tuple(rule.fallback_edge_servers), keeps)
+    return Absence(seconds(rule.replace_after), tuple(rule.fallback_edge_servers), keeps)
 
 
 def version_of(version: model_pb2.ModelVersion) -> Version:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from control_plane.conditions import timestamp
 from control_plane.fleet import status as status_of
 from control_plane.fleet.rows import Observation
 from control_plane.store import EventRow
@@ -17,6 +16,7 @@ from control_plane.store.observed_rows import POSITION_REPORT, report_name, repo
 from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name
 from mesh import clock
 from mesh.link import DesiredState, Item, ParentSession, Refusal
+from mesh.times import timestamp
 from waypost.api.control.v1.edge_server_pb2 import EdgeServerStatus
 from waypost.api.control.v1.position_pb2 import PositionMetrics
 from waypost.api.link.v1 import link_pb2 as pb

@@ -8,8 +8,9 @@ a restart of ours nobody is connected until he has called: what the process befo
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from control_plane.conditions import condition, timestamp
+from control_plane.conditions import condition
 from mesh.link import Refusal
+from mesh.times import seconds, timestamp
 from waypost import names
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, Condition
 from waypost.api.control.v1.edge_server_pb2 import (
@@ -178,7 +179,7 @@ def lease_over(before: EdgeServerStatus, link_address: str, *, now: float) -> Ed
     """Nothing was heard of its agent for a lease."""
     after = _copy(before)
     after.state = EDGE_SERVER_STATE_DISCONNECTED
-    last_seen = datetime.fromtimestamp(before.last_seen_time.ToMilliseconds() / 1000, UTC)
+    last_seen = datetime.fromtimestamp(seconds(before.last_seen_time), UTC)
     after.message = f"nothing heard of its agent since {last_seen:%Y-%m-%d %H:%M:%S} UTC; what it serves it serves on"
     after.hint = f"see that the machine is up, that its agent runs and that it reaches {link_address}"
     lost = condition(
@@ -197,7 +198,7 @@ def revoked(before: EdgeServerStatus, edge_server: EdgeServer, *, now: float) ->
     """It was shut out, and has not been let in since."""
     after = _copy(before)
     after.state = EDGE_SERVER_STATE_DISCONNECTED
-    when = datetime.fromtimestamp(edge_server.revoke_time.ToMilliseconds() / 1000, UTC)
+    when = datetime.fromtimestamp(seconds(edge_server.revoke_time), UTC)
     after.message = f"revoked at {when:%Y-%m-%d %H:%M:%S} UTC: its agent is not let in; what it serves it serves on"
     after.hint = f"`waypost edge-server join-token {names.leaf(edge_server.name)}` makes a token that lets it in again"
     lost = condition(

@@ -4,10 +4,10 @@
 import hashlib
 from typing import Any
 
-from control_plane.conditions import timestamp
 from control_plane.services.kit import Kit
 from control_plane.services.pages import page_size
 from control_plane.store import AuditFilter, AuditRow
+from mesh.times import timestamp
 from waypost.api.control.v1 import audit_pb2 as pb
 from waypost.api.control.v1 import audit_pb2_grpc as rpc
 

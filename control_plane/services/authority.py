@@ -4,10 +4,10 @@
 from typing import Any
 
 from control_plane.authority import Authority
-from control_plane.conditions import timestamp
 from control_plane.own_identity import OwnIdentity
 from control_plane.root_rotation import RootRotation
 from mesh.certificates import Life, pin
+from mesh.times import timestamp
 from waypost.api.control.v1 import authority_pb2 as pb
 from waypost.api.control.v1 import authority_pb2_grpc as rpc
 from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from control_plane.access import sha256
-from control_plane.conditions import timestamp
 from control_plane.domain.check import check_id, full_name, refuse
 from control_plane.services import rotation
 from control_plane.services.families import CREDENTIALS
@@ -21,6 +20,7 @@ from control_plane.services.listing import Listing, list_page
 from control_plane.services.role_binding import with_bindings
 from control_plane.services.writing import create, delete
 from control_plane.store.resources import APPLICATION, CREDENTIAL, EDGE_SERVER, PROJECT, Kind
+from mesh.times import timestamp
 from waypost import names
 from waypost.api.control.v1 import credential_pb2 as pb
 from waypost.api.control.v1 import credential_pb2_grpc as rpc

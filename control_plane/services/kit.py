@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from control_plane.conditions import timestamp
 from control_plane.events import Recorder
 from control_plane.services.pages import Pages
 from control_plane.store import RevisionConflict, Stores
 from control_plane.store.resources import Resources
 from mesh.clock import Ids
+from mesh.times import timestamp
 from waypost.errors import Conflict
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from control_plane.access import sha256
 from control_plane.access.attempts import Attempts
 from control_plane.access.passwords import Passwords
-from control_plane.conditions import timestamp
 from control_plane.services.kit import Kit, retried
 from control_plane.store import Delete
 from control_plane.store.resources import PASSWORD, SESSION, USER, Stored, password_name
+from mesh.times import timestamp
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_SESSION, Credential
 from waypost.errors import Unauthenticated
 

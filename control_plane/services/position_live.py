@@ -5,7 +5,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from control_plane import events
@@ -15,6 +14,7 @@ from control_plane.services.kit import Kit
 from control_plane.services.statuses import with_position_status
 from control_plane.store.observed_rows import read_edge_servers
 from control_plane.store.resources import POSITION
+from mesh.times import duration
 from waypost import names
 from waypost.api.control.v1 import position_pb2 as pb
 from waypost.api.control.v1 import position_pb2_grpc as rpc
@@ -114,7 +114,7 @@ class LivePositions(rpc.PositionServiceServicer):
 
     async def _ask(self, position: pb.Position, command: Command) -> AsyncIterator[Result]:
         command.id = command.id or self._kit.ids.uuid()
-        command.time_to_live.CopyFrom(_duration(COMMAND_TTL_S))
+        command.time_to_live.CopyFrom(duration(COMMAND_TTL_S))
         async with held(self._fleet.command(position.status.edge_server, command)) as results:
             async for result in results:
                 yield result
@@ -130,9 +130,3 @@ def _rejected_digest(position: pb.Position, version: str) -> str:
         "see status.rejected of the position",
         name=position.name,
     )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromMilliseconds(int(seconds * 1000))
-    return duration

@@ -9,13 +9,13 @@ control plane away. All of a rotation is one commit.
 import re
 from collections.abc import AsyncIterator
 
-from control_plane.conditions import timestamp
 from control_plane.domain.check import refuse
 from control_plane.services.kit import Kit
 from control_plane.services.role_binding import binding_id
 from control_plane.services.writing import Guards
 from control_plane.store import Delete, Put
 from control_plane.store.resources import CREDENTIAL, ROLE_BINDING
+from mesh.times import seconds, timestamp
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_JOIN, Credential, RotateCredentialRequest
 from waypost.api.control.v1.role_binding_pb2 import RoleBinding
@@ -29,10 +29,10 @@ _ID_LENGTH_MAX = 63
 
 def overlap_s(request: RotateCredentialRequest) -> float:
     """Raises: Invalid(INVALID_FIELD)."""
-    asked = request.overlap.ToMilliseconds() / 1000 if request.HasField("overlap") else OVERLAP_S
+    asked = seconds(request.overlap) if request.HasField("overlap") else OVERLAP_S
     if not 0 <= asked <= OVERLAP_S_MAX:
         refuse("overlap", f"must be 0 to {OVERLAP_S_MAX} s, got {asked:g} s")
-    return float(asked)
+    return asked
 
 
 def next_id(id_: str) -> str:

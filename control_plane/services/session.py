@@ -11,6 +11,7 @@ from control_plane.services.listing import Listing, list_page
 from control_plane.services.login import Login
 from control_plane.store import Delete
 from control_plane.store.resources import SESSION, USER
+from mesh.times import timestamp
 from waypost import names
 from waypost.api.control.v1 import session_pb2 as pb
 from waypost.api.control.v1 import session_pb2_grpc as rpc
@@ -42,7 +43,7 @@ class SessionService(rpc.SessionServiceServicer):
         roles = [pb.HeldRole(project=project, role=role) for project, role in sorted(who.grants.roles.items())]
         answer = pb.WhoAmIResponse(subject=who.name, credential=who.credential, roles=roles)
         if who.expires_s:
-            answer.expire_time.FromMilliseconds(int(who.expires_s * 1000))
+            answer.expire_time.CopyFrom(timestamp(who.expires_s))
         return answer
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:

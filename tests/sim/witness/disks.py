@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mesh.link_core import Item, hash_of
+from mesh.times import seconds
 from tests.sim.witness.book import Book
 from tests.sim.witness.commits import Commits
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
@@ -72,7 +73,7 @@ class Disks:
         assignment = self.held(edge).assignments.get(uid)
         if assignment is None or assignment.deleting:
             return False
-        limit_s = assignment.spec.on_disconnect.stop_after.ToMilliseconds() / 1000
+        limit_s = seconds(assignment.spec.on_disconnect.stop_after)
         return not limit_s or (edge.agent is not None and edge.agent.solitude.seconds < limit_s)
 
     def written(self, edge: "Edge", name: str) -> None:

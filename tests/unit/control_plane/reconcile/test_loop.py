@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.conditions import condition, timestamp
+from control_plane.conditions import condition
 from control_plane.reconcile import loop
 from control_plane.reconcile.loop import Reconciler
 from control_plane.store import Delete, Stores, open_stores
@@ -22,6 +22,7 @@ from control_plane.store.resources import (
     desired_name,
 )
 from mesh import clock
+from mesh.times import timestamp
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_APPLICATION, Credential
 from waypost.api.control.v1.edge_server_pb2 import (
