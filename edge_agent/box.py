@@ -14,9 +14,9 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from edge_agent.layout import layout_of
-from edge_agent.lock import holder
 from edge_agent.settings import ENV_PREFIX
 from mesh import text
+from mesh.locks import holder
 from mesh.settings import Bounds, Positional, Settings, load
 from mesh.times import seconds
 from waypost import names

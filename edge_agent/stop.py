@@ -13,8 +13,9 @@ from edge_agent.assembly import open_gateway
 from edge_agent.drivers import open_driver
 from edge_agent.drivers.base import Driver, Lineup
 from edge_agent.layout import Layout, layout_of
-from edge_agent.lock import holder, take_lock
+from edge_agent.lock import take_lock
 from edge_agent.settings import AgentSettings
+from mesh.locks import holder
 from waypost.errors import Precondition
 
 AGENT_GRACE_S = 10.0  # an agent that is told to stop has nothing to finish

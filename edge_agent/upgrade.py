@@ -25,8 +25,8 @@ from typing import Annotated
 from edge_agent.install import InstallSettings, point, provide
 from edge_agent.layout import Layout, layout_of
 from edge_agent.ledger import Ledger
-from edge_agent.lock import holder
 from edge_agent.software import Software
+from mesh.locks import holder
 from mesh.settings import Bounds, Settings
 from mesh.version import VERSION
 from waypost import names

@@ -1,15 +1,11 @@
 """One server for one directory: everything put together, from the lock to the last subscriber."""
 
 import asyncio
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
-from mesh import clock, serve
+from mesh import clock, locks, serve
 from mesh.files import private_directory
 from mesh.identity import Identity
 from training_platform.access import ACTIVATION_TOKEN, Access, activation_token
@@ -31,7 +27,7 @@ async def run(settings: ServeSettings, stop: asyncio.Event) -> None:
     """Serves until `stop`. Raises: MeshError."""
     root = settings.directory.resolve()
     private_directory(root / OURS)
-    with _alone(root):
+    with locks.held(root / OURS / "lock", lambda pid: _in_use(root)):
         journal = Journal.open(root / OURS / LOG, now=clock.now())
         activation_token(root)
         digests = Digests()
@@ -58,17 +54,7 @@ def _identity(settings: ServeSettings) -> Identity:
     return Identity(settings.certificate.read_bytes(), settings.key.read_bytes())
 
 
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Holds the directory: two servers would number their logs over one another. Raises: Precondition."""
-    descriptor = os.open(root / OURS / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        hint = "stop the other server, or serve another directory"
-        raise Precondition("DIRECTORY_IN_USE", f"{root} is served by another process already", hint) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+def _in_use(root: Path) -> Precondition:
+    """Two servers would number their logs over one another."""
+    hint = "stop the other server, or serve another directory"
+    return Precondition("DIRECTORY_IN_USE", f"{root} is served by another process already", hint)

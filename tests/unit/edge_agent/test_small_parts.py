@@ -16,11 +16,12 @@ from edge_agent.drivers.base import Limits
 from edge_agent.enrol import api_address, read_token
 from edge_agent.keys import ensure_keys
 from edge_agent.layout import Layout, layout_of
-from edge_agent.lock import holder, take_lock
+from edge_agent.lock import take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings
 from edge_agent.stop import stop_all
 from mesh.fields import declared
 from mesh.files import SOCKET_PATH_BYTES_MAX
+from mesh.locks import holder
 from mesh.restarts import AT_ONCE, EVERY_S
 from mesh.settings import load
 from mesh.tokens import Verifier, mint
