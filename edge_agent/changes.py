@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from edge_agent.assignments import Assignment, assignment_of
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from edge_agent.mode import Kind, Mode
 from mesh import windows
 from mesh.link import Item

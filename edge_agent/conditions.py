@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from edge_agent.diff import Phase
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure, condition
 from edge_agent.picture import Picture, label
 from mesh.times import timestamp
 from waypost.api.control.v1 import condition_pb2 as pb
@@ -29,17 +29,17 @@ _CHANGING = Failure(
 
 def conditions(picture: Picture) -> Iterator[pb.Condition]:
     """One of each type, in the order in which a deployment comes by them."""
-    yield _condition(ARTIFACT, _artifact(picture))
-    yield _condition(HOSTS, _hosts(picture))
-    yield _condition(ROUTE, _route(picture))
-    yield _condition(MONITOR, _monitor(picture))
-    yield _condition(CHANGES, picture.held)
+    yield condition(ARTIFACT, _artifact(picture))
+    yield condition(HOSTS, _hosts(picture))
+    yield condition(ROUTE, _route(picture))
+    yield condition(MONITOR, _monitor(picture))
+    yield condition(CHANGES, picture.held)
 
 
 def dated(found: Iterable[pb.Condition], before: Iterable[pb.Condition], now: float) -> list[pb.Condition]:
     """With the time when the status of each last changed. now: Unix seconds."""
-    known = {condition.type: condition for condition in before}
-    return [_dated(condition, known.get(condition.type), now) for condition in found]
+    known = {old.type: old for old in before}
+    return [_dated(new, known.get(new.type), now) for new in found]
 
 
 def trouble(picture: Picture) -> Failure | None:
@@ -141,24 +141,6 @@ def _monitor_failure(picture: Picture) -> Failure | None:
     )
 
 
-# ---- messages --------------------------------------------------------------------------------------------------------
-
-
-def _condition(kind: str, failure: Failure | None) -> pb.Condition:
-    if failure is None:
-        return pb.Condition(type=kind, status=pb.CONDITION_STATUS_TRUE)
-    return pb.Condition(
-        type=kind,
-        status=pb.CONDITION_STATUS_FALSE,
-        reason=failure.reason,
-        message=failure.message,
-        hint=failure.hint,
-    )
-
-
-def _dated(condition: pb.Condition, last: pb.Condition | None, now: float) -> pb.Condition:
-    if last is not None and last.status == condition.status:
-        condition.since.CopyFrom(last.since)
-    else:
-        condition.since.CopyFrom(timestamp(now))
-    return condition
+def _dated(new: pb.Condition, last: pb.Condition | None, now: float) -> pb.Condition:
+    new.since.CopyFrom(last.since if last is not None and last.status == new.status else timestamp(now))
+    return new

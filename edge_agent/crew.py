@@ -12,7 +12,8 @@ import structlog
 
 from edge_agent.backoff import Restarts
 from edge_agent.diff import Phase
-from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed, TcpLinks
+from edge_agent.drivers.base import MONITOR, Driver, HostSet, Lineup, MonitorMode, Observed, TcpLinks
+from edge_agent.failure import Failure
 from edge_agent.gate import LOADING_S, StartGate
 from edge_agent.health import Health, Patient
 from edge_agent.ledger import Record

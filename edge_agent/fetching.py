@@ -7,7 +7,7 @@ import structlog
 
 from edge_agent.artifacts import Artifacts
 from edge_agent.backoff import delay_s
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from mesh.waiting import news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.errors import MeshError
@@ -67,7 +67,7 @@ class Fetches:
             except MeshError as error:
                 failures += 1
                 log.warning("fetch_failed", version=version.name, reason=error.reason, why=error.message)
-                self.failures[version.digest] = Failure(error.reason, error.message, error.hint)
+                self.failures[version.digest] = Failure.of(error)
                 self._wake()
             await news_within(hurry, delay_s(failures))
         self._fetched.add(version.digest)

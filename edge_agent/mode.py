@@ -10,7 +10,7 @@ A mode stands in the ledger and stays until somebody sets another one, with or w
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 
 
 class Kind(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.diff import Phase, Replica, Route, Version, Wanted, shape
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from waypost.api.control.v1.position_pb2 import Endpoint
 from waypost.api.link.v1.monitor_link_pb2 import Verdict
 

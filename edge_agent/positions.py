@@ -19,8 +19,8 @@ from collections.abc import Iterator
 
 from edge_agent.conditions import NOT_ANSWERING, conditions, dated, trouble
 from edge_agent.diff import Phase
-from edge_agent.drivers.base import Failure
 from edge_agent.endpoints import digest_of
+from edge_agent.failure import Failure
 from edge_agent.picture import HostView, Picture, label
 from edge_agent.software import software_of
 from waypost.api.control.v1 import position_pb2 as pb

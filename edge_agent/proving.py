@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from edge_agent.picture import Proof
 from edge_agent.probe import Probe, prove
 from edge_agent.samples import SAMPLES, SAMPLES_BYTES_MAX, probe_requests

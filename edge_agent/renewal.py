@@ -18,13 +18,13 @@ from datetime import UTC, datetime
 import structlog
 
 from edge_agent.backoff import delay_s
-from edge_agent.drivers.base import Failure
 from edge_agent.enrol import digest, join, read_token, renew
 from edge_agent.enrolment import Enrolment, EnrolmentFile
+from edge_agent.failure import Failure, condition
 from edge_agent.settings import AgentSettings
 from mesh import clock
 from mesh.waiting import news_within
-from waypost.api.control.v1 import condition_pb2 as c
+from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.errors import DeadlineExceeded, Exhausted, MeshError, Unavailable
 
 log = structlog.get_logger()
@@ -84,18 +84,9 @@ class Renewal:
         self._is_wanted = True
         self._news.set()
 
-    def condition(self) -> c.Condition:
+    def condition(self) -> Condition:
         """Whether the certificate is as it should be."""
-        trouble = self._trouble()
-        if trouble is None:
-            return c.Condition(type="CertificateValid", status=c.CONDITION_STATUS_TRUE)
-        return c.Condition(
-            type="CertificateValid",
-            status=c.CONDITION_STATUS_FALSE,
-            reason=trouble.reason,
-            message=f"{trouble.message}; what it serves it serves on",
-            hint=trouble.hint,
-        )
+        return condition("CertificateValid", self._trouble())
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -151,10 +142,12 @@ class Renewal:
         why = f": {self._failure.message}" if self._failure else ""
         hint = self._failure.hint if self._failure else ""
         hint = hint or "see that it reaches the control plane's API; it renews by itself then"
+        serves_on = "what it serves it serves on"
         if clock.now() >= expires:
-            return Failure("CERTIFICATE_EXPIRED", f"its agent's certificate expired on {_date(expires)}{why}", hint)
+            message = f"its agent's certificate expired on {_date(expires)}{why}; {serves_on}"
+            return Failure("CERTIFICATE_EXPIRED", message, hint)
         if self._failure is not None:
-            message = f"its agent's certificate ends on {_date(expires)} and could not be renewed{why}"
+            message = f"its agent's certificate ends on {_date(expires)} and could not be renewed{why}; {serves_on}"
             return Failure("RENEWAL_FAILED", message, hint)
         return None
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from edge_agent.backoff import Restarts
 from edge_agent.diff import Phase, Replica, Version, shape
-from edge_agent.drivers.base import MONITOR, NO_VERSION, Failure, HostSet, Limits, Observed
+from edge_agent.drivers.base import MONITOR, NO_VERSION, HostSet, Limits, Observed
+from edge_agent.failure import Failure
 from edge_agent.ledger import Record
 from edge_agent.picture import HostView
 

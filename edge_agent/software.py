@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from mesh.nursery import PYTHON
 from mesh.version import VERSION
 

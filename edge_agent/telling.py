@@ -5,8 +5,8 @@ import asyncio
 import structlog
 
 from edge_agent.assignments import Assignment
-from edge_agent.drivers.base import Failure
 from edge_agent.endpoints import names_by_digest
+from edge_agent.failure import Failure
 from edge_agent.ledger import Record
 from edge_agent.orders import orders_of
 from edge_agent.parts import Parts

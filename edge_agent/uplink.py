@@ -17,13 +17,13 @@ from edge_agent.changes import is_own, read_rules
 from edge_agent.commands import Commands
 from edge_agent.conditions import dated
 from edge_agent.drivers.base import Fingerprint
+from edge_agent.failure import Failure, condition
 from edge_agent.ledger import Ledger
-from edge_agent.mode import Mode
 from edge_agent.solitude import Solitude
 from mesh import clock
 from mesh.link import ChildLink, DesiredState, Dial, Item, Timing
 from mesh.waiting import news_within
-from waypost.api.control.v1 import condition_pb2 as c
+from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.api.control.v1.edge_server_pb2 import Capacity
 from waypost.api.link.v1 import command_pb2
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
@@ -168,19 +168,24 @@ async def describe_for_ever(
     data_dir: Path,
     ledger: Ledger,
     changed: asyncio.Event,
-    besides: Callable[[], Sequence[c.Condition]],
+    besides: Callable[[], Sequence[Condition]],
 ) -> None:
     """Keeps the control plane informed of what changes: the free disk, the mode, and what `besides` says.
 
     describe: all else. changed: set where it must be said at once.
     """
-    before: Sequence[c.Condition] = ()
+    before: Sequence[Condition] = ()
     while True:
         free_bytes = shutil.disk_usage(data_dir).free // DISK_STEP_BYTES * DISK_STEP_BYTES
         current = describe()
         current.capacity.disk_free_bytes = free_bytes
         changed.clear()
-        found = [_mode_condition(ledger.mode), _disk_condition(free_bytes), _ledger_condition(ledger), *besides()]
+        found = [
+            condition("FollowsControlPlane", ledger.mode.restriction),
+            condition("DiskReady", _disk_trouble(free_bytes)),
+            condition("LedgerIntact", _ledger_trouble(ledger)),
+            *besides(),
+        ]
         before = dated(found, before, clock.now())
         current.conditions.extend(before)
         uplink.describe(current)
@@ -196,38 +201,21 @@ def capacity(server: Fingerprint) -> Capacity:
     )
 
 
-def _mode_condition(mode: Mode) -> c.Condition:
-    why = mode.restriction
-    if why is None:
-        return c.Condition(type="FollowsControlPlane", status=c.CONDITION_STATUS_TRUE)
-    return c.Condition(
-        type="FollowsControlPlane",
-        status=c.CONDITION_STATUS_FALSE,
-        reason=why.reason,
-        message=why.message,
-        hint=why.hint,
-    )
-
-
-def _disk_condition(free_bytes: int) -> c.Condition:
+def _disk_trouble(free_bytes: int) -> Failure | None:
     if free_bytes >= DISK_LOW_BYTES:
-        return c.Condition(type="DiskReady", status=c.CONDITION_STATUS_TRUE)
-    return c.Condition(
-        type="DiskReady",
-        status=c.CONDITION_STATUS_FALSE,
-        reason="DISK_LOW",
-        message="less than 1 GiB is free where the agent keeps its data",
-        hint="free space there: new versions cannot be fetched when it is full; what serves serves on",
+        return None
+    return Failure(
+        "DISK_LOW",
+        "less than 1 GiB is free where the agent keeps its data",
+        "free space there: new versions cannot be fetched when it is full; what serves serves on",
     )
 
 
-def _ledger_condition(ledger: Ledger) -> c.Condition:
+def _ledger_trouble(ledger: Ledger) -> Failure | None:
     if not ledger.damaged:
-        return c.Condition(type="LedgerIntact", status=c.CONDITION_STATUS_TRUE)
-    return c.Condition(
-        type="LedgerIntact",
-        status=c.CONDITION_STATUS_FALSE,
-        reason="LEDGER_DAMAGED",
-        message=f"could not be read when the agent started, an older copy was used: {', '.join(ledger.damaged)}",
-        hint="look after the disk; the damaged files lie beside the ledger as *.corrupt",
+        return None
+    return Failure(
+        "LEDGER_DAMAGED",
+        f"could not be read when the agent started, an older copy was used: {', '.join(ledger.damaged)}",
+        "look after the disk; the damaged files lie beside the ledger as *.corrupt",
     )

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from waypost.api.control.v1 import condition_pb2 as c
+from edge_agent.failure import Failure, condition
+from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.errors import MeshError
 
 log = structlog.get_logger()
@@ -64,17 +65,13 @@ class WallClock:
         behind_s = self._newest - self._now()
         return behind_s if behind_s > TOLERANCE_S else 0.0
 
-    def condition(self) -> c.Condition:
-        if not self.behind_s:
-            return c.Condition(type="ClockPlausible", status=c.CONDITION_STATUS_TRUE)
+    def condition(self) -> Condition:
+        return condition("ClockPlausible", self._trouble() if self.behind_s else None)
+
+    def _trouble(self) -> Failure:
         seen, shown = _date(self._newest), _date(self._now())
-        return c.Condition(
-            type="ClockPlausible",
-            status=c.CONDITION_STATUS_FALSE,
-            reason="CLOCK_BEHIND",
-            message=f"its clock shows {shown}, and it was {seen} already; what it serves it serves on",
-            hint=_HINT,
-        )
+        message = f"its clock shows {shown}, and it was {seen} already; what it serves it serves on"
+        return Failure("CLOCK_BEHIND", message, _HINT)
 
     def _note(self) -> None:
         try:

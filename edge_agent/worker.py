@@ -19,8 +19,9 @@ from edge_agent.backoff import delay_s
 from edge_agent.changes import Choice, Rules, choose, last_of
 from edge_agent.crew import Crew
 from edge_agent.diff import Drain, Fetch, Restart, Start, Step, Target, World, diff, overlay
-from edge_agent.drivers.base import Failure, Limits
+from edge_agent.drivers.base import Limits
 from edge_agent.endpoints import digest_of, endpoint, route_of
+from edge_agent.failure import Failure
 from edge_agent.fetching import Fetches
 from edge_agent.keys import ensure_keys
 from edge_agent.ledger import Record
@@ -109,7 +110,7 @@ class Worker:
             self._refusal, self._failures = None, 0
         except MeshError as error:
             self._failures += 1
-            self._refusal = Failure(error.reason, error.message, error.hint)
+            self._refusal = Failure.of(error)
             log.warning("position_refused", position=self.assignment.position, reason=error.reason, why=error.message)
         if self.over:
             return 0.0
@@ -336,7 +337,7 @@ class Worker:
             fetch_failures=fetches.failures,
             live=route_of(self._parts.router.live(self.uid)),
             acknowledged=self._parts.router.acknowledged(self.uid),
-            route_failure=Failure(error.reason, error.message, error.hint) if error else None,
+            route_failure=Failure.of(error) if error else None,
             refusal=self._refusal or self._shortage or self._stood_down() or self._unrunnable,
             held=self._choice.held,
             held_generation=self._wanted.generation if self._choice.held and self._choice.runnable else 0,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_agent.diff import Version
+from edge_agent.failure import Failure
 
 MONITOR = "monitor"
 """Id of a position's monitor among the observed; replicas are called `r-...`."""
@@ -81,15 +82,6 @@ class Lineup:
     """Version of the software that the monitor runs. One that runs another is drained; it may be started then."""
     links: TcpLinks | None = None
     """None: on Unix sockets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why something ended."""
-
-    reason: str
-    message: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from edge_agent.diff import Version
-from edge_agent.drivers.base import MONITOR, NO_VERSION, Failure, Fingerprint, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.drivers.base import MONITOR, NO_VERSION, Fingerprint, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.failure import Failure
 from edge_agent.software import software_of
 from waypost.errors import Precondition
 

@@ -20,8 +20,9 @@ from pathlib import Path
 import structlog
 
 from edge_agent.drivers import cgroups
-from edge_agent.drivers.base import MONITOR, Failure, Fingerprint, HostSet, Lineup, MonitorMode, Observed, TcpLinks
+from edge_agent.drivers.base import MONITOR, Fingerprint, HostSet, Lineup, MonitorMode, Observed, TcpLinks
 from edge_agent.drivers.unit import About, Unit
+from edge_agent.failure import Failure
 from edge_agent.layout import Layout, PositionPaths
 from edge_agent.software import Software, software_of
 from edge_agent.storage import storage_errors

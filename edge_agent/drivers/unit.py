@@ -24,7 +24,8 @@ from typing import Any
 import structlog
 
 from edge_agent.diff import Version
-from edge_agent.drivers.base import NO_VERSION, Failure, Observed
+from edge_agent.drivers.base import NO_VERSION, Observed
+from edge_agent.failure import Failure
 from edge_agent.storage import storage_errors
 from mesh import clock
 from mesh.files import private_directory, write_atomically

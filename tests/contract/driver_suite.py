@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_agent.diff import Version
-from edge_agent.drivers.base import MONITOR, Driver, Failure, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.drivers.base import MONITOR, Driver, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.failure import Failure
 from edge_agent.software import software_of
 from tests.waiting import until
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.drivers.base import MONITOR, Failure, Lineup, Observed
+from edge_agent.drivers.base import MONITOR, Lineup, Observed
+from edge_agent.failure import Failure
 from edge_agent.gateways.routes import Backend
 from edge_agent.layout import Layout
 from edge_agent.solitude import Moment

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.diff import Version
-from edge_agent.drivers.base import MONITOR, Failure, Lineup, Observed
+from edge_agent.drivers.base import MONITOR, Lineup, Observed
 from edge_agent.drivers.fake import FakeMachine, Fate
+from edge_agent.failure import Failure
 from edge_agent.gateways.fake import FakeGateway
 from tests.sim.processes import world_context, writing
 from waypost.errors import Unavailable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.assignments import Assignment, assignment_of
 from edge_agent.changes import ALWAYS, Choice, Rules, choose, is_own, last_of, read_rules
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from edge_agent.mode import FOLLOW, Kind, Mode
 from mesh.link import Item
 from mesh.version import VERSION

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.diff import Entry, Phase, Replica, Route, Version, Wanted, shape
-from edge_agent.drivers.base import Failure
+from edge_agent.failure import Failure
 from edge_agent.picture import HostView, MonitorView, Picture, Proof, label
 from edge_agent.positions import status_of
 from waypost.api.control.v1 import position_pb2 as pb

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import pytest
 
-from edge_agent.drivers.base import Failure
 from edge_agent.drivers.fake import FakeDriver
+from edge_agent.failure import Failure
 from edge_agent.mode import Kind
 from tests.unit.edge_agent.rig import (
     OTHER,
