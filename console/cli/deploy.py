@@ -2,23 +2,13 @@
 
 import itertools
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from console import following, messages, placement, rollout
-from console.cli.options import (
-    CpuOption,
-    DedicatedPortOption,
-    EdgeServerOption,
-    MaxReplicasOption,
-    MemoryOption,
-    ReplicasOption,
-    ScaleOnOption,
-    ServeAsOption,
-    SoftwareOption,
-    wishes,
-)
+from console.cli.options import NOTHING_ASKED, PositionOptions
 from console.cli.session import Session, command, group
 from console.kinds import EDGE_SERVER, POSITION, VERSION
 from console.rollout import Outcome, Verdict
@@ -41,15 +31,7 @@ def deploy(
         str,
         typer.Option("--position", metavar="NAME", help="Made where it does not exist. tower-7: of that application."),
     ],
-    edge_server: EdgeServerOption = None,
-    replicas: ReplicasOption = None,
-    max_replicas: MaxReplicasOption = None,
-    dedicated_port: DedicatedPortOption = None,
-    serve_as: ServeAsOption = None,
-    cpu: CpuOption = None,
-    memory: MemoryOption = None,
-    software_version: SoftwareOption = None,
-    scale_on: ScaleOnOption = None,
+    asked: PositionOptions = NOTHING_ASKED,
     wait: Annotated[bool, typer.Option("--wait", help="Until it is in service, or never will be.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Of --wait.")] = 60.0,
 ) -> None:
@@ -61,20 +43,9 @@ def deploy(
     name = placement.position_name(position, model_version)
     if wait:
         _wait_for_version(session, VERSION.parse(model_version), timeout)
-    place = edge_server or _only_edge_server(session, name)
-    wanted = wishes(
-        model_version,
-        place,
-        replicas,
-        max_replicas,
-        dedicated_port,
-        serve_as,
-        cpu,
-        memory,
-        software_version,
-        scale_on,
-    )
-    accepted = session.resources.update(POSITION, *placement.position_with(name, wanted), allow_missing=True)
+    placed = replace(asked, edge_server=asked.edge_server or _only_edge_server(session, name))
+    wanted = placement.position_with(name, placed.wishes(model_version))
+    accepted = session.resources.update(POSITION, *wanted, allow_missing=True)
     _say_accepted(session, accepted)
     if wait:
         _wait(session, accepted, started, timeout)

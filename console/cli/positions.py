@@ -6,18 +6,7 @@ import typer
 
 from console import following, placement
 from console.cli import verbs
-from console.cli.options import (
-    CpuOption,
-    DedicatedPortOption,
-    EdgeServerOption,
-    MaxReplicasOption,
-    MemoryOption,
-    ReplicasOption,
-    ScaleOnOption,
-    ServeAsOption,
-    SoftwareOption,
-    wishes,
-)
+from console.cli.options import NOTHING_ASKED, PositionOptions
 from console.cli.session import Session, command, group
 from console.cli.verbs import AllowedOption, DescriptionOption, LabelOption, RemoveLabelOption
 from console.kinds import POSITION, VERSION
@@ -39,32 +28,12 @@ def create(
     session: Session,
     name: Name,
     model_version: ModelVersionOption = None,
-    edge_server: EdgeServerOption = None,
-    replicas: ReplicasOption = None,
-    max_replicas: MaxReplicasOption = None,
-    dedicated_port: DedicatedPortOption = None,
-    serve_as: ServeAsOption = None,
-    cpu: CpuOption = None,
-    memory: MemoryOption = None,
-    software_version: SoftwareOption = None,
-    scale_on: ScaleOnOption = None,
+    asked: PositionOptions = NOTHING_ASKED,
     description: DescriptionOption = None,
     label: LabelOption = None,
 ) -> None:
     """Create a position; `waypost deploy` makes it where there is none."""
-    wanted = wishes(
-        model_version,
-        edge_server,
-        replicas,
-        max_replicas,
-        dedicated_port,
-        serve_as,
-        cpu,
-        memory,
-        software_version,
-        scale_on,
-    )
-    position, _ = placement.position_with(POSITION.parse(name), wanted)
+    position, _ = placement.position_with(POSITION.parse(name), asked.wishes(model_version))
     position.description = description or ""
     position.labels.update(verbs.parse_labels(label))
     verbs.done(session, POSITION, session.resources.create(POSITION, position), "created")
@@ -87,33 +56,13 @@ def update(
     session: Session,
     name: Name,
     model_version: ModelVersionOption = None,
-    edge_server: EdgeServerOption = None,
-    replicas: ReplicasOption = None,
-    max_replicas: MaxReplicasOption = None,
-    dedicated_port: DedicatedPortOption = None,
-    serve_as: ServeAsOption = None,
-    cpu: CpuOption = None,
-    memory: MemoryOption = None,
-    software_version: SoftwareOption = None,
-    scale_on: ScaleOnOption = None,
+    asked: PositionOptions = NOTHING_ASKED,
     description: DescriptionOption = None,
     label: LabelOption = None,
     remove_label: RemoveLabelOption = None,
 ) -> None:
     """Change what is given, and nothing else."""
-    wanted = wishes(
-        model_version,
-        edge_server,
-        replicas,
-        max_replicas,
-        dedicated_port,
-        serve_as,
-        cpu,
-        memory,
-        software_version,
-        scale_on,
-    )
-    position, paths = placement.position_with(POSITION.parse(name), wanted)
+    position, paths = placement.position_with(POSITION.parse(name), asked.wishes(model_version))
     if description is not None:
         position.description = description
         paths.append("description")

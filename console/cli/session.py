@@ -4,12 +4,16 @@
     def get(session: Session, name: NameArgument) -> None:
         session.show(session.resources.get(POSITION, POSITION.parse(name)))
 
+A parameter whose type is a dataclass stands for one option per field (options.py).
+
 `command` gives each function `--context` and `--output`, opens nothing before the command asks for it, closes it
 afterwards, and turns every MeshError into `error:`, `hint:` and an exit code.
 """
 
+import dataclasses
 import functools
 import inspect
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,16 +147,40 @@ def _with_session(function: Callable[..., None], platform: bool) -> Callable[...
         session = Session(context, output)
         with guarded():
             try:
-                function(session, **arguments)
+                function(session, **_gathered(own, arguments))
             finally:
                 session.close()
 
     _, *own = inspect.signature(function).parameters.values()
     shared = [_keyword("context", ContextOption, None)] if platform else []
-    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    signature = inspect.Signature([*named, *shared, _keyword("output", OutputOption, Output.table)])
+    options = itertools.chain.from_iterable(map(_options, own))
+    signature = inspect.Signature([*options, *shared, _keyword("output", OutputOption, Output.table)])
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
+
+
+def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    """Itself, or one for each field of a dataclass."""
+    if fields := _fields(parameter):
+        yield from (_keyword(field.name, field.type, field.default) for field in fields)
+    else:
+        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _gathered(parameters: Iterable[inspect.Parameter], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function with these parameters is called with, from the values of all options."""
+    gathered = {}
+    for parameter in parameters:
+        if fields := _fields(parameter):
+            gathered[parameter.name] = parameter.annotation(**{field.name: arguments[field.name] for field in fields})
+        else:
+            gathered[parameter.name] = arguments[parameter.name]
+    return gathered
+
+
+def _fields(parameter: inspect.Parameter) -> Sequence["dataclasses.Field[Any]"]:
+    """Of a dataclass; none for any other parameter."""
+    return dataclasses.fields(parameter.annotation) if dataclasses.is_dataclass(parameter.annotation) else ()
 
 
 def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
