@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from edge_agent.diff import ALL, DecidedShare, Decision, Version, Wanted
+from edge_agent.diff import DecidedShare, Decision, Version, Wanted
 from edge_agent.software import Software
 from mesh.link import Item
+from mesh.position import ALL, REPLICAS_MAX
 from mesh.times import seconds
 from mesh.version import VERSION
 from waypost import names
@@ -22,8 +23,7 @@ from waypost.api.link.v1 import monitor_link_pb2 as pb
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
 from waypost.errors import Invalid
 
-REPLICAS_MAX = 64  # of one position; the API refuses more already
-VERDICTS_MAX = 256  # of one position; each is kept until a person clears it
+VERDICTS_TAKEN_MAX = 256  # of one position: more than any monitor keeps, for another version's may keep more
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -125,8 +125,8 @@ def read_decision(message: pb.Decision) -> Decision:
         raise _bad_decision(f"a share names more than {REPLICAS_MAX} replicas that shall go")
     if len(set(digests)) != len(digests) or not all(map(_DIGEST.fullmatch, digests)):
         raise _bad_decision("its shares do not name each version once, by digest")
-    if len(message.verdicts) > VERDICTS_MAX:
-        raise _bad_decision(f"it has {len(message.verdicts)} verdicts, at most {VERDICTS_MAX} are kept")
+    if len(message.verdicts) > VERDICTS_TAKEN_MAX:
+        raise _bad_decision(f"it has {len(message.verdicts)} verdicts, at most {VERDICTS_TAKEN_MAX} are kept")
     return Decision(
         shares=tuple(
             DecidedShare(Version(s.model_version, s.digest), s.replicas, s.weight, frozenset(s.leaving))

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 
-ALL = 100  # weights are hundredths of the calls
+from mesh.position import ALL
 
 
 class Phase(StrEnum):

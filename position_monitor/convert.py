@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh import measures
 from mesh.metrics import Histogram
+from mesh.position import REPLICAS_MAX
 from mesh.times import seconds
 from position_monitor.autoscale import DOWN, UP, Autoscaling, Bounds, Policy, Rules, Select
 from position_monitor.demand import DEFAULT, USUAL, Targets, Tolerance
@@ -31,7 +32,6 @@ from waypost.api.link.v1.host_link_pb2 import HostMetrics
 from waypost.api.xapp.v1 import access_pb2 as xapp
 from waypost.errors import Invalid
 
-REPLICAS_MAX = 64  # of a position; the API refuses more already
 GENERATION_MAX = 2**31 - 1  # what xapp.v1 can say: its messages have no 64-bit integers
 
 

@@ -24,12 +24,12 @@ killed at any moment, and another one goes on where the ledger says.
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from mesh.position import ALL
 from position_monitor.autoscale import Bounds
 
 START_ATTEMPTS_MAX = 3  # one may be bad luck, two a race for memory; each costs the server a start's worth of CPU
-VERDICTS_MAX = 64  # a position that rejected more has other worries; the oldest is forgotten
+VERDICTS_KEPT_MAX = 64  # a position that rejected more has other worries; the oldest is forgotten
 DETAIL_CHARS_MAX = 300  # of what a replica says about its failure, for people
-ALL = 100  # weights are hundredths of the calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _draft(view: _View, held: Decision, now: float) -> Decision:
         shares, reason = _stayed(view, standing, rejected)
     elif failed := _failed_start(view, held, standing):
         verdict = Verdict(view.wanted, "START_FAILED", _evidence(failed), now)
-        verdicts = (*verdicts, verdict)[-VERDICTS_MAX:]
+        verdicts = (*verdicts, verdict)[-VERDICTS_KEPT_MAX:]
         shares, reason = _stayed(view, standing, verdict)
     else:
         shares, reason = _rolling(view, held, standing)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from console.placement import Wishes, memory_bytes, scaling_targets
+from mesh.position import REPLICAS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class PositionOptions:
         str | None, typer.Option("--edge-server", metavar="NAME", help="Where: edge-1. Changing it moves the position.")
     ] = None
     replicas: Annotated[
-        int | None, typer.Option("--replicas", metavar="N", min=1, max=64, help="Inference hosts, at least.")
+        int | None, typer.Option("--replicas", metavar="N", min=1, max=REPLICAS_MAX, help="Inference hosts, at least.")
     ] = None
     max_replicas: Annotated[
         int | None,
@@ -24,7 +25,7 @@ class PositionOptions:
             "--max-replicas",
             metavar="N",
             min=1,
-            max=64,
+            max=REPLICAS_MAX,
             help="Inference hosts, at most. Where there may be more than the least, they are scaled by load.",
         ),
     ] = None

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from mesh import windows
+from mesh.position import REPLICAS_MAX
 from waypost import names
 from waypost.api.control.v1 import (
     application_pb2,
@@ -33,7 +34,6 @@ LABELS_MAX = 64
 LABEL_LENGTH_MAX = 63
 DISPLAY_NAME_LENGTH_MAX = 128
 DESCRIPTION_LENGTH_MAX = 4096
-REPLICAS_MAX = 64
 STABILIZATION_S_MAX = 3600  # these two as Kubernetes has them in autoscaling/v2
 POLICY_PERIOD_S_MAX = 1800
 POLICIES_MAX = 8

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from mesh.files import SOCKET_PATH_BYTES_MAX
-
-ALL = 100  # weights are hundredths of the calls
+from mesh.position import ALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.diff import (
-    ALL,
     DecidedShare,
     Decision,
     Drain,
@@ -31,6 +30,7 @@ from edge_agent.diff import (
     overlay,
     shape,
 )
+from mesh.position import ALL
 
 V1, V2, V3 = (Version(f"projects/p/applications/a/models/m/versions/{n}", f"sha256:{n}") for n in "123")
 VERSIONS = (V1, V2, V3)

@@ -10,7 +10,7 @@ from position_monitor.autoscale import Bounds
 from position_monitor.rollout import (
     DETAIL_CHARS_MAX,
     START_ATTEMPTS_MAX,
-    VERDICTS_MAX,
+    VERDICTS_KEPT_MAX,
     Decision,
     Orders,
     Replica,
@@ -185,10 +185,10 @@ def test_a_rejected_version_does_not_run_even_if_there_is_no_other() -> None:
 
 
 def test_verdicts_are_bounded() -> None:
-    many = tuple(Verdict(Version("m", f"sha256:{n}x"), "START_FAILED", "", NOW) for n in range(VERDICTS_MAX))
+    many = tuple(Verdict(Version("m", f"sha256:{n}x"), "START_FAILED", "", NOW) for n in range(VERDICTS_KEPT_MAX))
     before = held((V1, 100), (V2, 0), verdicts=many)
     decision = decide(orders(V2, before, ready(V1) + failed(V2, START_ATTEMPTS_MAX)), None, NOW)
-    assert len(decision.verdicts) == VERDICTS_MAX
+    assert len(decision.verdicts) == VERDICTS_KEPT_MAX
     assert decision.verdicts[-1].version == V2
 
 
