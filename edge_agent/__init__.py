@@ -31,6 +31,7 @@
     monitors, links            link 2, to the position monitors: orders down, decisions up; on which sockets
       link_authority, keys     what its monitors and hosts are certified by; what tokens of a position are signed by
       orders                   PURE: what a monitor is told
+    failure                    why something is not as it should be, for people
     telling                    the status of a position, its events and its orders, to whom they are for
       picture, conditions, positions    PURE: what is known of a position, and the status that follows from it
 

@@ -15,9 +15,10 @@
     logs, plain_logs   events with fields; structlog without what it takes along
     metrics, measures  PURE: durations as histograms; what templates count and measure themselves
     windows            PURE: maintenance windows
-    clock, times       the world's time and luck; times in requests that are none
+    clock, times       the world's time and luck; times as protos have them, and such as are none
     waiting            for news, but not for ever
-    files              that survive a kill at any moment
+    files, locks       that survive a kill at any moment; one process at a time in a directory
+    position           numbers that all who deal with positions agree on
     text               PURE: how things look in a terminal
     version            the platform's
 
