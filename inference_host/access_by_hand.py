@@ -29,31 +29,40 @@ class Face:
     def methods(self) -> Sequence[Method]:
         answers = {
             "Register": immediate(pb.RegisterRequest, self._register),
-            "Renew": immediate(pb.RenewRequest, _renew),
+            "Renew": immediate(pb.RenewRequest, self._renew),
             "ReportLoops": immediate(pb.ReportLoopsRequest, _report),
         }
         return tuple(Method(f"/{SERVICE}/{name}", answer) for name, answer in answers.items())
 
     def _register(self, request: pb.RegisterRequest, caller: Caller) -> pb.RegisterResponse:
         """Raises: NotFound(UNKNOWN_MODEL)."""
-        served = {each.package.model: each.warm for each in self._plane.served}
-        meant = names.leaf(request.position)
-        model = next(iter(served)) if len(served) == 1 else meant
-        if model not in served:
-            hint = f"end the position's name with one of {', '.join(served)}"
-            raise NotFound("UNKNOWN_MODEL", f"this host serves no model {meant!r}", hint)
-        warm = served[model]
+        model = self._meant(request.position)
         return pb.RegisterResponse(
             access_token=TOKEN,
             expires_in_s=LIFETIME_S,
             position_uid=UID,
             model=model,
-            idempotent=warm is not None and warm.loaded.is_graph,
+            idempotent=self._idempotent(model),
         )
 
+    def _renew(self, request: pb.RenewRequest, caller: Caller) -> pb.RenewResponse:
+        """Raises: NotFound(UNKNOWN_MODEL)."""
+        idempotent = self._idempotent(self._meant(request.position))
+        return pb.RenewResponse(access_token=TOKEN, expires_in_s=LIFETIME_S, idempotent=idempotent)
 
-def _renew(request: pb.RenewRequest, caller: Caller) -> pb.RenewResponse:
-    return pb.RenewResponse(access_token=TOKEN, expires_in_s=LIFETIME_S)
+    def _meant(self, position: str) -> str:
+        """The name of the model. Raises: NotFound(UNKNOWN_MODEL)."""
+        served = [each.package.model for each in self._plane.served]
+        meant = names.leaf(position)
+        model = served[0] if len(served) == 1 else meant
+        if model not in served:
+            hint = f"end the position's name with one of {', '.join(served)}"
+            raise NotFound("UNKNOWN_MODEL", f"this host serves no model {meant!r}", hint)
+        return model
+
+    def _idempotent(self, model: str) -> bool:
+        warm = next(each.warm for each in self._plane.served if each.package.model == model)
+        return warm is not None and warm.loaded.is_graph
 
 
 def _report(request: pb.ReportLoopsRequest, caller: Caller) -> pb.ReportLoopsResponse:

@@ -88,9 +88,10 @@ class AccessService(AccessServiceServicer):
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:  # noqa: N802
         claims = self._caller(request.position, context)
         now = clock.now()
-        token = still_good(claims.subject, self._board.known().tokens, now)
+        orders = self._board.known()
+        token = still_good(claims.subject, orders.tokens, now)
         access_token, expires_in_s = self._issuer.issue(token, claims.client, now)
-        return pb.RenewResponse(access_token=access_token, expires_in_s=expires_in_s)
+        return pb.RenewResponse(access_token=access_token, expires_in_s=expires_in_s, idempotent=orders.idempotent)
 
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:  # noqa: N802
         self._caller(request.position, context)

@@ -1,6 +1,7 @@
 """A host by hand stands in for a position's monitor, so that the SDK can call it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -13,6 +14,13 @@ from waypost.api.xapp.v1 import access_pb2 as pb
 from waypost.errors import NotFound
 
 SEVERAL = [served(name="forecast"), served(name="quality")]
+
+
+def as_graph(model: Served) -> Served:
+    """As if it had been loaded from ONNX."""
+    assert model.warm is not None
+    package = replace(model.package, template_class="")
+    return Served(package, model.life, replace(model.warm, loaded=replace(model.warm.loaded, package=package)))
 
 
 def answer(name: str, request: Message, model: Served | Sequence[Served] | None = None) -> Told:
@@ -37,6 +45,16 @@ def test_of_several_models_the_last_part_of_the_name_says_which() -> None:
     error = answer("Register", pb.RegisterRequest(position="projects/a/applications/b/positions/c"), SEVERAL).error
     assert isinstance(error, NotFound)
     assert "forecast, quality" in error.hint
+
+
+def test_a_graph_may_be_asked_twice_and_somebodys_code_may_not() -> None:
+    models = [as_graph(served(name="forecast")), served(name="quality")]
+    for name, idempotent in (("forecast", True), ("quality", False)):
+        position = f"projects/local/applications/host/positions/{name}"
+        renewed = pb.RenewResponse.FromString(answer("Renew", pb.RenewRequest(position=position), models).message)
+        assert (registered(position, models).idempotent, renewed.idempotent) == (idempotent, idempotent)
+    elsewhere = pb.RenewRequest(position="projects/a/applications/b/positions/c")
+    assert isinstance(answer("Renew", elsewhere, models).error, NotFound)
 
 
 def test_loops_are_heard_and_forgotten() -> None:

@@ -120,6 +120,21 @@ def test_a_token_made_a_moment_ago_is_waited_for() -> None:
     asyncio.run(scenario())
 
 
+def test_with_each_new_token_it_is_said_whether_calls_may_be_repeated_now() -> None:
+    async def scenario() -> None:
+        board = new_board()
+        asked = service(board)
+        for idempotent in (True, False):
+            made = with_token("wp1_x")
+            made.idempotent = idempotent
+            board.post(made)
+            registered = await asked.Register(pb.RegisterRequest(application_token="wp1_x"), Call())
+            renewed = await asked.Renew(pb.RenewRequest(), Call())
+            assert (registered.idempotent, renewed.idempotent) == (idempotent, idempotent)
+
+    asyncio.run(scenario())
+
+
 def test_a_token_that_nobody_brings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         board = new_board()

@@ -98,7 +98,7 @@ class World:
 
     def Renew(self, request):  # noqa: N802
         self.tokens += 1
-        return access_pb2.RenewResponse(access_token=f"t{self.tokens}", expires_in_s=600)
+        return access_pb2.RenewResponse(access_token=f"t{self.tokens}", expires_in_s=600, idempotent=self.idempotent)
 
     def ReportLoops(self, request):  # noqa: N802
         return access_pb2.ReportLoopsResponse(accepted=len(request.loops))
@@ -212,6 +212,56 @@ def test_a_broken_connection_is_repeated_only_where_that_harms_nothing():
     idempotent.infer()
     with pytest.raises(Unavailable, match="Socket closed"):
         not_idempotent.infer()
+
+
+def test_what_was_lost_is_not_repeated_if_the_position_has_another_model_by_now():
+    world = World()
+    world.infer()
+    world.idempotent, world.digest = False, "sha256:2"  # nobody has heard an answer of it
+    world.next("ModelInfer", BROKEN)
+    with pytest.raises(Unavailable, match="Socket closed"):
+        world.infer()
+    assert world.methods()[-2:] == ["ModelInfer", "Renew"]
+    world.next("ModelInfer", BROKEN)
+    with pytest.raises(Unavailable, match="Socket closed"):
+        world.infer()
+    assert world.methods()[-1] == "ModelInfer"  # it is known now, and not asked for each call
+
+
+def test_what_was_lost_is_not_repeated_while_nobody_can_say_whether_it_may_be():
+    world = World()
+    world.infer()
+    world.next("ModelInfer", BROKEN)
+    world.next("Renew", *[DRAINING] * 1000)
+    started = world.now
+    with pytest.raises(Unavailable, match="Socket closed"):
+        world.infer(timeout_s=0.5)
+    assert world.now - started <= 0.5
+    assert world.methods().count("ModelInfer") == 2
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_renewed_token_says_anew_whether_calls_may_be_repeated(now):
+    world = World(idempotent=not now)
+    world.infer()
+    world.idempotent = now
+    world.now += 401
+    world.infer()
+    assert world.session.caller.granted.idempotent is now
+
+
+def test_a_call_that_left_for_a_model_not_heard_of_before_is_not_repeated_until_it_is_asked_for():
+    world = World()
+    world.infer()
+    world.digest = "sha256:2"
+    world.infer()  # its answer tells
+    world.next("ModelInfer", BROKEN)
+    with pytest.raises(Unavailable, match="Socket closed"):
+        world.infer()
+    world.infer()
+    assert world.methods()[-3:] == ["ModelInfer", "Renew", "ModelInfer"]
+    world.next("ModelInfer", BROKEN)
+    world.infer()
 
 
 @pytest.mark.parametrize("text", ["failed to connect to all addresses; last error: ...", "no healthy upstream"])

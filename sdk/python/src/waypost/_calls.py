@@ -5,6 +5,9 @@ after two thirds of their life, by the one call that comes first then and for at
 fails the old token goes on, so a monitor that is away harms nobody until the token ends. One that the position refuses
 is exchanged anew, once per call.
 
+A position may be given another model at any time. So an inference that was lost is repeated only if the position said,
+before it left, that its models may be asked twice, and says so again when it is asked after the loss.
+
 State is immutable values that are replaced whole, so threads need no lock to read them.
 """
 
@@ -47,6 +50,7 @@ class Access:
     model: str
     """Name to give in inference calls."""
     idempotent: bool
+    """Whether what answered when this was granted may be asked twice, as far as nothing else has answered since."""
 
 
 class Caller:
@@ -82,6 +86,10 @@ class Caller:
             idempotent=granted.idempotent,
         )
 
+    def doubt(self) -> None:
+        """A model answers that did not before: nothing lost is repeated until the next call has asked about it."""
+        self.access = replace(self.granted, idempotent=False, renew_at=self.clock())
+
     def keep_access(self, deadline: float) -> Steps[None]:
         """Before a call: renews the access token where it is time, replaces it where it has ended."""
         now = self.clock()
@@ -102,12 +110,15 @@ class Caller:
         except MeshError:
             self.access = replace(access, renew_at=now + RENEW_AGAIN_S)
             return
-        granted: access_pb2.RenewResponse = reply.message
+        self._renewed(reply.message, now)
+
+    def _renewed(self, granted: access_pb2.RenewResponse, asked: float) -> None:
         self.access = replace(
-            access,
+            self.granted,
             token=granted.access_token,
-            renew_at=now + granted.expires_in_s * RENEW_AFTER,
-            expires_at=now + granted.expires_in_s,
+            renew_at=asked + granted.expires_in_s * RENEW_AFTER,
+            expires_at=asked + granted.expires_in_s,
+            idempotent=granted.idempotent,
         )
 
     def call(self, rpc: Rpc, request: Message, deadline: float) -> Steps[Reply]:
@@ -129,12 +140,28 @@ class Caller:
                 if self.access is used:  # else another call has seen to it
                     yield from self.register(deadline)
             except MeshError as error:
-                idempotent = self.granted.idempotent if rpc is MODEL_INFER else rpc.idempotent
+                lost_inference = rpc is MODEL_INFER and _retry.fate(error) is _retry.Fate.LOST
+                idempotent = (yield from self._may_run_twice(used, deadline)) if lost_inference else rpc.idempotent
                 pause_s = _retry.pause_s(error, attempt, self._rng)
                 if not _retry.may_repeat(error, idempotent=idempotent) or self.clock() + pause_s >= deadline:
                     raise self._explained(error, timeout_s) from error
                 attempt += 1
                 yield Pause(pause_s)
+
+    def _may_run_twice(self, used: Access | None, deadline: float) -> Steps[bool]:
+        """Whether the position says so of its models now, and had said so when a call left with `used`.
+
+        A monitor that does not answer has not said so.
+        """
+        if used is None or not used.idempotent:
+            return False
+        asked = self.clock()
+        try:
+            reply = yield from self.call(RENEW, access_pb2.RenewRequest(position=self.target.position), deadline)
+        except MeshError:
+            return False
+        self._renewed(reply.message, asked)
+        return self.granted.idempotent
 
     def _send(self, rpc: Rpc, request: Message, timeout_s: float) -> Steps[Reply]:
         if timeout_s <= 0:

@@ -4,7 +4,8 @@
 tokens, deadlines, retries.
 
 The model's signature is fetched once, and again when an answer carries the digest of a model not seen before or the
-position calls the inputs invalid: it may have been given a different model since.
+position calls the inputs invalid: it may have been given a different model since. Whether that one may be asked twice
+is asked then, too.
 """
 
 from collections.abc import Callable
@@ -149,6 +150,8 @@ class Session:
         model = Model(_signature(reply.message), reply.headers.get("waypost-model-digest", ""))
         self._model = model
         self._model_changed = False
+        if self._digests and model.digest not in self._digests:
+            self.caller.doubt()
         known = self._digests if len(self._digests) < DIGESTS_KNOWN_MAX else frozenset[str]()
         self._digests = known | {model.digest}
         return model

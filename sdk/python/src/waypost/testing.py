@@ -179,7 +179,9 @@ class FakePosition:
         )
 
     def _renew(self, request: access_pb2.RenewRequest) -> access_pb2.RenewResponse:
-        return access_pb2.RenewResponse(access_token=self._grant(), expires_in_s=self.token_lifetime_s)
+        return access_pb2.RenewResponse(
+            access_token=self._grant(), expires_in_s=self.token_lifetime_s, idempotent=self.idempotent
+        )
 
     def _grant(self) -> str:
         token = f"access-{self.calls['Register']}-{self.calls['Renew']}"

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n waypost/api/xapp/v1/access.proto\x12\x13waypost.api.xapp.v1\x1a\x1cgoogle/api/annotations.proto\"S\n\x0fRegisterRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x1e\n\x11\x61pplication_token\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\"|\n\x10RegisterResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x0c\x65xpires_in_s\x18\x02 \x01(\x05\x12\x14\n\x0cposition_uid\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nidempotent\x18\x05 \x01(\x08\" \n\x0cRenewRequest\x12\x10\n\x08position\x18\x01 \x01(\t\"@\n\rRenewResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x0c\x65xpires_in_s\x18\x02 \x01(\x05\"\"\n\x0eResolveRequest\x12\x10\n\x08position\x18\x01 \x01(\t\"F\n\x0fResolveResponse\x12\x33\n\tendpoints\x18\x01 \x01(\x0b\x32 .waypost.api.xapp.v1.EndpointSet\")\n\x15WatchEndpointsRequest\x12\x10\n\x08position\x18\x01 \x01(\t\"M\n\x16WatchEndpointsResponse\x12\x33\n\tendpoints\x18\x01 \x01(\x0b\x32 .waypost.api.xapp.v1.EndpointSet\"\xa1\x01\n\x0b\x45ndpointSet\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x14\n\x0cposition_uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x36\n\x08replicas\x18\x06 \x03(\x0b\x32$.waypost.api.xapp.v1.ReplicaEndpoint\"e\n\x0fReplicaEndpoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"f\n\x12ReportLoopsRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0e\n\x06\x63lient\x18\x02 \x01(\t\x12.\n\x05loops\x18\x03 \x03(\x0b\x32\x1f.waypost.api.xapp.v1.LoopReport\"\\\n\nLoopReport\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x02 \x01(\x01\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x01\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x08\"\'\n\x13ReportLoopsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05\x32\xdd\x05\n\rAccessService\x12\x98\x01\n\x08Register\x12$.waypost.api.xapp.v1.RegisterRequest\x1a%.waypost.api.xapp.v1.RegisterResponse\"?\x82\xd3\xe4\x93\x02\x39\"\x0c/v1/register:\x01*Z&\"!/positions/{position}/v1/register:\x01*\x12\x89\x01\n\x05Renew\x12!.waypost.api.xapp.v1.RenewRequest\x1a\".waypost.api.xapp.v1.RenewResponse\"9\x82\xd3\xe4\x93\x02\x33\"\t/v1/renew:\x01*Z#\"\x1e/positions/{position}/v1/renew:\x01*\x12\x94\x01\n\x07Resolve\x12#.waypost.api.xapp.v1.ResolveRequest\x1a$.waypost.api.xapp.v1.ResolveResponse\">\x90\x02\x01\x82\xd3\xe4\x93\x02\x35\x12\r/v1/endpointsZ$\x12\"/positions/{position}/v1/endpoints\x12p\n\x0eWatchEndpoints\x12*.waypost.api.xapp.v1.WatchEndpointsRequest\x1a+.waypost.api.xapp.v1.WatchEndpointsResponse\"\x03\x90\x02\x01\x30\x01\x12\x9b\x01\n\x0bReportLoops\x12\'.waypost.api.xapp.v1.ReportLoopsRequest\x1a(.waypost.api.xapp.v1.ReportLoopsResponse\"9\x82\xd3\xe4\x93\x02\x33\"\t/v1/loops:\x01*Z#\"\x1e/positions/{position}/v1/loops:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n waypost/api/xapp/v1/access.proto\x12\x13waypost.api.xapp.v1\x1a\x1cgoogle/api/annotations.proto\"S\n\x0fRegisterRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x1e\n\x11\x61pplication_token\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\"|\n\x10RegisterResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x0c\x65xpires_in_s\x18\x02 \x01(\x05\x12\x14\n\x0cposition_uid\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nidempotent\x18\x05 \x01(\x08\" \n\x0cRenewRequest\x12\x10\n\x08position\x18\x01 \x01(\t\"T\n\rRenewResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x14\n\x0c\x65xpires_in_s\x18\x02 \x01(\x05\x12\x12\n\nidempotent\x18\x03 \x01(\x08\"\"\n\x0eResolveRequest\x12\x10\n\x08position\x18\x01 \x01(\t\"F\n\x0fResolveResponse\x12\x33\n\tendpoints\x18\x01 \x01(\x0b\x32 .waypost.api.xapp.v1.EndpointSet\")\n\x15WatchEndpointsRequest\x12\x10\n\x08position\x18\x01 \x01(\t\"M\n\x16WatchEndpointsResponse\x12\x33\n\tendpoints\x18\x01 \x01(\x0b\x32 .waypost.api.xapp.v1.EndpointSet\"\xa1\x01\n\x0b\x45ndpointSet\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x14\n\x0cposition_uid\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12\x0f\n\x07gateway\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x36\n\x08replicas\x18\x06 \x03(\x0b\x32$.waypost.api.xapp.v1.ReplicaEndpoint\"e\n\x0fReplicaEndpoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\x05\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"f\n\x12ReportLoopsRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x0e\n\x06\x63lient\x18\x02 \x01(\t\x12.\n\x05loops\x18\x03 \x03(\x0b\x32\x1f.waypost.api.xapp.v1.LoopReport\"\\\n\nLoopReport\x12\x13\n\x0b\x64uration_ms\x18\x01 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x02 \x01(\x01\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x01\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x08\"\'\n\x13ReportLoopsResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05\x32\xdd\x05\n\rAccessService\x12\x98\x01\n\x08Register\x12$.waypost.api.xapp.v1.RegisterRequest\x1a%.waypost.api.xapp.v1.RegisterResponse\"?\x82\xd3\xe4\x93\x02\x39\"\x0c/v1/register:\x01*Z&\"!/positions/{position}/v1/register:\x01*\x12\x89\x01\n\x05Renew\x12!.waypost.api.xapp.v1.RenewRequest\x1a\".waypost.api.xapp.v1.RenewResponse\"9\x82\xd3\xe4\x93\x02\x33\"\t/v1/renew:\x01*Z#\"\x1e/positions/{position}/v1/renew:\x01*\x12\x94\x01\n\x07Resolve\x12#.waypost.api.xapp.v1.ResolveRequest\x1a$.waypost.api.xapp.v1.ResolveResponse\">\x90\x02\x01\x82\xd3\xe4\x93\x02\x35\x12\r/v1/endpointsZ$\x12\"/positions/{position}/v1/endpoints\x12p\n\x0eWatchEndpoints\x12*.waypost.api.xapp.v1.WatchEndpointsRequest\x1a+.waypost.api.xapp.v1.WatchEndpointsResponse\"\x03\x90\x02\x01\x30\x01\x12\x9b\x01\n\x0bReportLoops\x12\'.waypost.api.xapp.v1.ReportLoopsRequest\x1a(.waypost.api.xapp.v1.ReportLoopsResponse\"9\x82\xd3\xe4\x93\x02\x33\"\t/v1/loops:\x01*Z#\"\x1e/positions/{position}/v1/loops:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,25 +55,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWREQUEST']._serialized_start=298
   _globals['_RENEWREQUEST']._serialized_end=330
   _globals['_RENEWRESPONSE']._serialized_start=332
-  _globals['_RENEWRESPONSE']._serialized_end=396
-  _globals['_RESOLVEREQUEST']._serialized_start=398
-  _globals['_RESOLVEREQUEST']._serialized_end=432
-  _globals['_RESOLVERESPONSE']._serialized_start=434
-  _globals['_RESOLVERESPONSE']._serialized_end=504
-  _globals['_WATCHENDPOINTSREQUEST']._serialized_start=506
-  _globals['_WATCHENDPOINTSREQUEST']._serialized_end=547
-  _globals['_WATCHENDPOINTSRESPONSE']._serialized_start=549
-  _globals['_WATCHENDPOINTSRESPONSE']._serialized_end=626
-  _globals['_ENDPOINTSET']._serialized_start=629
-  _globals['_ENDPOINTSET']._serialized_end=790
-  _globals['_REPLICAENDPOINT']._serialized_start=792
-  _globals['_REPLICAENDPOINT']._serialized_end=893
-  _globals['_REPORTLOOPSREQUEST']._serialized_start=895
-  _globals['_REPORTLOOPSREQUEST']._serialized_end=997
-  _globals['_LOOPREPORT']._serialized_start=999
-  _globals['_LOOPREPORT']._serialized_end=1091
-  _globals['_REPORTLOOPSRESPONSE']._serialized_start=1093
-  _globals['_REPORTLOOPSRESPONSE']._serialized_end=1132
-  _globals['_ACCESSSERVICE']._serialized_start=1135
-  _globals['_ACCESSSERVICE']._serialized_end=1868
+  _globals['_RENEWRESPONSE']._serialized_end=416
+  _globals['_RESOLVEREQUEST']._serialized_start=418
+  _globals['_RESOLVEREQUEST']._serialized_end=452
+  _globals['_RESOLVERESPONSE']._serialized_start=454
+  _globals['_RESOLVERESPONSE']._serialized_end=524
+  _globals['_WATCHENDPOINTSREQUEST']._serialized_start=526
+  _globals['_WATCHENDPOINTSREQUEST']._serialized_end=567
+  _globals['_WATCHENDPOINTSRESPONSE']._serialized_start=569
+  _globals['_WATCHENDPOINTSRESPONSE']._serialized_end=646
+  _globals['_ENDPOINTSET']._serialized_start=649
+  _globals['_ENDPOINTSET']._serialized_end=810
+  _globals['_REPLICAENDPOINT']._serialized_start=812
+  _globals['_REPLICAENDPOINT']._serialized_end=913
+  _globals['_REPORTLOOPSREQUEST']._serialized_start=915
+  _globals['_REPORTLOOPSREQUEST']._serialized_end=1017
+  _globals['_LOOPREPORT']._serialized_start=1019
+  _globals['_LOOPREPORT']._serialized_end=1111
+  _globals['_REPORTLOOPSRESPONSE']._serialized_start=1113
+  _globals['_REPORTLOOPSRESPONSE']._serialized_end=1152
+  _globals['_ACCESSSERVICE']._serialized_start=1155
+  _globals['_ACCESSSERVICE']._serialized_end=1888
 # @@protoc_insertion_point(module_scope)

@@ -53,7 +53,9 @@ class RegisterResponse(google.protobuf.message.Message):
     model: builtins.str
     """Model name to use in Open Inference Protocol calls."""
     idempotent: builtins.bool
-    """Whether calls may be retried when an answer was lost."""
+    """Whether calls may be retried when an answer was lost: whether every model that answers here now allows it. It
+    changes when the position is given another model.
+    """
     def __init__(
         self,
         *,
@@ -88,15 +90,19 @@ class RenewResponse(google.protobuf.message.Message):
 
     ACCESS_TOKEN_FIELD_NUMBER: builtins.int
     EXPIRES_IN_S_FIELD_NUMBER: builtins.int
+    IDEMPOTENT_FIELD_NUMBER: builtins.int
     access_token: builtins.str
     expires_in_s: builtins.int
+    idempotent: builtins.bool
+    """As in RegisterResponse, as it is now."""
     def __init__(
         self,
         *,
         access_token: builtins.str = ...,
         expires_in_s: builtins.int = ...,
+        idempotent: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["access_token", b"access_token", "expires_in_s", b"expires_in_s"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["access_token", b"access_token", "expires_in_s", b"expires_in_s", "idempotent", b"idempotent"]) -> None: ...
 
 global___RenewResponse = RenewResponse
 
