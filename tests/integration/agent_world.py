@@ -285,6 +285,11 @@ class AgentProcess:
         """Its own, the newest lines."""
         return self._process.tail(60)
 
+    def life(self, number: int) -> str:
+        """What it logged since it ran for this time, the first being 1; empty before. Only of a young agent."""
+        lives = self.log().split('"event": "agent_runs"')
+        return lives[number] if number < len(lives) else ""
+
     def logs(self) -> str:
         tails = [f"--- agent\n{self._process.tail(60)}"]
         for path in sorted(self.data_dir.rglob("log")):

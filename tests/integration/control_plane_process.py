@@ -213,6 +213,8 @@ class Agent:
 
     held: DesiredState = EMPTY
     epochs: list[int] = field(default_factory=list)
+    refusals: list[MeshError] = field(default_factory=list)
+    """Why the control plane did not let it in, for what it said of this agent."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     link: ChildLink = field(init=False)
     upstreams: Upstreams = field(init=False)
@@ -253,6 +255,7 @@ async def agent(
             boot_id="boot",
             rng=rng,
             timing=QUICK,
+            refused=handler.refusals.append,
             redirected=upstreams.redirect,
             sets_back=sets_back,
         )

@@ -187,7 +187,7 @@ def test_a_restarted_agent_adopts_what_runs_without_its_control_plane(tmp_path: 
                 assert agent.pids() == before
                 await plane.stop()
                 agent.start()
-                await asyncio.sleep(1.5)
+                await until(lambda: "IN_SERVICE" in agent.life(2), agent)
                 assert agent.pids() == before
                 victim = min(agent.processes("r-"))
                 kill(before[victim])

@@ -21,7 +21,6 @@ from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays, Steps
 from tests.unit.inference_host import planes
 from tests.unit.inference_host.planes import Gate, Heard, call, double, served, unchanged, unchanged_later
-from tests.waiting import until
 from waypost.errors import DeadlineExceeded, Exhausted, Internal, MeshError
 
 

@@ -91,9 +91,9 @@ def version(name: str, state: int = MODEL_VERSION_STATE_AVAILABLE) -> ModelVersi
     return ModelVersion(name=name, digest=f"digest of {name}", state=state)
 
 
-def position(model_version: str = V1, generation: int = 1, server: str = TOWER) -> Position:
+def position(model_version: str = V1, generation: int = 1, server: str = TOWER, name: str = CELL) -> Position:
     spec = PositionSpec(model_version=model_version, edge_server=server)
-    return Position(name=CELL, uid="u1", generation=generation, spec=spec)
+    return Position(name=name, uid="u1" if name == CELL else "u2", generation=generation, spec=spec)
 
 
 @asynccontextmanager
@@ -103,6 +103,10 @@ async def world(reconcilers: int = 1) -> AsyncIterator[World]:
         yield World(stores)
         for task in running:
             task.cancel()
+
+
+async def is_told(here: World, position: str, server: str = TOWER) -> bool:
+    return position in await here.told(server)
 
 
 async def becomes(here: World, wanted: str, server: str = TOWER) -> None:
@@ -281,7 +285,8 @@ async def test_another_edge_server_stands_in_for_one_that_is_silent_for_too_long
         await becomes(here, V1, SPARE)
         assert await here.version_told(TOWER) == V1, "whoever reaches it there is served"
         await here.observe(TOWER, connected=True)
-        await asyncio.sleep(0.1)
+        await here.put(other := position(name=f"{APPLICATION}/positions/other"))
+        await until(lambda: is_told(here, other.name))  # so it was planned since
         assert await here.version_told(SPARE) == V1, "the original has not said yet that it serves"
         await here.report(status=PositionStatus(state=POSITION_STATE_IN_SERVICE))
         await becomes(here, "", SPARE)
