@@ -19,6 +19,7 @@ from inference_host.model import Loaded
 from inference_host.served import Served
 from inference_host.signature import Signature, TensorSpec
 from inference_host.template import Arrays, Steps
+from tests.sim.virtual import StillLoop
 from tests.unit.inference_host import planes
 from tests.unit.inference_host.planes import Gate, Heard, call, double, served, unchanged, unchanged_later
 from waypost.errors import DeadlineExceeded, Exhausted, Internal, MeshError
@@ -149,15 +150,6 @@ def test_a_batch_that_fails_is_told_apart_in_the_log() -> None:
 
 
 # -- hangs
-
-
-class StillLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still unless told: a machine that stalls makes nobody late. Threads run."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
 
 
 def run_still(model: Served, scenario: Callable[[DataPlane, StillLoop], Awaitable[None]]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from control_plane.store.resources import (
 )
 from mesh import clock
 from mesh.times import timestamp
+from tests.sim.virtual import StillLoop
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_APPLICATION, Credential
 from waypost.api.control.v1.edge_server_pb2 import (
@@ -292,3 +294,29 @@ async def test_another_edge_server_stands_in_for_one_that_is_silent_for_too_long
         await becomes(here, "", SPARE)
         reasons = [event.reason for event in await here.stores.events.newest(CELL)]
         assert {"REPLACED", "RETURNED"} <= set(reasons)
+
+
+def test_while_changes_pour_in_planning_takes_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[float] = []
+    plan = loop.plan_resources
+
+    async def pour(still: StillLoop) -> None:
+        def slow(*arguments: Any, **keywords: Any) -> Any:
+            began.append(still.now)
+            still.now += 1.0
+            return plan(*arguments, **keywords)
+
+        monkeypatch.setattr(loop, "plan_resources", slow)
+        async with world() as here:
+            await here.put(edge_server(), version(V1))
+            generation = 0
+            while len(began) < 5:
+                generation += 1
+                await here.put(position(V1, generation))
+                still.now += 0.5
+
+    with asyncio.Runner(loop_factory=StillLoop) as runner:
+        still = runner.get_loop()
+        assert isinstance(still, StillLoop)
+        runner.run(pour(still))
+    assert all(after - before >= 10.0 for before, after in pairwise(began))
