@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from mesh.link import ALONE, ChildLink, DesiredState, Dial, Item, Timing, Turn, WireLost
+from mesh.link import ALONE, COMMANDS_MAX, ChildLink, DesiredState, Dial, Item, Timing, Turn, WireLost
 from tests.sim.virtual import run
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
@@ -170,14 +170,75 @@ def test_a_child_that_is_told_to_end_ends_though_its_session_fails_at_that_momen
     run(scenario())
 
 
+class Commander:
+    """Takes one connection, welcomes the child, tells it to do what it is given, and keeps how that ended."""
+
+    def __init__(self) -> None:
+        self.ended: dict[str, str] = {}
+        """By the command's id: empty, or the message of the error."""
+        self._messages: asyncio.Queue[pb.ParentMessage] = asyncio.Queue()
+        welcome = pb.ParentMessage(welcome=pb.Welcome(protocol=1, epoch=1))
+        welcome.welcome.lease.FromSeconds(30)
+        welcome.welcome.heartbeat.FromSeconds(10)
+        self._messages.put_nowait(welcome)
+
+    def order(self, id_: str) -> None:
+        self._messages.put_nowait(pb.ParentMessage(command=commands.Command(id=id_)))
+
+    async def dial(self) -> "Commander":
+        return self
+
+    async def send(self, message: pb.ChildMessage) -> None:
+        if message.HasField("result") and message.result.HasField("status"):
+            self.ended[message.result.id] = message.result.status.message
+
+    async def receive(self) -> pb.ParentMessage | None:
+        return await self._messages.get()
+
+    async def close(self) -> None: ...
+
+
+class Busy(Owner):
+    """Answers no command before it is let."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    async def command(self, command: commands.Command) -> AsyncIterator[commands.Result]:
+        await self.over.wait()
+        yield commands.Result()
+
+
+def test_a_child_with_too_many_commands_under_way_refuses_further_ones_until_some_are_over() -> None:
+    async def scenario() -> None:
+        parent, owner = Commander(), Busy()
+        async with asyncio.TaskGroup() as tasks:
+            life = tasks.create_task(_link(parent.dial, owner=owner).run())
+            for number in range(COMMANDS_MAX + 1):
+                parent.order(str(number))
+            await asyncio.sleep(1.0)
+            assert list(parent.ended) == [str(COMMANDS_MAX)]
+            assert f"{COMMANDS_MAX} commands are under way" in parent.ended[str(COMMANDS_MAX)]
+            owner.over.set()
+            await asyncio.sleep(1.0)
+            parent.order("later")
+            await asyncio.sleep(1.0)
+            assert len(parent.ended) == COMMANDS_MAX + 2
+            assert [id_ for id_, error in parent.ended.items() if error] == [str(COMMANDS_MAX)]
+            life.cancel()
+
+    run(scenario())
+
+
 def _link(
     dial: Dial,
     refused: Callable[[MeshError], None] = lambda error: None,
     turn: Turn = ALONE,
+    owner: Owner | None = None,
 ) -> ChildLink:
     return ChildLink(
         dial,
-        Owner(),
+        owner or Owner(),
         identity="edgeServers/e",
         boot_id="b",
         rng=random.Random(1),

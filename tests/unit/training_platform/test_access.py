@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from training_platform import access as access_module
 from training_platform.access import TOKENS_PER_SUBSCRIBER_MAX, Access, activation_token
 from training_platform.app import main
 from training_platform.deployments import Deployments
@@ -61,6 +62,17 @@ def test_of_many_tokens_the_latest_live(tmp_path):
     assert access.subscriber(bearer(tokens[-1])) == access.subscriber(bearer(tokens[1])) == "edge"
     with pytest.raises(Unauthenticated):
         access.subscriber(bearer(tokens[0]))
+
+
+def test_subscribers_are_bounded_and_those_that_are_there_may_come_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(access_module, "SUBSCRIBERS_MAX", 2)
+    access = Access(tmp_path)
+    for subscriber in ("one", "two", "one"):
+        granted = access.activate(subscriber, activation_token(tmp_path))
+    with pytest.raises(Invalid) as refused:
+        access.activate("three", activation_token(tmp_path))
+    assert refused.value.reason == "TOO_MANY_SUBSCRIBERS"
+    assert access.subscriber(bearer(granted)) == "one"
 
 
 def test_a_file_that_is_no_json_is_named(tmp_path):
