@@ -29,6 +29,7 @@ from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs
 from waypost.errors import NotFound, Unavailable
 
 OTHER = f"{POSITION}-2"
+FOREIGN = "projects/p/applications/a/positions/foreign"
 ITEM = pb.Item(name=POSITION, generation=7, body=b"spec")
 
 
@@ -330,7 +331,8 @@ async def test_an_agent_with_another_name_than_its_certificate_is_refused() -> N
     async with world() as here:
         await here.edge_server()
         async with here.agent(identity="edgeServers/another") as agent:
-            await asyncio.sleep(3 * QUICK.backoff_max)
+            await until(lambda: here.refusals != [])
+            assert set(here.refusals) == {"IDENTITY_MISMATCH"}
             assert agent.epoch == 0
             assert not agent.link.connected
 
@@ -399,7 +401,7 @@ async def test_figures_reach_whoever_watches_and_interest_goes_down_only_meanwhi
             watch = here.fleet.metrics(POSITION, TOWER)
             first = here.tasks.create_task(anext(watch))
             await until(lambda: frozenset({POSITION}) in agent.interests)
-            agent.link.sample(PositionMetrics(name="projects/p/applications/a/positions/foreign").SerializeToString())
+            agent.link.sample(PositionMetrics(name=FOREIGN, requests=7, window_ms=1000).SerializeToString())
             agent.link.sample(PositionMetrics(name=POSITION, requests=5, window_ms=1000).SerializeToString())
             assert (await first).requests == 5
             await watch.aclose()
@@ -407,6 +409,7 @@ async def test_figures_reach_whoever_watches_and_interest_goes_down_only_meanwhi
         await here.fleet.close()
         (minute,) = await here.stores.minutes.query(POSITION, since_minute=0, until_minute=1 << 40)
         assert PositionMetrics.FromString(minute.body).requests == 5
+        assert not await here.stores.minutes.query(FOREIGN, since_minute=0, until_minute=1 << 40)
 
 
 @scenario

@@ -79,6 +79,8 @@ class World:
     tasks: asyncio.TaskGroup
     issued: float = 1_800_000_000.0
     """When the certificates of agents that dial from now on were signed."""
+    refusals: list[str] = field(default_factory=list)
+    """Why agents were not let in, or cut off."""
 
     async def edge_server(self, name: str = TOWER) -> None:
         await self.stores.records.commit([EDGE_SERVER.encode(name, EdgeServer(name=name))])
@@ -132,6 +134,7 @@ class World:
         try:
             await self.fleet.serve(edge_server, wire, issued=self.issued)
         except MeshError as error:
+            self.refusals.append(error.reason)
             down.put_nowait(WireLost(str(error)))
         else:
             down.put_nowait(None)
