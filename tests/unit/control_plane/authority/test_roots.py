@@ -1,16 +1,22 @@
 """One root follows the other, and a kill between any two writes leaves one to go on from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 
 from control_plane import roots as under_test
 from control_plane.authority import Authority
+from control_plane.root_rotation import RootRotation
 from control_plane.roots import RootFiles
+from control_plane.store import open_stores
 from mesh import certificates
 from mesh.certificates import is_directly_under, pin
+from mesh.clock import RandomIds
+from tests.unit.control_plane.scenario import scenario
 from waypost.errors import Precondition
 
 NOW = 1_800_000_000.0
@@ -120,3 +126,16 @@ def test_an_operators_file_names_all_roots_and_the_first_one_signs(tmp_path: Pat
         with pytest.raises(Precondition) as refused:
             step()
         assert refused.value.reason == "ROOT_FROM_OUTSIDE"
+
+
+@scenario
+async def test_a_root_of_which_others_have_copies_is_not_replaced_by_one_of_them_alone(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path, now=NOW)
+    before = authority.pins
+    async with open_stores("sqlite://") as stores:
+        shared: Any = replace(stores, is_shared=True)
+        unused: Any = None
+        with pytest.raises(Precondition) as refused:
+            RootRotation(authority, unused, shared, unused, RandomIds()).begin()
+    assert refused.value.reason == "ROOT_SHARED"
+    assert authority.pins == before

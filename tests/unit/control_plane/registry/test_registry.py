@@ -1,9 +1,13 @@
 """Subscriptions followed, versions imported, nothing missed and nothing doubled."""
 
+import asyncio
 import os
+import random
+from collections.abc import Awaitable
 from pathlib import Path
 
 from control_plane.registry.follower import CURSOR
+from control_plane.registry.importer import Importer
 from control_plane.registry.versions import version_digest
 from control_plane.sources.fake import FakePlatform
 from control_plane.store import Delete
@@ -247,6 +251,29 @@ async def test_a_check_that_cannot_be_started_is_tried_again(tmp_path: Path) -> 
             assert await here.state("1") == "IMPORTING"
             here.check.raises = None
             await here.becomes("1", "AVAILABLE")
+
+
+@scenario
+async def test_a_version_whose_source_is_not_followed_yet_waits_for_it(tmp_path: Path) -> None:
+    artifacts = [Artifact(path="model.onnx", digest="sha256:" + "0" * 64, size_bytes=4)]
+    version = ModelVersion(
+        name=version_name("1"), subscription=LAB, artifacts=artifacts, state=MODEL_VERSION_STATE_IMPORTING
+    )
+    async with subscribed(tmp_path, platform()) as here, asyncio.TaskGroup() as tasks:
+        await here.stores.records.commit([MODEL_VERSION.encode(version.name, version)])
+        importer = Importer(
+            here.stores,
+            here.spread(),
+            lambda subscription: None,
+            lambda version: True,
+            here.check,
+            here.packages,
+            rng=random.Random(1),
+        )
+        importing = tasks.create_task(importer.run())
+        await until(lambda: _is_waiting(here, "SOURCE_NOT_FOLLOWED"))
+        assert await here.state("1") == "IMPORTING"
+        importing.cancel()
 
 
 async def _is_waiting(here: World, reason: str) -> bool:

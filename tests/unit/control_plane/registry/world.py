@@ -111,11 +111,10 @@ class World:
 
     def registry(self, run: str = "") -> Registry:
         """run: of a control plane among others, which are in the store's roster; else of one alone."""
-        membership = Membership(self.stores, Peer("id", run or RandomIds().uuid(), "cp:7601", "cp:7601", "1"))
-        calls = PeerCalls(Identity.local)
+        membership = self._membership(run)
         return Registry(
             self.stores,
-            SpreadArtifacts(self.artifacts, membership, calls),
+            self.spread(membership),
             lambda subscription: FakeSource(self.platforms[subscription.uid]),
             self.check,
             self.packages,
@@ -123,6 +122,12 @@ class World:
             ids=RandomIds(),
             rng=random.Random(1),
         )
+
+    def spread(self, membership: Membership | None = None) -> SpreadArtifacts:
+        return SpreadArtifacts(self.artifacts, membership or self._membership(), PeerCalls(Identity.local))
+
+    def _membership(self, run: str = "") -> Membership:
+        return Membership(self.stores, Peer("id", run or RandomIds().uuid(), "cp:7601", "cp:7601", "1"))
 
     @asynccontextmanager
     async def running(self, registry: Registry | None = None) -> AsyncIterator[None]:

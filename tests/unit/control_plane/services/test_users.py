@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.access.attempts import USER_ATTEMPTS
 from control_plane.services.login import SESSIONS_MAX
 from tests.unit.control_plane.services.api import PROJECT, SESSION_S, Api, with_api
 from waypost.api.control.v1 import credential_pb2, project_pb2, role_binding_pb2, session_pb2, user_pb2
@@ -241,3 +242,14 @@ async def test_a_session_is_no_token_for_the_api_and_has_no_namesakes_there(api:
     )
     with pytest.raises(Invalid):
         await api.credential.CreateCredential(request)
+
+
+@with_api
+async def test_a_name_that_is_too_long_for_a_user_is_not_remembered_at_its_length(api: Api) -> None:
+    """Whoever makes up names must not fill the memory: those that begin alike are one."""
+    for number in range(USER_ATTEMPTS):
+        with pytest.raises(Unauthenticated):
+            await login(api, "users/" + "x" * 100 + str(number))
+    with pytest.raises(Exhausted) as refused:
+        await login(api, "users/" + "x" * 100)
+    assert refused.value.reason == "TOO_MANY_LOGINS"
