@@ -170,6 +170,13 @@ def test_a_quota_is_kept_before_a_byte_is_fetched(tmp_path: Path) -> None:
     assert rig.ensure(version(model=MODEL))
 
 
+def test_what_came_before_is_not_counted_twice_by_the_quota(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, bytes_max=len(MODEL))
+    rig.blobs.path(digest_of(MODEL)).with_suffix(".partial").write_bytes(MODEL[:10])
+    assert rig.ensure(version(model=MODEL))
+    assert rig.source.reads == [(digest_of(MODEL), 10)]
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "", "manifest.json"])
 def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
     bad = ModelVersion(name="m/1", artifacts=[Artifact(path=path, digest=digest_of(MODEL))])

@@ -1,6 +1,8 @@
 """Versions of the software: what is installed, and positions that change from one to another."""
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -8,7 +10,10 @@ from unittest.mock import patch
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from edge_agent import upgrade
 from edge_agent.drivers.base import MONITOR
+from edge_agent.layout import layout_of
+from edge_agent.lock import take_lock
 from edge_agent.mode import Kind
 from edge_agent.software import Software, software_of
 from mesh import clock
@@ -185,3 +190,21 @@ def assign_with_windows(rig: Rig, wanted: PositionAssignment, *, hours_from_now:
     ]
     rig.ledger.keep_desired(DesiredState.of("store-1", rig.version, items))
     rig.supervisor.desired_changed()
+
+
+def test_only_an_agent_that_still_holds_the_lock_is_ended_for_another_version(tmp_path: Path) -> None:
+    """A process id that was let go of may be a stranger's by now."""
+    layout = layout_of(tmp_path, None)
+    software = Software(layout.software)
+    software.directory.mkdir(parents=True)
+    held = take_lock(layout.lock)
+    try:
+        with patch.object(os, "kill") as kill:
+            upgrade._exchange(layout, software, OLD, os.getpid() + 1)
+            upgrade._exchange(layout, software, OLD, None)
+            kill.assert_not_called()
+            upgrade._exchange(layout, software, OLD, os.getpid())
+            kill.assert_called_once_with(os.getpid(), signal.SIGTERM)
+    finally:
+        os.close(held)
+    assert os.readlink(software.current) == OLD

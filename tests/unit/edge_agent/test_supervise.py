@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
+from edge_agent.crew import START_WITHIN_S
 from edge_agent.drivers.fake import FakeDriver
 from edge_agent.failure import Failure
 from edge_agent.mode import Kind
@@ -253,6 +254,21 @@ def test_a_host_that_hangs_is_un_routed_and_then_started_again(rig: Rig) -> None
             took_s = await rig.until_state("IN_SERVICE", within_s=60)
             assert took_s > 25
             assert len(rig.routed()) == 2
+
+    run(scenario())
+
+
+def test_a_host_that_never_gets_ready_is_started_again(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.agent():
+            rig.machine.ready_delay_s = float("inf")
+            rig.assign(assignment(replicas=1))
+            await rig.until(lambda: bool(rig.running()))
+            rig.machine.ready_delay_s = 0.0
+            (first,) = rig.running()
+            await rig.until(lambda: rig.status().replicas[0].reason == "START_TIMEOUT", START_WITHIN_S + 10.0)
+            await rig.until_state("IN_SERVICE", within_s=60)
+            assert list(rig.running()) == [first]
 
     run(scenario())
 
