@@ -35,6 +35,23 @@ def test_a_taken_port_names_its_holder() -> None:
         assert refused.value.reason == "ADDRESS_IN_USE"
 
 
+def test_two_servers_share_no_port_though_both_have_found_it_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "refuse_taken", lambda host, port: None)
+
+    async def scenario() -> None:
+        first, second = serve.grpc_server(), serve.grpc_server()
+        address = serve.listen(first, "127.0.0.1:0", Identity.local())
+        await first.start()
+        try:
+            with pytest.raises(Precondition, match="is taken") as refused:
+                serve.listen(second, address, Identity.local())
+            assert refused.value.reason == "ADDRESS_IN_USE"
+        finally:
+            await first.stop(None)
+
+    asyncio.run(scenario())
+
+
 def test_an_address_of_another_machine_is_not_said_to_be_taken() -> None:
     with pytest.raises(Precondition, match=r"cannot listen on 192\.0\.2\.1:7600: ") as refused:
         serve.refuse_taken("192.0.2.1", 7600)

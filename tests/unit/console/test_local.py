@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from console.local import alone, choices, ports, stopping, supervision
+from console.local import alone, choices, ports, raising, stopping, supervision
 from console.local.choices import Choices, Ports
 from console.local.components import Layout, components
 from console.local.following import changes
@@ -18,7 +18,7 @@ from console.local.ports import Holder, Need
 from mesh.processes import Process
 from tests.unit.console.conftest import Run
 from tests.waiting import until
-from waypost.api.control.v1.edge_server_pb2 import EdgeServer
+from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED, EdgeServer
 from waypost.api.control.v1.watch_pb2 import WatchResponse
 from waypost.errors import AlreadyExists, Invalid, Precondition
 
@@ -160,6 +160,29 @@ def test_what_runs_without_an_up_is_stopped_and_named(tmp_path: Path) -> None:
     assert asyncio.run(stopping.stop_everything(layout, said.append))
     assert [line.split(" (")[0] for line in said] == ["control plane stopped"]
     assert not starter.alive()
+
+
+class Shown:
+    """The API, as far as one edge server is read from it."""
+
+    def __init__(self, server: EdgeServer) -> None:
+        self.server = server
+
+    def get(self, kind: object, name: str) -> EdgeServer:
+        return self.server
+
+
+def test_what_an_agent_that_is_no_more_had_said_of_itself_is_not_believed() -> None:
+    wanted = Ports.from_base(7600)
+    server = EdgeServer(name="edgeServers/edge-1")
+    server.status.state = EDGE_SERVER_STATE_CONNECTED
+    server.status.gateway_address = f"http://127.0.0.1:{wanted.gateway}"
+    server.status.connected_since_time.FromMilliseconds(1_800_000_000_000)
+    shown = Shown(server)
+    for since, known in ((1_800_000_000.0, server), (1_800_000_000.001, None)):
+        assert raising._connected(shown, server.name, since, wanted) == known
+    server.status.gateway_address = "http://127.0.0.1:1"
+    assert raising._connected(shown, server.name, 0.0, wanted) is None
 
 
 def test_news_is_said_once_and_what_is_gone_is_said_too() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from waypost._calls import RENEW_AGAIN_S, Target
-from waypost._core import SequenceStep, Session
+from waypost._core import SIGNATURE_PACE_S, SequenceStep, Session
 from waypost._steps import Call, Pause, Reply
 from waypost.api.inference.v1 import inference_pb2
 from waypost.api.xapp.v1 import access_pb2
@@ -41,6 +41,8 @@ class World:
         self.idempotent = idempotent
         self.datatype = "FP32"
         self.digest = "sha256:1"
+        self.digest_asked: str | None = None
+        """Of the model that is asked what it takes, where another one answers."""
         self.answers: dict[str, deque[MeshError | float]] = {}
         target = Target("http://gateway", POSITION, "wp1_secret", "test")
         self.session = Session(target, lambda: self.now, random.Random(1))
@@ -83,8 +85,9 @@ class World:
             self.now += step.timeout_s
             raise DeadlineExceeded("DEADLINE_EXCEEDED", "Deadline Exceeded")
         self.now += answer
+        asked = method == "ModelMetadata" and self.digest_asked is not None
         headers = {
-            "waypost-model-digest": self.digest,
+            "waypost-model-digest": self.digest_asked if asked else self.digest,
             "waypost-model-version": "v1",
             "waypost-position-generation": "7",
         }
@@ -437,6 +440,18 @@ def test_a_new_digest_makes_the_next_call_look_but_not_every_call():
         world.digest = f"sha256:{1 + turn % 2}"
         world.infer()
     assert world.methods().count("ModelMetadata") == 2
+
+
+def test_a_new_model_that_others_are_asked_for_costs_one_look_a_second():
+    world = World()
+    world.infer()
+    world.digest, world.digest_asked = "sha256:2", "sha256:1"  # a canary: most often the old one is met
+    for _ in range(20):
+        world.infer()
+    assert world.methods().count("ModelMetadata") == 2
+    world.now += SIGNATURE_PACE_S
+    world.infer()
+    assert world.methods().count("ModelMetadata") == 3
 
 
 def test_while_the_new_model_cannot_be_asked_the_old_signature_goes_on():
