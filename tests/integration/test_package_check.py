@@ -1,6 +1,8 @@
 """The check of a package as a process: nothing of it is left when its verdict is there."""
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,9 +28,13 @@ def test_what_a_check_has_started_ends_with_it(tmp_path: Path, monkeypatch: pyte
     assert refused.value.reason == "CHECK_CRASHED"
     left = int(told.read_text())
     deadline = time.monotonic() + PATIENCE_S
-    while lives(left):
-        assert time.monotonic() < deadline, "what the check has started goes on"
-        time.sleep(0.01)
+    try:
+        while lives(left):
+            assert time.monotonic() < deadline, "what the check has started goes on"
+            time.sleep(0.01)
+    finally:
+        if lives(left):
+            os.kill(left, signal.SIGKILL)
 
 
 def lives(pid: int) -> bool:
