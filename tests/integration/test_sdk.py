@@ -173,6 +173,17 @@ def test_a_lost_answer_is_not_retried_unless_the_model_is_idempotent():
         assert fake.calls["ModelInfer"] == 2
 
 
+def test_a_lost_answer_of_a_model_that_came_since_is_not_retried_by_what_was_said_of_the_one_before():
+    lost = waypost.Unavailable("UNAVAILABLE", "Socket closed")
+    with fake_position() as fake, connect(fake) as position:
+        position.infer([1, 2])
+        fake.idempotent = False
+        fake.fail("ModelInfer", lost)
+        with pytest.raises(waypost.Unavailable):
+            position.infer([1, 2])
+        assert (fake.calls["ModelInfer"], fake.calls["Renew"]) == (2, 1)
+
+
 def test_a_gateway_that_crashes_under_a_call_costs_an_idempotent_caller_nothing():
     with fake_position(delay_s=0.2) as fake, connect(fake) as position:
         position.infer([1, 2])
