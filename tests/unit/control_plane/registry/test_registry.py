@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-from collections.abc import Awaitable
 from pathlib import Path
 
 from control_plane.registry.follower import CURSOR
