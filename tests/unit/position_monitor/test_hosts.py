@@ -44,7 +44,7 @@ class Call:
 
 def service(board: Board) -> HostService:
     board.post(PositionOrders(position=POSITION))
-    return HostService(board, incarnation="i", software_version="1")
+    return HostService(board, incarnation="i")
 
 
 def test_a_host_counts_for_nobody_else() -> None:
