@@ -22,6 +22,7 @@ from google.protobuf.text_format import MessageToString
 from control_plane.access import caller
 from control_plane.access.attempts import Buckets, peer_of
 from control_plane.store import AuditRow, AuditStore
+from control_plane.store.text import WORD_BYTES_MAX, clean
 from waypost.errors import MeshError
 
 log = structlog.get_logger()
@@ -67,7 +68,7 @@ class Audit:
             credential=caller().credential,
             peer=peer,
             method="/".join(method.rpartition(".")[2].split("/")),
-            resource=resource_of(request) if isinstance(request, Message) else "",
+            resource=clean(resource_of(request), WORD_BYTES_MAX) if isinstance(request, Message) else "",
             code=code,
             reason=reason,
             request=summary(request) if isinstance(request, Message) else "",

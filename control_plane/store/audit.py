@@ -4,6 +4,7 @@ What was refused has a bound of its own, so that whoever is refused ten thousand
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import ColumnElement, Select, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,9 +15,10 @@ from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import take
 from control_plane.store.schema import AUDIT, audit
 from control_plane.store.statements import within
+from control_plane.store.text import PROSE_BYTES_MAX, WORD_BYTES_MAX, clean
 
-ENTRIES_MAX = 100_000  # some 50 MB; at a change a minute more than two months, at the pace of people years
-FAILED_MAX = 20_000
+ENTRIES_MAX = 100_000  # some 50 MB, at most 300 (_storable); at a change a minute two months, at people's pace years
+FAILED_MAX = 20_000  # at most 60 MB, whatever strangers write
 KEPT_DAYS = 400  # a yearly review finds the whole year
 APPENDED_AT_ONCE = 100  # by callers that come together
 PRUNED_EVERY = 64  # entries; bounds may be exceeded by so many, and an entry costs one insert
@@ -31,7 +33,7 @@ class SqlAudit:
         self._append = Gathered(self._append_all, APPENDED_AT_ONCE)
 
     async def append(self, row: AuditRow) -> None:
-        await self._append(row)
+        await self._append(_storable(row))
 
     @uninterrupted
     async def _append_all(self, rows: Sequence[AuditRow]) -> Sequence[None]:
@@ -47,12 +49,37 @@ class SqlAudit:
 
     @uninterrupted
     async def newest(self, wanted: AuditFilter, *, limit: int = 100, before: int = 0) -> list[AuditRow]:
-        query = _filtered(select(audit), wanted).order_by(audit.c.id.desc()).limit(limit)
+        query = _filtered(select(audit), _asked(wanted)).order_by(audit.c.id.desc()).limit(limit)
         if before:
             query = query.where(audit.c.id < before)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [AuditRow(**row) for row in rows]
+
+
+def _storable(row: AuditRow) -> AuditRow:
+    """Before it comes together with the rows of others: the database refuses all of them or none."""
+    return replace(
+        row,
+        subject=clean(row.subject, WORD_BYTES_MAX),
+        credential=clean(row.credential, WORD_BYTES_MAX),
+        peer=clean(row.peer, WORD_BYTES_MAX),
+        method=clean(row.method, WORD_BYTES_MAX),
+        resource=clean(row.resource, WORD_BYTES_MAX),
+        code=clean(row.code, WORD_BYTES_MAX),
+        reason=clean(row.reason, WORD_BYTES_MAX),
+        request=clean(row.request, PROSE_BYTES_MAX),
+    )
+
+
+def _asked(wanted: AuditFilter) -> AuditFilter:
+    """In the form that rows have."""
+    return replace(
+        wanted,
+        resource=clean(wanted.resource, WORD_BYTES_MAX),
+        subject=clean(wanted.subject, WORD_BYTES_MAX),
+        method=clean(wanted.method, WORD_BYTES_MAX),
+    )
 
 
 def _values(row: AuditRow) -> dict[str, object]:

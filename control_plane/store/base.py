@@ -17,8 +17,12 @@ Small seams over one database:
 What the bytes mean is `resources.py` (and, for observed rows, `observed_rows.py`): adding a resource never touches a
 store. Waking (`watch`) only says "look again": it may be late, early or once for many commits. Reads are the truth.
 
+Text that people wrote, or somebody far away, is brought into a form that every database takes (`text.py`): names are
+ASCII and have at most a thousand bytes, all else is mended and cut. What no name can be is not found.
+
 Errors that any method may raise: Unavailable(STORE_BUSY | STORE_UNREACHABLE), Exhausted(DISK_FULL) and
-DataLoss(STORE_DAMAGED). Nothing was written then; trying again is safe.
+DataLoss(STORE_DAMAGED). Nothing was written then; trying again is safe. Whoever writes under a name that is none hears
+Invalid(BAD_KEY), and nobody else does.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -44,7 +48,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a record, whether or not it exists. `name` is ASCII."""
+    """Write a record, whether or not it exists."""
 
     name: str
     kind: str
@@ -215,6 +219,8 @@ class ObservedStore(Protocol):
 class EventRow:
     """Something that happened. `id` is given by the store (0 before); it rises.
 
+    Texts that are too long are cut.
+
     key: set where the event may arrive twice (from a link); a second one with the same key is dropped.
     """
 
@@ -237,7 +243,10 @@ class EventStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """A call that changed something, or was refused; fields as in AuditEntry. `id` is given by the store (0 before)."""
+    """A call that changed something, or was refused; fields as in AuditEntry. `id` is given by the store (0 before).
+
+    Texts that are too long are cut.
+    """
 
     time_unix_ms: int
     subject: str

@@ -1,6 +1,7 @@
 """`EventStore` and `MinuteStore` over SQLAlchemy Core: what was, bounded."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import delete, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,8 +12,9 @@ from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import take
 from control_plane.store.schema import EVENT, MINUTE, events, minutes
 from control_plane.store.statements import BATCH, insert_for, upsert, within
+from control_plane.store.text import PROSE_BYTES_MAX, WORD_BYTES_MAX, clean, is_key, key
 
-EVENTS_MAX = 10_000  # some 3 MB; weeks of a quiet fleet, hours of a bad day
+EVENTS_MAX = 10_000  # some 3 MB, at most 50 (_storable); weeks of a quiet fleet, hours of a bad day
 APPENDED_AT_ONCE = 100  # by callers that come together, with some events each
 MINUTES_KEPT = 24 * 60
 
@@ -26,7 +28,7 @@ class SqlEvents:
 
     async def append(self, rows: Sequence[EventRow]) -> None:
         if rows:
-            await self._append(rows)
+            await self._append([_storable(row) for row in rows])
 
     @uninterrupted
     async def _append_all(self, given: Sequence[Sequence[EventRow]]) -> Sequence[None]:
@@ -52,13 +54,25 @@ class SqlEvents:
     @uninterrupted
     async def newest(self, resource: str = "", *, limit: int = 100, before: int = 0) -> Sequence[EventRow]:
         wanted = select(events).order_by(events.c.id.desc()).limit(limit)
-        if resource:
+        if resource := clean(resource, WORD_BYTES_MAX):
             wanted = wanted.where(or_(events.c.resource == resource, within(events.c.resource, f"{resource}/")))
         if before:
             wanted = wanted.where(events.c.id < before)
         async with self._database.read() as connection:
             rows = (await connection.execute(wanted)).mappings().all()
         return [EventRow(**{**row, "key": row["key"] or ""}) for row in rows]
+
+
+def _storable(row: EventRow) -> EventRow:
+    """Before it comes together with the rows of others: the database refuses all of them or none."""
+    return replace(
+        row,
+        resource=clean(row.resource, WORD_BYTES_MAX),
+        reason=clean(row.reason, WORD_BYTES_MAX),
+        message=clean(row.message, PROSE_BYTES_MAX),
+        source=clean(row.source, WORD_BYTES_MAX),
+        key=key(row.key),
+    )
 
 
 class SqlMinutes:
@@ -84,6 +98,8 @@ class SqlMinutes:
 
     @uninterrupted
     async def query(self, name: str, *, since_minute: int, until_minute: int) -> Sequence[MinuteRow]:
+        if not is_key(name):
+            return []
         wanted = select(minutes).where(
             minutes.c.name == name, minutes.c.minute >= since_minute, minutes.c.minute < until_minute
         )

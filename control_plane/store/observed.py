@@ -12,6 +12,7 @@ from control_plane.store.database import Database, uninterrupted
 from control_plane.store.records import counter, lock, notify, take
 from control_plane.store.schema import OBSERVED, observed
 from control_plane.store.statements import batches, upsert, within
+from control_plane.store.text import is_key, key
 from control_plane.store.wake import Wake
 
 CHANGES_MAX = 1000  # rows per `changes`; a put of more rows than this is split, so that each call gets further
@@ -37,11 +38,11 @@ class SqlObserved:
 
     async def put(self, rows: Sequence[ObservedRow]) -> None:
         if rows:
-            await self._write([(row.kind, row.name, row.body, row.fence) for row in rows])
+            await self._write([(row.kind, key(row.name), row.body, row.fence) for row in rows])
 
     async def delete(self, kind: str, names: Collection[str], *, fence: Fence | None = None) -> None:
         if names:
-            await self._write([(kind, name, None, fence) for name in names])
+            await self._write([(kind, key(name), None, fence) for name in names])
 
     @uninterrupted
     async def _write_all(self, given: Sequence[Sequence[_Told]]) -> Sequence[None]:
@@ -66,7 +67,7 @@ class SqlObserved:
         return [None] * len(given)
 
     async def read(self, kind: str, names: Collection[str]) -> dict[str, bytes]:
-        return await self._read((kind, tuple(names)))
+        return await self._read((kind, tuple(filter(is_key, names))))
 
     @uninterrupted
     async def _read_all(self, asked: Sequence[tuple[str, tuple[str, ...]]]) -> Sequence[dict[str, bytes]]:
@@ -82,7 +83,7 @@ class SqlObserved:
         return [{name: found[kind, name] for name in names if (kind, name) in found} for kind, names in asked]
 
     async def scan(self, kind: str, prefix: str = "") -> Sequence[ObservedRow]:
-        return await self._scan((kind, prefix))
+        return await self._scan((kind, prefix)) if is_key(prefix) else []
 
     @uninterrupted
     async def _scan_all(self, asked: Sequence[tuple[str, str]]) -> Sequence[Sequence[ObservedRow]]:

@@ -28,6 +28,7 @@ from control_plane.store.base import (
 from control_plane.store.database import Database, uninterrupted
 from control_plane.store.schema import COMPACTED, REVISION, counters, records, tombstones
 from control_plane.store.statements import batches, upsert, within
+from control_plane.store.text import is_key, key
 from control_plane.store.wake import Wake
 
 TOMBSTONES_MAX = 10_000  # half a megabyte; a watcher that slept through so many deletions reads everything again
@@ -55,7 +56,7 @@ class SqlStore:
             return await counter(connection, REVISION)
 
     async def read(self, name: str) -> Record | None:
-        return await self._read_one(name)
+        return await self._read_one(name) if is_key(name) else None
 
     async def _read_each(self, asked: Sequence[str]) -> Sequence[Record | None]:
         found = await self.read_many(set(asked))
@@ -65,13 +66,15 @@ class SqlStore:
     async def read_many(self, names: Collection[str]) -> dict[str, Record]:
         found: dict[str, Record] = {}
         async with self._database.read() as connection:
-            for batch in batches(names):
+            for batch in batches(filter(is_key, names)):
                 rows = await connection.execute(select(records).where(records.c.name.in_(batch)))
                 found.update((row["name"], _record(row)) for row in rows.mappings())
         return found
 
     @uninterrupted
     async def scan(self, prefix: str, *, kind: str = "", limit: int = SCAN_LIMIT, after: str = "") -> Page:
+        if not is_key(prefix):
+            return Page((), "")
         wanted = select(records).where(within(records.c.name, prefix), records.c.name > after)
         if kind:
             wanted = wanted.where(records.c.kind == kind)
@@ -89,7 +92,7 @@ class SqlStore:
         unchanged_since: int | None = None,
     ) -> int:
         assert 0 < len(changes) <= COMMIT_CHANGES_MAX, f"a commit of {len(changes)} changes"
-        assert len({change.name for change in changes}) == len(changes), "one change per name"
+        assert len({key(change.name) for change in changes}) == len(changes), "one change per name"
         async with self._database.write() as connection:
             revision = await take(connection, REVISION)
             if unchanged_since is not None and revision != unchanged_since + 1:
@@ -161,7 +164,7 @@ async def notify(connection: AsyncConnection, database: Database) -> None:
 
 async def _check(connection: AsyncConnection, expect: Mapping[str, int]) -> None:
     actual: dict[str, int] = {}
-    for batch in batches(expect):
+    for batch in batches(filter(is_key, expect)):
         rows = await connection.execute(select(records.c.name, records.c.revision).where(records.c.name.in_(batch)))
         actual.update((row.name, row.revision) for row in rows)
     for name, expected in expect.items():

@@ -1,6 +1,7 @@
 """What every store promises (control_plane/store/base.py), as tests. `test_stores.py` runs them on each one."""
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -28,7 +29,7 @@ from control_plane.store import (
     records,
 )
 from control_plane.store.schema import FORMAT
-from waypost.errors import Precondition
+from waypost.errors import Invalid, Precondition
 
 Open = Callable[[], AbstractAsyncContextManager[Stores]]
 """Opens the store under test; the same data each time within one test where the store is durable."""
@@ -386,6 +387,82 @@ class StoreSuite:
             for number in range(25):
                 await stores.audit.append(audited(f"done-{number}", "users/anna", 500 * day_ms))
             assert len(await stores.audit.newest(AuditFilter())) == 20
+
+    @scenario
+    async def test_one_bad_event_harms_no_other_that_is_written_with_it(self, opened: Open) -> None:
+        """PostgreSQL takes no NUL: the whole batch failed, and callers who had done nothing wrong lost theirs."""
+        async with opened() as stores:
+            told = [event(f"p/{number}", "GOOD") for number in range(5)]
+            spoilt = EventRow(1000, "p/\0", "BA\0D", "a\ud800\0", "te\0st")
+            keyed = event("p/keyed", "BAD", key="agent\0/1")
+            outcomes = await asyncio.gather(
+                *(stores.events.append([row]) for row in (*told, spoilt, keyed)), return_exceptions=True
+            )
+            assert outcomes[:-1] == [None] * 6
+            assert isinstance(outcomes[-1], Invalid)
+            kept = await stores.events.newest()
+            assert sorted(row.resource for row in kept) == [*(f"p/{number}" for number in range(5)), "p/\ufffd"]
+            (mended,) = await stores.events.newest("p/\0")
+            assert (mended.reason, mended.message, mended.source) == ("BA\ufffdD", "a\ufffd\ufffd", "te\ufffdst")
+
+    @scenario
+    async def test_one_bad_audit_entry_harms_no_other_that_is_written_with_it(self, opened: Open) -> None:
+        async with opened() as stores:
+            rows = [audited(resource, "users/\0", 1000) for resource in ("p/a", "p/\0", "p/\udfff", "p/b")]
+            await asyncio.gather(*(stores.audit.append(row) for row in rows))
+            kept = await stores.audit.newest(AuditFilter(subject="users/\0"))
+            assert [row.resource for row in kept] == ["p/b", "p/\ufffd", "p/\ufffd", "p/a"]
+            assert len(await stores.audit.newest(AuditFilter(resource="p/\0"))) == 2
+            assert await stores.audit.newest(AuditFilter(method="\0")) == []
+
+    @scenario
+    async def test_no_row_for_people_is_larger_than_a_page(self, opened: Open) -> None:
+        """An entry of the audit log held whatever a stranger had written into the name of a project."""
+        async with opened() as stores:
+            long = "ä" * 100_000
+            await stores.events.append([EventRow(1000, long, long, long, long)])
+            await stores.audit.append(AuditRow(1000, *[long] * 8, failed=True))
+            told: list[EventRow | AuditRow] = [
+                *await stores.events.newest(long),
+                *await stores.audit.newest(AuditFilter()),
+            ]
+            assert len(told) == 2
+            for row in told:
+                texts = [value for value in dataclasses.asdict(row).values() if isinstance(value, str)]
+                assert sum(len(text.encode()) for text in texts) < 8000
+                assert all(text.endswith("…") for text in texts if text)
+
+    @scenario
+    async def test_what_cannot_be_a_key_is_refused_and_not_found(self, opened: Open) -> None:
+        async with opened() as stores:
+            for name in ("a\0", "a\ud800", "ä", "a" * 5000):
+                with pytest.raises(Invalid):
+                    await stores.records.commit([put("good"), put(name)])
+                with pytest.raises(Invalid):
+                    await stores.observed.put([ObservedRow("k", name, b"x")])
+                assert await stores.records.read(name) is None
+                assert await stores.records.read_many([name, "good"]) == {}
+                assert (await stores.records.scan(name)).records == ()
+                assert await stores.observed.read("k", [name]) == {}
+                assert await stores.observed.scan("k", name) == []
+                assert await stores.minutes.query(name, since_minute=0, until_minute=1) == []
+            assert await stores.records.revision() == 0
+
+    @scenario
+    async def test_who_asks_for_what_cannot_be_harms_nobody_who_asks_with_him(self, opened: Open) -> None:
+        async with opened() as stores:
+            await stores.records.commit([put("good")])
+            await stores.observed.put([ObservedRow("k", "good", b"x")])
+            asked = await asyncio.gather(*(stores.records.read(name) for name in ("good", "a\0", "good")))
+            assert [record is not None for record in asked] == [True, False, True]
+            read = await asyncio.gather(*(stores.observed.read("k", [name]) for name in ("good", "a\0", "good")))
+            assert [len(found) for found in read] == [1, 0, 1]
+            written = await asyncio.gather(
+                *(stores.observed.put([ObservedRow("k", name, b"y")]) for name in ("good", "a\0", "other")),
+                return_exceptions=True,
+            )
+            assert [type(outcome) for outcome in written] == [type(None), Invalid, type(None)]
+            assert {row.name for row in await stores.observed.scan("k")} == {"good", "other"}
 
     @scenario
     async def test_minutes_are_kept_for_a_day(self, opened: Open) -> None:
