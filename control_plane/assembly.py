@@ -94,6 +94,14 @@ QUIET = frozenset(  # so many, or for so long, that a line each would hide the o
     )
 )
 
+API_BYTES_MAX = 4 << 20
+"""Of a message from a caller, whoever it be: pieces of an upload have 256 KiB, and an inference that is tried out is
+for a look. What is larger goes to the position itself."""
+
+LINK_BYTES_MAX = 16 << 20
+"""Of a message from an agent: its first status names all positions at once, some kilobytes each. What it answers to an
+inference that is tried out has half of that at most (edge_agent.commands)."""
+
 _NAMES = (
     "Application Artifact Audit Authority Credential EdgeServer Event Model Platform Position Project RoleBinding"
     " Session Subscription User Watch"
@@ -157,13 +165,15 @@ class ControlPlane:
         )
         self._own = OwnIdentity(settings, self._authority, data_dir / "ca.pem", clock.now)
         self._link_access = LinkAccess(self._kit.resources, self._authority)
-        self._link = serve.grpc_server(authorise=self._link_access, quiet=QUIET)
+        self._link = serve.grpc_server(authorise=self._link_access, quiet=QUIET, receives_bytes_max=LINK_BYTES_MAX)
         self._link_bound = serve.listen(self._link, settings.link_listen, self._own.link, mutual=True)
         self._link_address = advertised_address(settings, self._link_bound)
         witness = Audit(self._stores.audit, clock.now).witness
         issuer = issuer_of(settings)
         access = Access(self._secrets, Oidc(issuer, clock.now) if issuer else None)
-        self._api = serve.grpc_server(authorise=access.authorise, witness=witness, quiet=QUIET)
+        self._api = serve.grpc_server(
+            authorise=access.authorise, witness=witness, quiet=QUIET, receives_bytes_max=API_BYTES_MAX
+        )
         self._api_bound = serve.listen(self._api, settings.listen, self._own.api)
 
     async def start(self) -> None:

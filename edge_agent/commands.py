@@ -14,11 +14,12 @@ from mesh import clock
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
 from waypost.api.link.v1 import command_pb2 as pb
 from waypost.api.link.v1.monitor_link_pb2 import Decision
-from waypost.errors import Invalid, NotFound, Precondition, Unsupported
+from waypost.errors import Exhausted, Invalid, NotFound, Precondition, Unsupported
 
 LINES = 100  # where none were asked for
 LINES_MAX = 10_000
 PIECE_CHARS = 64 << 10  # at most 256 KiB of UTF-8
+ANSWER_BYTES_MAX = 8 << 20  # a message of 16 MiB ends the link (control_plane.assembly.LINK_BYTES_MAX)
 
 
 class Commands:
@@ -78,7 +79,14 @@ class Commands:
         began_s = asyncio.get_running_loop().time()
         answer = await self._parts.probe.infer(assignment.uid, key, request, timeout_s=PATIENCE_S)
         latency_ms = (asyncio.get_running_loop().time() - began_s) * 1000
-        piece = pb.InferencePiece(response=answer.response.SerializeToString(), latency_ms=latency_ms)
+        response = answer.response.SerializeToString()
+        if len(response) > ANSWER_BYTES_MAX:
+            raise Exhausted(
+                "ANSWER_TOO_LARGE",
+                f"the answer has {len(response)} bytes, the link carries {ANSWER_BYTES_MAX}",
+                "ask for fewer outputs, or call the position itself",
+            )
+        piece = pb.InferencePiece(response=response, latency_ms=latency_ms)
         yield pb.Result(inference=piece)
 
     def _clear_rejected(self, asked: pb.ClearRejected) -> None:

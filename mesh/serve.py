@@ -35,11 +35,16 @@ KEEPALIVE_MS = 30_000  # finds dead peers behind NAT; the links' own heartbeats 
 
 
 def grpc_server(
-    *, authorise: "Authorise | None" = None, witness: "Witness | None" = None, quiet: frozenset[str] = frozenset()
+    *,
+    authorise: "Authorise | None" = None,
+    witness: "Witness | None" = None,
+    quiet: frozenset[str] = frozenset(),
+    receives_bytes_max: int = MESSAGE_BYTES_MAX,
 ) -> "grpc.aio.Server":
     """An asyncio gRPC server with the mesh's errors and logs.
 
     quiet: paths of methods whose successful calls are logged at debug level only.
+    receives_bytes_max: of one message. It is read, and parsed, before anybody asks who sent it.
     """
     import grpc.aio
 
@@ -48,7 +53,7 @@ def grpc_server(
     options = [
         ("grpc.so_reuseport", 0),  # two processes must never share a port unnoticed
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_receive_message_length", receives_bytes_max),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 3),

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from control_plane.assembly import API_BYTES_MAX, LINK_BYTES_MAX
 from control_plane.authority import Authority
 from mesh import clock
 from tests.integration.control_plane_process import (
@@ -20,7 +21,7 @@ from tests.integration.control_plane_process import (
     new_key,
     private_pem,
 )
-from waypost.api.control.v1 import platform_pb2, platform_pb2_grpc
+from waypost.api.control.v1 import platform_pb2, platform_pb2_grpc, project_pb2, project_pb2_grpc
 from waypost.api.link.v1 import artifact_source_pb2, artifact_source_pb2_grpc
 from waypost.errors import MeshError, NotFound
 from waypost.rpc import Tls, open_aio_channel
@@ -111,6 +112,30 @@ def test_the_agents_port_takes_a_certificate_of_ours_and_no_other(
         with pytest.raises(MeshError) as refused:
             asyncio.run(_read(plane, wrong))
         assert refused.value.code.name == "UNAVAILABLE", refused.value
+
+
+def test_nobody_has_more_read_than_the_largest_message_that_belongs_there(
+    plane: ControlPlaneProcess, agents: Certificate
+) -> None:
+    """It is read before anybody asks who sent it."""
+
+    async def project(digits: int) -> str:
+        request = project_pb2.GetProjectRequest(name="a" * digits)
+        async with plane.channel(token=None) as channel:
+            with pytest.raises(MeshError) as refused:
+                await project_pb2_grpc.ProjectServiceStub(channel).GetProject(request, timeout=10)
+        return refused.value.reason
+
+    async def artifact(digits: int) -> str:
+        request = artifact_source_pb2.ReadArtifactRequest(digest="a" * digits)
+        async with link(plane, agents.tls) as source:
+            with pytest.raises(MeshError) as refused:
+                await anext(aiter(source.ReadArtifact(request, timeout=10)))
+        return refused.value.reason
+
+    assert asyncio.run(project(API_BYTES_MAX - 100)) == "CREDENTIAL_MISSING"
+    assert asyncio.run(project(API_BYTES_MAX)) == "RESOURCE_EXHAUSTED"
+    assert asyncio.run(artifact(LINK_BYTES_MAX)) == "RESOURCE_EXHAUSTED"
 
 
 def test_a_token_for_the_api_opens_nothing_on_the_agents_port(plane: ControlPlaneProcess, agents: Certificate) -> None:

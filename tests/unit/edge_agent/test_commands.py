@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent import commands as commands_module
 from edge_agent.commands import Commands
 from edge_agent.solitude import Solitude
 from edge_agent.supervise import Supervisor
@@ -71,6 +72,19 @@ def test_an_inference_goes_through_the_gateway_by_the_served_name(rig: Rig) -> N
             rig.gateway.die()
             again = Command(try_inference=TryInference(position=POSITION, request=body))
             assert isinstance(await refused(commands, again), Unavailable)
+
+    run(scenario())
+
+
+def test_an_answer_that_the_link_cannot_carry_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end the session: the control plane takes no message of that size."""
+    monkeypatch.setattr(commands_module, "ANSWER_BYTES_MAX", -1)  # the answer here has no byte
+
+    async def scenario() -> None:
+        async with serving(rig) as commands:
+            body = ModelInferRequest(id="x").SerializeToString()
+            large = Command(try_inference=TryInference(position=POSITION, request=body))
+            assert (await refused(commands, large)).reason == "ANSWER_TOO_LARGE"
 
     run(scenario())
 

@@ -1048,7 +1048,9 @@ class TryPositionRequest(google.protobuf.message.Message):
     REQUEST_FIELD_NUMBER: builtins.int
     name: builtins.str
     request: builtins.bytes
-    """A serialized waypost.api.inference.v1.ModelInferRequest; an empty `model_name` means `serve_as`."""
+    """A serialized waypost.api.inference.v1.ModelInferRequest; an empty `model_name` means `serve_as`.
+    With the rest of the message at most 4 MiB: what is larger goes to the position itself.
+    """
     def __init__(
         self,
         *,
@@ -1066,7 +1068,7 @@ class TryPositionResponse(google.protobuf.message.Message):
     RESPONSE_FIELD_NUMBER: builtins.int
     LATENCY_MS_FIELD_NUMBER: builtins.int
     response: builtins.bytes
-    """A serialized waypost.api.inference.v1.ModelInferResponse."""
+    """A serialized waypost.api.inference.v1.ModelInferResponse. At most 8 MiB."""
     latency_ms: builtins.float
     """From the agent's call to its answer, in milliseconds."""
     def __init__(
