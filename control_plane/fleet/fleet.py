@@ -8,12 +8,14 @@ from typing import Protocol
 
 import structlog
 
+from control_plane.access.attempts import Buckets
 from control_plane.fleet import status as status_of
 from control_plane.fleet.duplicates import Duplicates
 from control_plane.fleet.figures import PACE_S, Figures, added
 from control_plane.fleet.owners import Owners
 from control_plane.fleet.rows import Observation, Rows
 from control_plane.fleet.session import AgentSession
+from control_plane.fleet.telling import AT_ONCE, LEAK_S, Told
 from control_plane.mirror import Mirror
 from control_plane.revocation import refuse_revoked, revoked_at
 from control_plane.store import Claim, Stores
@@ -56,6 +58,8 @@ class Fleet:
         self.owners = Owners(stores.claims, run)
         self.rows = Rows(stores.observed)
         self.figures = Figures(self.show_interest)
+        self.told = Told()
+        self.heard = Buckets(AT_ONCE, LEAK_S)  # events of each edge server, across its sessions
         self._timing = timing
         self._link_address = link_address
         self._sessions = Sessions()
@@ -284,6 +288,7 @@ class Fleet:
         self._status.pop(edge_server, None)
         self._leases_s.pop(edge_server, None)
         self._duplicates.forget(edge_server)
+        self.told.forget(edge_server)
         reports = await self.stores.observed.scan(rows.POSITION_REPORT, f"{edge_server}/")
         await self.rows.delete(rows.POSITION_REPORT, [row.name for row in reports])
         await self.rows.delete(rows.EDGE_SERVER, [edge_server])

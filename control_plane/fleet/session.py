@@ -3,6 +3,8 @@
 A session that a newer one has superseded may still have messages on the way: it is heard no more.
 """
 
+import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,10 +12,12 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from control_plane.fleet import status as status_of
+from control_plane.fleet import telling
 from control_plane.fleet.rows import Observation
-from control_plane.store import EventRow
+from control_plane.store import EventRow, Record
 from control_plane.store.observed_rows import POSITION_REPORT, report_name, report_row
-from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name
+from control_plane.store.resources import DESIRED, EDGE_SERVER, POSITION, desired_name
+from control_plane.store.text import is_key
 from mesh import clock
 from mesh.link import DesiredState, Item, ParentSession, Refusal
 from mesh.times import timestamp
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from control_plane.fleet.fleet import Fleet
 
 log = structlog.get_logger()
+
+NAME_SHOWN = 100  # characters of a stranger's, in a message
+UNHEARD_PACE_S = 60.0  # between two lines of the log about events of one session that were not kept
 
 M = TypeVar("M", bound=Message)
 
@@ -46,6 +53,8 @@ class AgentSession:
         self.issued = issued
         self.peer = peer
         self._told: DesiredState | None = None
+        self._unheard = telling.Unheard()
+        self._unheard_told_s = -math.inf
 
     async def admit(self, hello: pb.Hello) -> int:
         if hello.identity != self.edge_server:
@@ -54,6 +63,8 @@ class AgentSession:
                 f"the agent says that it is {hello.identity!r}, its certificate is that of {self.edge_server}",
                 "start the agent with the data directory of its own edge server",
             )
+        if not telling.is_boot_id(hello.boot_id):
+            raise Invalid("BAD_HELLO", "the agent's Hello names no process that could be told from others")
         return await self._fleet.enter(self, hello.boot_id, hello.epoch)
 
     async def desired(self) -> DesiredState:
@@ -67,6 +78,7 @@ class AgentSession:
         items = [Item(item.name, item.generation, item.body) for item in DESIRED.decode(record).upserts]
         await self._judge(status_of.sent(self._status, record.revision))
         self._told = DesiredState.of(self._fleet.stores.records.incarnation, record.revision, items)
+        self._fleet.told.add(self.edge_server, self._told.items)
         return self._told
 
     async def may_prune(self, held: pb.Applied) -> bool:
@@ -83,6 +95,9 @@ class AgentSession:
         await self._judge(status_of.accepted(self._status, version, refusals, now=clock.now()))
 
     async def status(self, items: Mapping[str, pb.StatusItem], full: bool) -> None:
+        if bad := [name for name in items if not is_key(report_name(self.edge_server, name))]:
+            # Its row would wait with those of others, and none of them could be written.
+            raise Invalid("BAD_STATUS", f"the agent reports on {bad[0][:NAME_SHOWN]!a}, which is no name")
         async with self._fleet.work:
             if self._is_current:
                 await self._take_status(items, full)
@@ -106,23 +121,32 @@ class AgentSession:
         await self._judge(status_of.heard(self._status, now=now))
 
     async def events(self, events: Sequence[pb.ChildEvent]) -> None:
+        """Those that are not heard are taken like the others: said again they would be no better."""
         assert self.link.hello is not None
         boot = f"{self.edge_server}/{self.link.hello.boot_id}"
+        own = await self._own({event.resource for event in events})
+        heard = [event for event in events if event.resource in own and self._has_room()]
         await self._fleet.stores.events.append(
             [
                 EventRow(
-                    event.time_unix_ms,
+                    telling.time_of(event),
                     event.resource,
                     event.reason,
                     event.message,
-                    event.source,
+                    telling.source_of(event),
                     key=f"{boot}/{event.sequence}",
                 )
-                for event in events
+                for event in heard
             ]
         )
+        foreign = sum(event.resource not in own for event in events)
+        self._unheard.foreign += foreign
+        self._unheard.too_many += len(events) - len(heard) - foreign
+        self._tell_unheard(UNHEARD_PACE_S)
 
     async def link_changed(self, connected: bool) -> None:
+        if not connected:
+            self._tell_unheard(0.0)
         if connected:
             await self._judge(status_of.connected(self._status, now=clock.now()))
             self._fleet.show_interest(self.edge_server)
@@ -142,6 +166,42 @@ class AgentSession:
         if held.incarnation in ("", incarnation):
             return DesiredState(held.incarnation, held.version, {}, held.hash)  # number and hash: nothing is sent
         return DesiredState.of(incarnation, 0, ())
+
+    async def _own(self, resources: set[str]) -> set[str]:
+        """Those of which this agent may speak (telling.py)."""
+        own = self._told_of(resources)
+        if own != resources and self._told is None:
+            await self.desired()  # of what it holds it may speak at once
+            own = self._told_of(resources)
+        if own == resources:
+            return own
+        found = await self._fleet.stores.records.read_many(resources - own)
+        return own | {name for name, record in found.items() if self._is_named_by(record)}
+
+    def _told_of(self, resources: set[str]) -> set[str]:
+        told = self._fleet.told
+        return {name for name in resources if name == self.edge_server or told.has(self.edge_server, name)}
+
+    def _is_named_by(self, record: Record) -> bool:
+        if record.kind != POSITION.kind:
+            return False
+        spec = POSITION.decode(record).spec
+        return self.edge_server in (spec.edge_server, *spec.on_disconnect.fallback_edge_servers)
+
+    def _has_room(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        if self._fleet.heard.wait_s(self.edge_server, now_s) > 0:
+            return False
+        self._fleet.heard.add(self.edge_server, 1, now_s)
+        return True
+
+    def _tell_unheard(self, pace_s: float) -> None:
+        """To the log, no more often than every `pace_s`."""
+        now_s = asyncio.get_running_loop().time()
+        if self._unheard and now_s >= self._unheard_told_s + pace_s:
+            foreign, too_many = self._unheard.foreign, self._unheard.too_many
+            log.warning("events_not_kept", server=self.edge_server, foreign=foreign, too_many=too_many)
+            self._unheard, self._unheard_told_s = telling.Unheard(), now_s
 
     @property
     def _is_current(self) -> bool:

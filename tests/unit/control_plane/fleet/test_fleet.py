@@ -5,11 +5,15 @@ import random
 from collections.abc import Iterable
 
 import pytest
+from structlog.testing import capture_logs
 
+from control_plane.access.attempts import Buckets
+from control_plane.conditions import timestamp
 from control_plane.fleet import status as status_of
-from control_plane.store import Claim, Delete, Fence
+from control_plane.store import Claim, Delete, EventRow, Fence
 from control_plane.store.observed_rows import POSITION_REPORT, edge_server_row, report_name
 from control_plane.store.resources import EDGE_SERVER
+from control_plane.store.resources import POSITION as POSITIONS
 from mesh.link import DesiredState, Item
 from tests.sim import virtual
 from tests.sim.database import Database
@@ -22,7 +26,13 @@ from waypost.api.control.v1.edge_server_pb2 import (
     EdgeServer,
     EdgeServerStatus,
 )
-from waypost.api.control.v1.position_pb2 import POSITION_STATE_IN_SERVICE, PositionMetrics, PositionStatus
+from waypost.api.control.v1.position_pb2 import (
+    POSITION_STATE_IN_SERVICE,
+    Position,
+    PositionMetrics,
+    PositionSpec,
+    PositionStatus,
+)
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport, PositionReport
 from waypost.api.link.v1.command_pb2 import ClearRejected, Command, ReadLogs
@@ -364,6 +374,7 @@ async def test_events_are_kept_once_however_often_they_come() -> None:
 
     async with world() as here:
         await here.edge_server()
+        await here.desire(ITEM)
         # The second says again what the first said, as after a lost acknowledgement, and one thing more.
         for boot_id, reasons, count in (("boot", "ABC", 3), ("boot", "ABCD", 4), ("another", "ABC", 7)):
             async with here.agent(boot_id=boot_id) as agent:
@@ -371,6 +382,121 @@ async def test_events_are_kept_once_however_often_they_come() -> None:
                     agent.link.event(time_unix_ms=1, resource=POSITION, reason=reason, message="m", source="agent")
                 await until(lambda wanted=count: kept(here, wanted))
         assert [event.reason for event in await here.stores.events.newest(POSITION)] == list("CBADCBA")
+
+
+def tell(agent: Agent, resource: str, reason: str = "R", *, source: str = "agent", time_unix_ms: int = 1) -> None:
+    agent.link.event(time_unix_ms=time_unix_ms, resource=resource, reason=reason, message="m", source=source)
+
+
+async def told(here: World, count: int) -> list[EventRow]:
+    """All events, the oldest first, as soon as there are so many."""
+
+    async def are_kept() -> bool:
+        return len(await here.stores.events.newest(limit=2000)) >= count
+
+    await until(are_kept)
+    return [*reversed(await here.stores.events.newest(limit=2000))]
+
+
+@scenario
+async def test_an_agent_is_heard_of_itself_and_of_its_positions_and_of_nothing_else() -> None:
+    """An edge server that was taken over planted events in the projects of others."""
+    async with world() as here:
+        await here.edge_server()
+        await here.desire(ITEM)
+        home = Position(name=f"{POSITION}-home", spec=PositionSpec(edge_server=TOWER))
+        stand_in = Position(name=f"{POSITION}-stand-in", spec=PositionSpec(edge_server="edgeServers/mast"))
+        stand_in.spec.on_disconnect.fallback_edge_servers.append(TOWER)
+        other = Position(name=OTHER, spec=PositionSpec(edge_server="edgeServers/mast"))
+        await here.stores.records.commit([POSITIONS.encode(each.name, each) for each in (home, stand_in, other)])
+        strange = (OTHER, "projects/p", "projects/q", "edgeServers/mast", "", "a\0", "a" * 100_000, f"{POSITION}/x")
+        with capture_logs() as logs:
+            async with here.agent() as agent:
+                for resource in (*strange, home.name, stand_in.name, POSITION, TOWER):
+                    tell(agent, resource)
+                kept = await told(here, 4)
+        assert [event.resource for event in kept] == [home.name, stand_in.name, POSITION, TOWER]
+        (line,) = [line for line in logs if line["event"] == "events_not_kept"]
+        assert (line["server"], line["foreign"], line["too_many"]) == (TOWER, len(strange), 0)
+
+
+@scenario
+async def test_the_last_events_of_a_position_that_has_moved_away_are_kept() -> None:
+    async with world() as here:
+        await here.edge_server()
+        await here.desire(ITEM)
+        async with here.agent() as agent:
+            await until(lambda: agent.held.items.keys() == {POSITION})
+        await here.desire(pb.Item(name=OTHER, generation=8, body=b"spec"))
+        async with here.agent() as agent:
+            tell(agent, POSITION)
+            assert [event.resource for event in await told(here, 1)] == [POSITION]
+
+
+@scenario
+async def test_an_agent_speaks_in_no_other_name_and_at_a_time_that_can_be() -> None:
+    """One event at the end of time, and nobody could list events any more."""
+    async with world() as here:
+        await here.edge_server()
+        async with here.agent() as agent:
+            tell(agent, TOWER, source="monitor")
+            tell(agent, TOWER, source="control-plane", time_unix_ms=1 << 62)
+            tell(agent, TOWER, source="agent", time_unix_ms=-(1 << 62))
+            kept = await told(here, 3)
+        assert [event.source for event in kept] == ["monitor", "agent", "agent"]
+        for event in kept:
+            assert timestamp(event.time_unix_ms / 1000).ToDatetime()
+
+
+@scenario
+async def test_a_flood_of_events_is_bounded_across_sessions_and_counted() -> None:
+    async with world() as here:
+        here.fleet.heard = Buckets(10, 3600.0)
+        await here.edge_server()
+        with capture_logs() as logs:
+            for boot_id in ("one", "two"):
+                async with here.agent(boot_id=boot_id) as agent:
+                    for number in range(30):
+                        tell(agent, TOWER, f"R{number}")
+                    await until(lambda: not agent.link._core._events)  # all are acknowledged
+        kept = await here.stores.events.newest()
+        assert [event.reason for event in reversed(kept)] == [f"R{number}" for number in range(10)]
+        assert sum(line["too_many"] for line in logs if line["event"] == "events_not_kept") == 50
+
+
+@pytest.mark.parametrize("boot_id", ["", "a\0", "ä", "a" * 101])
+def test_a_process_that_says_no_id_is_not_let_in(boot_id: str) -> None:
+    """Events are known by it, so that none is kept twice."""
+
+    @scenario
+    async def refused() -> None:
+        async with world() as here:
+            await here.edge_server()
+            with capture_logs() as logs:
+                async with here.agent(boot_id=boot_id) as agent:
+                    await until(lambda: any("names no process" in str(line.get("why")) for line in logs))
+                    assert not agent.link.connected
+
+    refused()
+
+
+@scenario
+async def test_a_report_on_what_has_no_name_keeps_no_other_from_being_written() -> None:
+    """On PostgreSQL; and what could not be written waited for the next time, with all others."""
+    async with world() as here:
+        await here.edge_server()
+        await here.edge_server("edgeServers/mast")
+        with capture_logs() as logs:
+            async with here.agent() as spoilt, here.agent("edgeServers/mast") as other:
+                spoilt.link.report("a\0", PositionReport(uid="u").SerializeToString())
+                await until(lambda: any("no name" in str(line.get("why")) for line in logs))
+                other.link.report(POSITION, PositionReport(uid="u").SerializeToString())
+
+                async def is_reported() -> bool:
+                    return list(await reports(here)) == [report_name("edgeServers/mast", POSITION)]
+
+                await until(is_reported)
+        await here.fleet.rows.flush()
 
 
 @scenario
