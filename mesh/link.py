@@ -356,6 +356,8 @@ class ParentSession:
         self._ending = asyncio.Event()
         self._over = False
         self._dropped = 0
+        self.events_lost = 0
+        """That the child had to drop before those that the handler has heard in this session."""
         self._answers: dict[str, asyncio.Queue[commands.Result]] = {}
         self._accepted: int | None = None
         """The version that the handler was last told that the child holds, but for what it refused."""
@@ -487,7 +489,10 @@ class ParentSession:
             case core.MetricsArrived(samples=samples, dropped=dropped):
                 self._note_dropped(dropped)
                 await self._handler.metrics(samples)
-            case core.EventsArrived(events=events):
+            case core.EventsArrived(events=events, lost=lost):
+                if lost:
+                    self.events_lost += lost
+                    log.warning("events_lost", identity=self.identity, lost=lost)
                 await self._handler.events(events)
                 self._core.events_taken(events[-1].sequence)
             case core.ResultArrived(result=result):

@@ -195,6 +195,8 @@ class EventsArrived:
     """Call `ParentCore.events_taken` once they are kept."""
 
     events: Sequence[pb.ChildEvent]
+    lost: int
+    """Before these, by the gap in their numbers: the child had to drop them. Told again where its session is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +253,7 @@ class ChildCore:
     _dropped: int = 0
     _events: list[pb.ChildEvent] = field(default_factory=list)
     _event_sequence: int = 0
+    _events_taken: int = 0
     _session: "_ChildSession | None" = None
     _asked_again: bool = False
 
@@ -332,6 +335,7 @@ class ChildCore:
                 return [Commanded(message.command)]
             case "events_ack":
                 taken = message.events_ack.sequence
+                self._events_taken = max(self._events_taken, taken)
                 self._events = [event for event in self._events if event.sequence > taken]
                 session.events_sent = max(session.events_sent, taken)
             case "goodbye":
@@ -461,7 +465,8 @@ class ChildCore:
             return pb.ChildMessage(status=self._next_status(session))
         if events := [event for event in self._events if event.sequence > session.events_sent]:
             session.events_sent = events[:EVENTS_PER_MESSAGE][-1].sequence
-            return pb.ChildMessage(events=pb.Events(events=events[:EVENTS_PER_MESSAGE]))
+            piece = pb.Events(events=events[:EVENTS_PER_MESSAGE], acknowledged=self._events_taken)
+            return pb.ChildMessage(events=piece)
         if self._samples:
             samples, self._samples = self._samples, []
             return pb.ChildMessage(metrics=pb.Metrics(samples=samples, dropped=self._dropped))
@@ -517,6 +522,7 @@ class ParentCore:
     """Hash of a state that the child refused whole: sending it again would change nothing."""
     _interest: pb.Interest | None = None
     _events_taken: int = 0
+    _events_seen: int = 0
     _commands: list[tuple[commands.Command, float]] = field(default_factory=list)
     """That wait for the wire, and until when."""
 
@@ -626,12 +632,21 @@ class ParentCore:
             case "metrics":
                 return [MetricsArrived(tuple(message.metrics.samples), message.metrics.dropped)]
             case "events":
-                return [EventsArrived(tuple(message.events.events))]
+                return self._events_arrived(message.events)
             case "result":
                 return [ResultArrived(message.result)]
             case "goodbye":
                 return [_left(message.goodbye)]
         return []  # a heartbeat, or a kind that a newer child knows
+
+    def _events_arrived(self, message: pb.Events) -> list[ParentEffect]:
+        if not message.events:
+            return []
+        seen = max(self._events_seen, message.acknowledged)
+        knows = message.HasField("acknowledged") or self._events_seen
+        lost = max(0, message.events[0].sequence - seen - 1) if knows else 0
+        self._events_seen = max(seen, message.events[-1].sequence)
+        return [EventsArrived(tuple(message.events), lost)]
 
     def _greet(self, message: pb.ChildMessage) -> ParentEffect:
         if message.WhichOneof("kind") != "hello" or self.hello is not None:

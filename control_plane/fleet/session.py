@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from google.protobuf.message import DecodeError, Message
 
+from control_plane.events import EVENTS_LOST, SOURCE
 from control_plane.fleet import status as status_of
 from control_plane.fleet import telling
 from control_plane.fleet.rows import Observation
@@ -55,6 +56,7 @@ class AgentSession:
         self._told: DesiredState | None = None
         self._unheard = telling.Unheard()
         self._unheard_told_s = -math.inf
+        self._lost_told = 0
 
     async def admit(self, hello: pb.Hello) -> int:
         if hello.identity != self.edge_server:
@@ -138,6 +140,7 @@ class AgentSession:
                 )
                 for event in heard
             ]
+            + self._lost(f"{boot}/lost/{events[0].sequence}")
         )
         foreign = sum(event.resource not in own for event in events)
         self._unheard.foreign += foreign
@@ -166,6 +169,14 @@ class AgentSession:
         if held.incarnation in ("", incarnation):
             return DesiredState(held.incarnation, held.version, {}, held.hash)  # number and hash: nothing is sent
         return DesiredState.of(incarnation, 0, ())
+
+    def _lost(self, key: str) -> list[EventRow]:
+        """What the agent could not keep until it was heard; kept once, though it say so again in its next session."""
+        lost, self._lost_told = self.link.events_lost - self._lost_told, self.link.events_lost
+        if not lost or not self._has_room():
+            return []
+        message = f"{lost} events of its agent are lost: it was alone, and more happened than it keeps"
+        return [EventRow(round(clock.now() * 1000), self.edge_server, EVENTS_LOST, message, SOURCE, key)]
 
     async def _own(self, resources: set[str]) -> set[str]:
         """Those of which this agent may speak (telling.py)."""

@@ -323,6 +323,7 @@ def test_events_come_again_until_they_are_taken_and_the_ring_shows_its_gap() -> 
     arrived = [e for e in Pair(child, EMPTY).settle() if isinstance(e, EventsArrived)]
     sequences = [event.sequence for e in arrived for event in e.events]
     assert sequences == list(range(4, EVENTS_MAX + 4))
+    assert [e.lost for e in arrived] == [3] + [0] * (len(arrived) - 1)
     child.disconnect()
     pair = Pair(child, EMPTY)
     again = [e for e in pair.settle() if isinstance(e, EventsArrived)]
@@ -331,6 +332,22 @@ def test_events_come_again_until_they_are_taken_and_the_ring_shows_its_gap() -> 
     pair.settle()
     child.disconnect()
     assert not [e for e in Pair(child, EMPTY).settle() if isinstance(e, EventsArrived)]
+    child.disconnect()
+    for n in range(EVENTS_MAX + 5):
+        child.event(pb.ChildEvent(reason=f"R{n}"))
+    assert sum(e.lost for e in Pair(child, EMPTY).settle() if isinstance(e, EventsArrived)) == 5
+
+
+def test_a_child_of_before_does_not_say_what_was_lost_before_a_session() -> None:
+    parent = ParentCore(0.0, 30.0, 10.0)
+    hello = pb.Hello(identity="child", boot_id="b", protocol_min=1, protocol_max=1)
+    parent.receive(pb.ChildMessage(hello=hello), 0.0)
+    for sequences, lost in (((7, 8), 0), ((9,), 0), ((12,), 2)):
+        events = pb.Events(events=[pb.ChildEvent(sequence=sequence) for sequence in sequences])
+        [arrived] = parent.receive(pb.ChildMessage(events=events), 0.0)
+        assert isinstance(arrived, EventsArrived)
+        assert arrived.lost == lost
+    assert parent.receive(pb.ChildMessage(events=pb.Events()), 0.0) == []
 
 
 def test_metrics_are_dropped_oldest_first_and_the_loss_is_counted() -> None:

@@ -15,6 +15,7 @@ from control_plane.store.observed_rows import POSITION_REPORT, edge_server_row, 
 from control_plane.store.resources import EDGE_SERVER
 from control_plane.store.resources import POSITION as POSITIONS
 from mesh.link import DesiredState, Item
+from mesh.link_core import EVENTS_MAX
 from tests.sim import virtual
 from tests.sim.database import Database
 from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
@@ -431,6 +432,23 @@ async def test_the_last_events_of_a_position_that_has_moved_away_are_kept() -> N
         async with here.agent() as agent:
             tell(agent, POSITION)
             assert [event.resource for event in await told(here, 1)] == [POSITION]
+
+
+@scenario
+async def test_events_that_an_agent_could_not_keep_are_counted_for_people() -> None:
+    """The gap was in their numbers, and nobody looked at it."""
+    async with world() as here:
+        await here.edge_server()
+        with capture_logs() as logs:
+            async with here.agent() as agent:
+                await until(lambda: agent.link.connected)
+                for _ in range(EVENTS_MAX + 7):  # before the writer has a turn
+                    tell(agent, TOWER)
+                kept = await told(here, EVENTS_MAX + 1)
+        (lost,) = [event for event in kept if event.reason == "EVENTS_LOST"]
+        assert (lost.resource, lost.source) == (TOWER, "control-plane")
+        assert lost.message.startswith("7 events")
+        assert [line["lost"] for line in logs if line["event"] == "events_lost"] == [7]
 
 
 @scenario

@@ -423,14 +423,22 @@ class Events(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: builtins.int
+    acknowledged: builtins.int
+    """The last one that any parent of this child has acknowledged, 0 for none: what lies between it and the first of these
+    was dropped. Unset: a child of before does not say.
+    """
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ChildEvent]: ...
     def __init__(
         self,
         *,
         events: collections.abc.Iterable[global___ChildEvent] | None = ...,
+        acknowledged: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["events", b"events"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_acknowledged", b"_acknowledged", "acknowledged", b"acknowledged"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_acknowledged", b"_acknowledged", "acknowledged", b"acknowledged", "events", b"events"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_acknowledged", b"_acknowledged"]) -> typing.Literal["acknowledged"] | None: ...
 
 global___Events = Events
 
