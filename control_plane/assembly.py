@@ -172,7 +172,11 @@ class ControlPlane:
         issuer = issuer_of(settings)
         access = Access(self._secrets, Oidc(issuer, clock.now) if issuer else None)
         self._api = serve.grpc_server(
-            authorise=access.authorise, witness=witness, quiet=QUIET, receives_bytes_max=API_BYTES_MAX
+            authorise=access.authorise,
+            shows=access.shows,
+            witness=witness,
+            quiet=QUIET,
+            receives_bytes_max=API_BYTES_MAX,
         )
         self._api_bound = serve.listen(self._api, settings.listen, self._own.api)
 

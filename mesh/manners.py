@@ -30,6 +30,10 @@ Authorise = Callable[[str, Any, Any], Awaitable[None]]
 """Called with the method's path, the call's context and its request before anything else; raises MeshError to refuse.
 The request is the message, or where the caller streams the iterator of them, which is not for reading here."""
 
+Shows = Callable[[str, Any], bool]
+"""Called with the method's path and each response of a stream, after the call was judged again: whether it may be said.
+It was made before that, perhaps for a caller who was allowed more. Where not, it is left out."""
+
 Witness = Callable[[str, Any, Any, str, str], Awaitable[None]]
 """Called with path, context and request when a call has ended and before its caller hears of it, with the code's name
 and the error's reason (empty for OK). Calls that their callers gave up are told as CANCELLED. Must not raise."""
@@ -61,8 +65,11 @@ class Manners(grpc.aio.ServerInterceptor):
     A behaviour that is a coroutine answers once, or writes its stream through the context; grpc tells by itself.
     """
 
-    def __init__(self, authorise: Authorise | None, witness: Witness | None, quiet: frozenset[str]) -> None:
+    def __init__(
+        self, authorise: Authorise | None, shows: Shows | None, witness: Witness | None, quiet: frozenset[str]
+    ) -> None:
         self._authorise = authorise
+        self._shows = shows
         self._witness = witness
         self._quiet = quiet
         self._handlers: dict[str, Any] = {}
@@ -137,7 +144,8 @@ class Manners(grpc.aio.ServerInterceptor):
                     if time.monotonic() >= judged_s + JUDGED_AGAIN_S:
                         await self._let_in(method, context, request)
                         judged_s = time.monotonic()
-                    yield response
+                    if self._shows is None or self._shows(method, response):
+                        yield response
                 await self._tell(record, context, request)
                 return
             except Exception as error:  # the life of a call ends here

@@ -27,7 +27,7 @@ from waypost.rpc import MESSAGE_BYTES_MAX
 if TYPE_CHECKING:  # 8 MB, which hosts have no use for
     import grpc.aio
 
-    from mesh.manners import Authorise, Witness
+    from mesh.manners import Authorise, Shows, Witness
 
 log = structlog.get_logger()
 
@@ -37,6 +37,7 @@ KEEPALIVE_MS = 30_000  # finds dead peers behind NAT; the links' own heartbeats 
 def grpc_server(
     *,
     authorise: "Authorise | None" = None,
+    shows: "Shows | None" = None,
     witness: "Witness | None" = None,
     quiet: frozenset[str] = frozenset(),
     receives_bytes_max: int = MESSAGE_BYTES_MAX,
@@ -58,7 +59,7 @@ def grpc_server(
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 3),
     ]
-    return grpc.aio.server(interceptors=[Manners(authorise, witness, quiet)], options=options)
+    return grpc.aio.server(interceptors=[Manners(authorise, shows, witness, quiet)], options=options)
 
 
 def listen(

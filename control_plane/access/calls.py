@@ -10,6 +10,7 @@ from control_plane.access.secrets import LOG_IN, Secrets
 from mesh.times import seconds
 from waypost import names
 from waypost.api.control.v1.credential_pb2 import CREDENTIAL_KIND_API, CREDENTIAL_KIND_SESSION
+from waypost.api.control.v1.watch_pb2 import WatchResponse
 from waypost.errors import Unauthenticated
 
 _caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
@@ -21,7 +22,7 @@ def caller() -> Caller:
 
 
 class Access:
-    """`authorise` goes to `mesh.serve.grpc_server`."""
+    """`authorise` and `shows` go to `mesh.serve.grpc_server`."""
 
     def __init__(self, secrets: Secrets, oidc: Oidc | None = None) -> None:
         """oidc: whose tokens are taken besides ours."""
@@ -35,6 +36,15 @@ class Access:
         calling = await self._known(bearer_token(context.invocation_metadata()))
         _caller.set(calling)
         rules.judge(method, request, calling)
+
+    def shows(self, method: str, response: Any) -> bool:
+        """Whether the caller, as he was last judged, may see what a stream is about to say."""
+        if not isinstance(response, WatchResponse):
+            return True  # about the one resource that the request names, and `authorise` has judged that
+        change = response.WhichOneof("change")
+        if change is None or change == "snapshot_end":
+            return True
+        return caller().sees(response.deleted if change == "deleted" else getattr(response, change).name)
 
     async def _known(self, token: str) -> Caller:
         if token.startswith("wp1_"):

@@ -274,8 +274,9 @@ async def open_api() -> AsyncIterator[Api]:
     with tempfile.TemporaryDirectory(prefix="wp-") as directory:
         async with open_stores("sqlite://") as stores:
             kit = make_kit(stores, now=clock, ids=RandomIds())
+            access = Access(Secrets(stores, clock))
             server = grpc_server(
-                authorise=Access(Secrets(stores, clock)).authorise, witness=Audit(stores.audit, clock).witness
+                authorise=access.authorise, shows=access.shows, witness=Audit(stores.audit, clock).witness
             )
             credentials = CredentialService(kit, pin=lambda: PIN)
             _serve(server, kit, credentials, fleet, artifacts)

@@ -226,6 +226,35 @@ def test_a_stream_ends_when_what_let_it_in_is_revoked(monkeypatch: pytest.Monkey
     scenario()
 
 
+def test_a_watch_shows_nothing_more_of_a_project_whose_role_was_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made ready under the old grants was sent under the new ones, as long as another role let the call in."""
+    monkeypatch.setattr(manners, "JUDGED_AGAIN_S", 0.0)
+
+    @with_api
+    async def scenario(api: Api) -> None:
+        await api.make_application()
+        await make_other_project(api)
+        async with api.with_role(ROLE_VIEWER, PROJECT) as guest:
+            theirs = await grant(api, f"{PROJECT}/credentials/guest", ROLE_VIEWER, THEIRS)
+            stream = guest.watch.Watch(watch_pb2.WatchRequest())
+            await _until(stream, "snapshot_end")
+            await api.role_binding.DeleteRoleBinding(pb.DeleteRoleBindingRequest(name=theirs.name))
+            for name in (f"{THEIRS}/applications/beam", APPLICATION):
+                update = application_pb2.UpdateApplicationRequest(application={"name": name, "description": "new"})
+                await api.application.UpdateApplication(update)
+            assert (await _until(stream, "application")).application.name == APPLICATION
+            await api.application.DeleteApplication(
+                application_pb2.DeleteApplicationRequest(name=f"{THEIRS}/applications/beam")
+            )
+            await api.application.UpdateApplication(
+                application_pb2.UpdateApplicationRequest(application={"name": APPLICATION, "description": "newer"})
+            )
+            found = await anext(stream)
+            assert found.application.name == APPLICATION
+
+    scenario()
+
+
 @with_api
 async def test_each_role_reaches_as_far_as_it_says_in_its_project(api: Api) -> None:
     await api.make_place()
