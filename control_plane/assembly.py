@@ -151,7 +151,7 @@ class ControlPlane:
             "rotation": self._rotation.run,
         }
         if stores.is_shared:
-            self.tasks["peers"] = Peering(stores, self._membership, holdings, self._fleet).run
+            self.tasks["peers"] = Peering(stores, self._membership, holdings, self._fleet, self._calls).run
             self.tasks["copies"] = Copies(stores, self._spread_artifacts, rng).run
 
     def _listen(self, settings: ControlPlaneSettings, data_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """The beat of a control plane among others."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Protocol
 
 from control_plane.peers.holdings import Holdings
@@ -18,14 +19,24 @@ class Inheriting(Protocol):
         """Ends sessions of agents that a peer has admitted since."""
 
 
+class Calling(Protocol):
+    """What of the calls to peers is told."""
+
+    async def keep(self, peers: Collection[str]) -> None:
+        """All others, by run, are called no more."""
+
+
 class Peering:
     """For one task."""
 
-    def __init__(self, stores: Stores, membership: Membership, holdings: Holdings, fleet: Inheriting) -> None:
+    def __init__(
+        self, stores: Stores, membership: Membership, holdings: Holdings, fleet: Inheriting, calls: Calling
+    ) -> None:
         self._claims = stores.claims
         self._membership = membership
         self._holdings = holdings
         self._fleet = fleet
+        self._calls = calls
         self._gone: set[str] = set()
 
     async def run(self) -> None:
@@ -36,6 +47,7 @@ class Peering:
 
     async def look(self) -> None:
         self._gone |= await self._membership.beat()
+        await self._calls.keep(self._membership.others)
         await self._holdings.look()
         await self._fleet.let_go()
         for run in sorted(self._gone):

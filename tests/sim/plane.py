@@ -1,7 +1,7 @@
 """A control plane as a process: real sessions, planner loop and services over a store that outlives it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,8 @@ class Calls:
             raise Unavailable("UNAVAILABLE", "connection refused")
         async for result in plane.serving.fleet.command(edge_server, command):
             yield result
+
+    async def keep(self, peers: Collection[str]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Plane:
         self.serving = Serving(process, stores, fleet, PositionService(kit, spread), EdgeServerService(kit))
         tasks = {"store": stores.follow, "reconcile": Reconciler(stores).run, "fleet": fleet.run}
         if stores.is_shared:
-            tasks["peers"] = Peering(stores, membership, holdings, fleet).run
+            tasks["peers"] = Peering(stores, membership, holdings, fleet, self._calls).run
         await run_tasks(tasks, asyncio.Event())
 
     def accept(self, session: Session, wire: SimWire) -> None:
