@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from mesh.plain_text import plain
 from mesh.times import timestamp
 from waypost.api.control.v1.condition_pb2 import (
     CONDITION_STATUS_FALSE,
@@ -10,6 +11,8 @@ from waypost.api.control.v1.condition_pb2 import (
     Condition,
 )
 from waypost.errors import MeshError
+
+TEXT_CHARACTERS_MAX = 8192  # of a message: it is kept with the resource, and sent to whoever watches
 
 _STATUS = {True: CONDITION_STATUS_TRUE, False: CONDITION_STATUS_FALSE, None: CONDITION_STATUS_UNKNOWN}
 
@@ -34,5 +37,6 @@ def condition(
 
 
 def failed(type_: str, error: MeshError, before: Iterable[Condition] = (), *, now: float) -> Condition:
-    """False, for the reason that an error gives."""
-    return condition(type_, False, before, now=now, reason=error.reason, message=error.message, hint=error.hint)
+    """False, for the reason that an error gives; its words may be a stranger's."""
+    message, hint = plain(error.message, TEXT_CHARACTERS_MAX), plain(error.hint, TEXT_CHARACTERS_MAX)
+    return condition(type_, False, before, now=now, reason=error.reason, message=message, hint=hint)

@@ -1,6 +1,8 @@
 """Files that survive a kill at any moment, and what a path may be."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -41,3 +43,16 @@ def private_directory(path: Path) -> Path:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
+
+
+def remove_tree(directory: Path) -> None:
+    """Removes what is there as far as it can be, also folders that somebody has closed to us, who own them.
+
+    Links are removed and not followed. Nothing where there is nothing.
+    """
+    with contextlib.suppress(OSError):  # a process that is on its way out may still rename things
+        for folder, inner, _ in os.walk(directory):
+            for path in (folder, *(os.path.join(folder, name) for name in inner)):
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)  # before the walk comes to it
+    shutil.rmtree(directory, ignore_errors=True)

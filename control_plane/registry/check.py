@@ -17,6 +17,8 @@ from typing import Any
 import structlog
 from google.protobuf import json_format
 
+from mesh.plain_text import is_reason, plain
+from mesh.signals import signal_name
 from waypost.api.control.v1.model_pb2 import Signature
 from waypost.errors import Invalid, Unavailable
 
@@ -24,6 +26,7 @@ log = structlog.get_logger()
 
 OUTPUT_BYTES_MAX = 1 << 20  # the verdict on a model of a thousand tensors has a tenth of it
 COMPLAINT_CHARACTERS_MAX = 300  # of what a crashed child wrote last: enough for an error message
+TEXT_CHARACTERS_MAX = 4096  # of a verdict's message: a template's exception may quote a whole tensor
 
 
 class PackageCheck:
@@ -56,20 +59,37 @@ class PackageCheck:
 
 
 def read_verdict(printed: bytes, code: int, complained: str = "") -> Signature:
-    """The signature in the child's JSON. Raises Invalid. code: its exit code, negative for a signal."""
+    """The signature in the child's JSON. Raises Invalid. code: its exit code, negative for a signal.
+
+    Whatever the child has loaded can write there, too: it may be anything.
+    """
     try:
         verdict: dict[str, Any] = json.loads(printed)
         if not verdict["ok"]:
-            raise Invalid(str(verdict["reason"]), str(verdict["message"]), str(verdict["hint"]))
-        return json_format.ParseDict(verdict["signature"], Signature(), ignore_unknown_fields=True)
-    except (ValueError, KeyError, TypeError, json_format.ParseError) as error:
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        last = f"; it wrote last: {complained}" if complained else ""
+            raise _refusal(str(verdict["reason"]), str(verdict["message"]), str(verdict["hint"]))
+        return _signature(verdict["signature"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, json_format.ParseError) as error:
+        how = f"by {signal_name(-code)}" if code < 0 else f"with code {code}"
+        last = f"; it wrote last: {plain(complained, COMPLAINT_CHARACTERS_MAX)}" if complained else ""
         raise Invalid(
             "CHECK_CRASHED",
             f"the check of the model ended {how} and without a verdict{last}",
             "try it with `waypost host check`: a model that crashes its check would crash its host",
         ) from error
+
+
+def _refusal(reason: str, message: str, hint: str) -> Invalid:
+    """Raises ValueError where the reason is none: this was not written by the host."""
+    if not is_reason(reason):
+        raise ValueError("no reason")
+    return Invalid(reason, plain(message, TEXT_CHARACTERS_MAX), plain(hint, TEXT_CHARACTERS_MAX))
+
+
+def _signature(said: object) -> Signature:
+    """Raises ValueError, TypeError, OverflowError, ParseError."""
+    if not isinstance(said, dict):
+        raise TypeError("no signature")
+    return json_format.ParseDict(said, Signature(), ignore_unknown_fields=True)
 
 
 async def _start(package: Path) -> asyncio.subprocess.Process:

@@ -30,6 +30,7 @@ from control_plane.sources.base import ModelSource
 from control_plane.store import EventRow, RevisionConflict, Stores
 from control_plane.store.resources import MODEL_VERSION, SUBSCRIPTION, Resources, Stored
 from mesh import clock
+from mesh.files import remove_tree
 from mesh.times import timestamp
 from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.api.control.v1.model_pb2 import (
@@ -108,8 +109,8 @@ class Importer:
         """For ever; cancel it to end. May be run again."""
         self._under_way.clear()
         with disk_explained(self._directory):
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory.mkdir(mode=0o700, parents=True)
+            remove_tree(self._directory)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mirror = Mirror(self._stores.records, MODEL_VERSION)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_claims(mirror, tasks), name="importer-claims")
@@ -164,6 +165,9 @@ class Importer:
                 signature = await self._checked(version)
         except MeshError as error:
             return await self._failed(stored, CHECKED, error)
+        except Exception as error:  # a stranger's code was at work: what it brought about ends with its version
+            log.exception("check_broke", version=version.name)
+            return await self._failed(stored, CHECKED, _broken(error))
         await self._conclude(stored, MODEL_VERSION_STATE_AVAILABLE, _stored_and_checked(version), signature)
         return True
 
@@ -195,7 +199,7 @@ class Importer:
             await asyncio.to_thread(self._lay_out, version, package)
             return await self._check(package)
         finally:
-            await asyncio.to_thread(shutil.rmtree, package, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, package)
 
     def _lay_out(self, version: ModelVersion, package: Path) -> None:
         """The version's files by path, and its manifest, as an edge server unpacks it. Raises Exhausted, Unavailable.
@@ -203,7 +207,7 @@ class Importer:
         Code is given copies, since it could write to what it runs from; for a graph alone, links do.
         """
         place = shutil.copyfile if version.template_class else os.link
-        shutil.rmtree(package, ignore_errors=True)
+        remove_tree(package)
         with disk_explained(package):
             package.mkdir(mode=0o700)
             (package / MANIFEST).write_text(json_format.MessageToJson(version))
@@ -257,6 +261,15 @@ class Importer:
             log.info(reason.lower(), version=version.name, why=version.conditions[-1].reason or None)
             now_ms = round(clock.now() * 1000)
             await self._stores.events.append([EventRow(now_ms, version.name, reason, message, "control-plane")])
+
+
+def _broken(error: Exception) -> Invalid:
+    """What nobody has foreseen about one version must not end what serves all others, at every start anew."""
+    return Invalid(
+        "CHECK_CRASHED",
+        f"the check of the model failed in a way of its own: {type(error).__name__}",
+        "its traceback stands in the control plane's log; publish the version again when it is mended",
+    )
 
 
 def _stored_and_checked(version: ModelVersion) -> list[Condition]:

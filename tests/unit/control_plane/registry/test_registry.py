@@ -27,7 +27,7 @@ from tests.unit.control_plane.scenario import scenario, until
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE, Condition
 from waypost.api.control.v1.model_pb2 import MODEL_VERSION_STATE_IMPORTING, Artifact, Model, ModelVersion
 from waypost.api.control.v1.subscription_pb2 import SubscriptionStatus
-from waypost.errors import Unavailable
+from waypost.errors import Invalid, Unavailable
 
 
 def platform(*versions: str) -> FakePlatform:
@@ -273,6 +273,44 @@ async def test_a_version_whose_source_is_not_followed_yet_waits_for_it(tmp_path:
         await until(lambda: _is_waiting(here, "SOURCE_NOT_FOLLOWED"))
         assert await here.state("1") == "IMPORTING"
         importing.cancel()
+
+
+@scenario
+async def test_a_check_that_fails_as_nobody_foresaw_fails_its_version_alone(tmp_path: Path) -> None:
+    lab = platform("1")
+    async with world(tmp_path) as here:
+        here.check.raises = RecursionError("too deep")
+        await here.subscribe(lab)
+        async with here.running():
+            await here.becomes("1", "INVALID")
+            assert (await condition(here, "1", "Checked")).reason == "CHECK_CRASHED"
+            here.check.raises = None
+            publish(lab, "2", b"other")
+            await here.becomes("2", "AVAILABLE")
+
+
+@scenario
+async def test_a_reason_that_no_message_takes_is_told_all_the_same(tmp_path: Path) -> None:
+    lab = platform("1")
+    async with world(tmp_path) as here:
+        here.check.raises = Invalid("TEMPLATE_FAILED", "it says \ud800\0", "\udfff")
+        await here.subscribe(lab)
+        async with here.running():
+            await here.becomes("1", "INVALID")
+        found = await condition(here, "1", "Checked")
+        assert (found.message, found.hint) == ("it says ��", "�")
+
+
+@scenario
+async def test_what_a_check_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+    async with subscribed(tmp_path, platform("1")) as here:
+        locked = here.packages / "x" / "locked"
+        locked.mkdir(parents=True)
+        (locked / "file").write_bytes(b"")
+        locked.chmod(0)
+        async with here.running():
+            await here.becomes("1", "AVAILABLE")
+        assert os.listdir(here.packages) == []
 
 
 async def _is_waiting(here: World, reason: str) -> bool:

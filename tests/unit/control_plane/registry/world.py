@@ -25,7 +25,7 @@ from waypost.api.control.v1.model_pb2 import ModelVersion, ModelVersionState, Si
 from waypost.api.control.v1.position_pb2 import PositionStatus, ServingVersion
 from waypost.api.control.v1.subscription_pb2 import Subscription, SubscriptionSpec, SubscriptionStatus
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
-from waypost.errors import Invalid, MeshError
+from waypost.errors import Invalid
 
 PROJECT_NAME = "projects/uav"
 LAB = "subscriptions/lab"
@@ -45,7 +45,7 @@ class FakeCheck:
     checked: list[list[str]] = field(default_factory=list)
     links: list[int] = field(default_factory=list)
     """How many names the bytes of each model.onnx had."""
-    raises: MeshError | None = None
+    raises: Exception | None = None
 
     async def __call__(self, package: Path) -> Signature:
         self.checked.append(sorted(os.listdir(package)))
