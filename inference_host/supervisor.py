@@ -36,6 +36,7 @@ import structlog
 from inference_host import server
 from inference_host.worker import MESSAGE_BYTES_MAX, Kind, Listener, Worker
 from mesh.restarts import Ends
+from mesh.signals import signal_name
 from waypost.errors import Internal, MeshError
 
 log = structlog.get_logger()
@@ -173,7 +174,7 @@ class Supervisor:
         """A host that never served, or of which nothing is left."""
         self._code = code if code > 0 else 1
         if code < 0 or self._served:
-            what = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+            what = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with code {code}"
             when = "as the last one that served" if self._served else "before it could serve"
             self.failure = Internal("PROCESS_ENDED", f"process {child.index} {what}, {when}", "see the host's log")
         self._end()

@@ -29,13 +29,17 @@ from edge_agent.failure import Failure
 from edge_agent.storage import storage_errors
 from mesh import clock
 from mesh.files import private_directory, write_atomically
+from mesh.plain_text import is_reason, plain
 from mesh.processes import Process
+from mesh.signals import signal_name
 from waypost.errors import MeshError
 
 log = structlog.get_logger()
 
 PID_POLL_S = 0.02  # until a process that was just started has written its pid
 END_POLL_S = 0.2  # where the kernel has no pidfd
+NOTE_BYTES_MAX = 64 << 10  # of failure.json: anything larger was not written by our host
+TEXT_CHARACTERS_MAX = 4096  # of each text in it: every report repeats them
 KILL_AGAIN_S = 1.0  # SIGKILL cannot be refused; what is still there is waiting for a disk
 
 
@@ -245,11 +249,16 @@ class Unit:
             Path(self.about.address.removeprefix("unix:")).unlink(missing_ok=True)
 
     def _read_failure(self) -> Failure | None:
+        """What the process has said itself, in words that may be its template's; None where that makes no sense."""
         try:
-            page: Any = json.loads((self.directory / "failure.json").read_bytes())
-            return Failure(str(page["reason"]), str(page["message"]), str(page.get("hint", "")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            with open(self.directory / "failure.json", "rb") as file:
+                page: Any = json.loads(file.read(NOTE_BYTES_MAX))
+            reason, message, hint = str(page["reason"]), str(page["message"]), str(page.get("hint", ""))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+        if not is_reason(reason):
+            return None
+        return Failure(reason, plain(message, TEXT_CHARACTERS_MAX), plain(hint, TEXT_CHARACTERS_MAX))
 
     def _exit_failure(self) -> Failure | None:
         """From what the kernel says, which it says to parents only."""
@@ -262,5 +271,5 @@ class Unit:
         if code == -signal.SIGKILL:
             return Failure("KILLED", "its process was killed", f"was it short of memory? {hint}")
         if code < 0:
-            return Failure("CRASHED", f"its process was ended by {signal.Signals(-code).name}", hint)
+            return Failure("CRASHED", f"its process was ended by {signal_name(-code)}", hint)
         return Failure("CRASHED", f"its process ended with exit code {code}", hint)

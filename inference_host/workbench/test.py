@@ -6,7 +6,6 @@ not end in time.
 
 import dataclasses
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from inference_host.workbench.settings import TestSettings
 from inference_host.workbench.wanted import TRIAL, Wanted
 from mesh import text
 from mesh.files import write_atomically
+from mesh.signals import signal_name
 from waypost.errors import Invalid
 
 READABLE = 0o644
@@ -73,7 +73,7 @@ def _none(reason: str, message: str, hint: str) -> dict[str, Any]:
 
 
 def _end(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return f"exit code {code}" if code >= 0 else signal_name(-code)
 
 
 def _table(report: Mapping[str, Any]) -> str:
