@@ -139,7 +139,10 @@ class ControlPlane:
         self._spread_artifacts = SpreadArtifacts(self._artifacts, self._membership, self._calls)
         self._rotation = RootRotation(self._authority, self._own, stores, self._spread_fleet, ids)
         open_source = partial(GrpcSource, directory=private_directory(data_dir / "sources"))
-        check, packages = PackageCheck(settings.check_timeout_s), data_dir / "packages"
+        check = PackageCheck(settings.check_timeout_s, allow_unconfined=settings.allow_unconfined_checks)
+        if settings.allow_unconfined_checks:
+            log.warning("unconfined_checks_allowed", data_dir=str(data_dir))
+        packages = data_dir / "packages"
         holdings = Holdings(stores.claims, self._membership)
         registry = Registry(stores, self._spread_artifacts, open_source, check, packages, holdings, ids=ids, rng=rng)
         self.tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {

@@ -74,6 +74,11 @@ class ControlPlaneSettings(Settings):
     """Seconds that the check of one model version may take. A small model takes one; a minute is enough for hundreds
     of megabytes from a slow disk."""
 
+    allow_unconfined_checks: bool = False
+    """Check templates also where the kernel does not shut our files out of the check (no Landlock, Linux before 6.2).
+    Whoever may publish a version can then read the administrator's token and the keys in data_dir: only where you trust
+    them all. Without it, such templates are not checked, and wait (CHECK_UNCONFINED)."""
+
     oidc_issuer: str = ""
     """URL of an OpenID Connect issuer whose tokens are taken besides ours: https, as the tokens' `iss` has it. What its
     people may do, role bindings say, for oidc/subjects/... and oidc/groups/... Empty: none."""

@@ -38,7 +38,8 @@
     grpcio_front  the table under grpc.aio, where somebody asks for it
     health       grpc.health.v1      auth    access tokens
     uplink       link 3, to the monitor      monitoring   what is said there
-    checker      `waypost host check`: the same loading in a confined process (confine)
+    checker      `waypost host check`: the same loading in a confined process
+      confine    shuts it in: landlock, mounts      readable   what is left to read
     reload       `waypost host run --reload`      example      what a host greets with
     workbench    `waypost host init`, `test` and `bench`, for those who write templates
 

@@ -1,8 +1,10 @@
 """Asks the inference host whether a package can be served: `python -m inference_host check`, in a child of its own.
 
-The control plane never loads a model. The child shuts itself in (no network, limits on memory and CPU, an empty
-environment), and what remains is ours to watch: that it may crash, hang, or print without end. One JSON object on its
-standard output is the verdict; anything else is INVALID too, with what is known of the reason.
+The control plane never loads a model. The child shuts itself in (no network, no files but the package's and a scratch
+folder's, limits on memory and CPU, an empty environment), and what remains is ours to watch: that it may crash, hang,
+or print without end. Where the kernel does not let it shut out our files, the tokens and keys in the data directory
+among them, it refuses templates. One JSON object on its standard output is the verdict; anything else is INVALID too,
+with what is known of the reason.
 """
 
 import asyncio
@@ -11,36 +13,50 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import structlog
 from google.protobuf import json_format
 
+from control_plane.artifacts import disk_explained
+from mesh.files import remove_tree
 from mesh.plain_text import is_reason, plain
 from mesh.signals import signal_name
 from waypost.api.control.v1.model_pb2 import Signature
-from waypost.errors import Invalid, Unavailable
+from waypost.errors import Invalid, MeshError, Precondition, Unavailable
 
 log = structlog.get_logger()
 
 OUTPUT_BYTES_MAX = 1 << 20  # the verdict on a model of a thousand tensors has a tenth of it
 COMPLAINT_CHARACTERS_MAX = 300  # of what a crashed child wrote last: enough for an error message
+PASSED_ON = ("PYTHONPATH",)  # of the environment: the host is found where we were
 TEXT_CHARACTERS_MAX = 4096  # of a verdict's message: a template's exception may quote a whole tensor
 
 
 class PackageCheck:
-    """timeout_s: wall clock for one package."""
+    """timeout_s: wall clock for one package. allow_unconfined: checks templates also where they can use our files."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, *, allow_unconfined: bool = False) -> None:
         self._timeout_s = timeout_s
+        self._how = "--open" if allow_unconfined else "--closed"
 
     async def __call__(self, package: Path) -> Signature:
         """What the model takes and gives.
 
-        Raises Invalid with the host's reason, or CHECK_TIMED_OUT, CHECK_CRASHED; Unavailable (CHECK_NOT_STARTED).
+        Raises Invalid with the host's reason, or CHECK_TIMED_OUT, CHECK_CRASHED; Precondition (CHECK_UNCONFINED);
+        Unavailable (CHECK_NOT_STARTED), Exhausted (DISK_FULL). Its scratch folder lies beside the package meanwhile.
         """
-        child = await _start(package)
+        with disk_explained(package.parent):
+            scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=package.parent))
+        try:
+            return await self._check(package, scratch)
+        finally:
+            await asyncio.to_thread(remove_tree, scratch)
+
+    async def _check(self, package: Path, scratch: Path) -> Signature:
+        child = await _start(package, scratch, self._how)
         assert child.stdout is not None
         assert child.stderr is not None
         try:
@@ -59,9 +75,10 @@ class PackageCheck:
 
 
 def read_verdict(printed: bytes, code: int, complained: str = "") -> Signature:
-    """The signature in the child's JSON. Raises Invalid. code: its exit code, negative for a signal.
+    """The signature in the child's JSON. code: its exit code, negative for a signal.
 
-    Whatever the child has loaded can write there, too: it may be anything.
+    Whatever the child has loaded can write there, too: it may be anything. Raises Invalid, Precondition
+    (CHECK_UNCONFINED).
     """
     try:
         verdict: dict[str, Any] = json.loads(printed)
@@ -78,11 +95,14 @@ def read_verdict(printed: bytes, code: int, complained: str = "") -> Signature:
         ) from error
 
 
-def _refusal(reason: str, message: str, hint: str) -> Invalid:
+def _refusal(reason: str, message: str, hint: str) -> MeshError:
     """Raises ValueError where the reason is none: this was not written by the host."""
     if not is_reason(reason):
         raise ValueError("no reason")
-    return Invalid(reason, plain(message, TEXT_CHARACTERS_MAX), plain(hint, TEXT_CHARACTERS_MAX))
+    message, hint = plain(message, TEXT_CHARACTERS_MAX), plain(hint, TEXT_CHARACTERS_MAX)
+    if reason == "CHECK_UNCONFINED":  # no fault of the version: it waits for another kernel or setting
+        return Precondition("CHECK_UNCONFINED", message, hint)
+    return Invalid(reason, message, hint)
 
 
 def _signature(said: object) -> Signature:
@@ -92,13 +112,13 @@ def _signature(said: object) -> Signature:
     return json_format.ParseDict(said, Signature(), ignore_unknown_fields=True)
 
 
-async def _start(package: Path) -> asyncio.subprocess.Process:
+async def _start(package: Path, scratch: Path, how: str) -> asyncio.subprocess.Process:
     """Raises Unavailable (CHECK_NOT_STARTED)."""
     try:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "inference_host", "check", str(package)),
-            cwd=package.parent,  # `-m` looks there for modules first: never into the package itself
-            env={},
+            *(sys.executable, "-P", "-m", "inference_host", "check", str(package), str(scratch), how),
+            cwd=scratch,
+            env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -20,7 +20,8 @@ class InitSettings(Settings):
 class TestSettings(Settings):
     """Try a package: load it, send it every sample by hand, over gRPC and over HTTP, and compare the answers.
 
-    It runs in a process of its own, without a network and with the limits of `waypost host check`.
+    It runs in a process of its own, without a network, without other files than its own, and with the limits of
+    `waypost host check`.
     """
 
     __test__ = False  # pytest would take it for one

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,14 @@ def run(chosen: TestSettings) -> int:
 
 def tried(chosen: TestSettings) -> dict[str, Any]:
     """The report of `trial`, or one that says how it ended without one."""
+    with tempfile.TemporaryDirectory(prefix="waypost-", ignore_cleanup_errors=True) as scratch:
+        return _tried(chosen, scratch)
+
+
+def _tried(chosen: TestSettings, scratch: str) -> dict[str, Any]:
     wanted = Wanted(
         package=str(chosen.package.absolute()),
+        scratch=scratch,
         rtol=chosen.rtol,
         atol=chosen.atol,
         compare=not chosen.record,
@@ -83,13 +90,18 @@ def _table(report: Mapping[str, Any]) -> str:
     what = f" ({report['template_class']})" if report["template_class"] else ""
     rows = [_row(check) for check in report["checks"]]
     passed = sum(check["ok"] for check in report["checks"])
-    confined = "without a network" if report["isolation"]["network"] else report["isolation"]["network_reason"]
     return (
         f"{report['model']}{what}: {report['signature']}\n"
-        f"loaded in {text.duration(report['load_ms'] / 1e3)}, {confined}\n\n"
+        f"loaded in {text.duration(report['load_ms'] / 1e3)}, {_confined(report['isolation'])}\n\n"
         f"{text.table(('CHECK', 'WAY', 'RESULT', 'P50', 'P99', ''), rows)}\n\n"
         f"{passed} of {len(rows)} checks passed\n"
     )
+
+
+def _confined(isolation: Mapping[str, Any]) -> str:
+    network = "without a network" if isolation["network"] else isolation["network_reason"]
+    files = "with no files but its own" if isolation["files"] else isolation["files_reason"]
+    return f"{network}, {files}"
 
 
 def _row(check: Mapping[str, Any]) -> tuple[str, ...]:

@@ -63,14 +63,15 @@ class Check:
 def main(argv: Sequence[str]) -> int:
     """argv: the JSON of `Wanted`."""
     match list(argv):
-        case [wanted]:
-            confine.enter(TRIAL, wanted)
-        case [wanted, confine.CONFINED, why_network]:
-            return _confined(Wanted(**json.loads(wanted)), why_network)
+        case [page]:
+            wanted = Wanted(**json.loads(page))
+            confine.enter(TRIAL, page, package=Path(wanted.package), scratch=Path(wanted.scratch))
+        case [page, confine.CONFINED, why_network, why_files]:
+            return _confined(Wanted(**json.loads(page)), confine.Open(why_network, why_files))
     return 2
 
 
-def _confined(wanted: Wanted, why_network: str) -> int:
+def _confined(wanted: Wanted, is_open: confine.Open) -> int:
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     faulthandler.enable()  # of a crash, the line where it was
@@ -79,7 +80,7 @@ def _confined(wanted: Wanted, why_network: str) -> int:
         processors=[_tell], wrapper_class=structlog.make_filtering_bound_logger(40), cache_logger_on_first_use=True
     )
     report = asyncio.run(_tried(wanted))
-    report["isolation"] = confine.told(why_network)
+    report["isolation"] = confine.told(is_open)
     result.write(json.dumps(report))
     result.flush()
     os._exit(0)  # a template's own threads and exit handlers have no say in it

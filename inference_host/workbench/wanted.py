@@ -11,6 +11,8 @@ class Wanted:
 
     package: str
     """Absolute path."""
+    scratch: str
+    """An empty folder, the only one where it may write."""
     rtol: float
     atol: float
     compare: bool

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -84,7 +85,7 @@ def bound_address(host: RunningHost) -> str:
     return wait_until(told, what="the host listens", more=host.log.read_text)
 
 
-def check(package: Path) -> tuple[int, dict[str, object]]:
+def check(package: Path) -> tuple[int, dict[str, Any]]:
     """`waypost host check`: exit code and verdict; no verdict where the process died."""
     done = subprocess.run(
         [sys.executable, "-m", "inference_host", "check", str(package)],

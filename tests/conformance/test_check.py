@@ -47,7 +47,8 @@ def test_a_good_model_is_described(tmp_path: Path) -> None:
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 4]}],
     }
-    assert {"network", "network_reason", "memory_bytes", "cpu_s"} == set(verdict["isolation"])
+    told = {"network", "network_reason", "files", "files_reason", "memory_bytes", "cpu_s"}
+    assert told == set(verdict["isolation"])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,8 @@ def test_a_template_is_run_and_may_print(tmp_path: Path) -> None:
 
 def test_a_template_has_no_network_where_the_kernel_lets_us_take_it(tmp_path: Path) -> None:
     body = (
-        "socket.if_nameindex() == [(1, 'lo')] or sys.exit(); assert socket.socket().connect_ex(('127.0.0.1', 9)) == 101"
+        "socket.if_nameindex() == [(1, 'lo')] or sys.exit();"
+        "assert socket.socket().connect_ex(('127.0.0.1', 9)) in (101, 13)"  # unreachable, or refused by Landlock before
     )
     code, verdict = hosts.check(template(tmp_path, body))
     if not verdict["isolation"]["network"]:
@@ -80,6 +82,32 @@ def test_a_template_sees_no_credentials(tmp_path: Path, monkeypatch: pytest.Monk
     body = "assert b'secret' not in open('/proc/self/environ', 'rb').read(); assert 'WAYPOST_TOKEN' not in os.environ"
     code, verdict = hosts.check(template(tmp_path, body))
     assert (code, verdict["ok"]) == (0, True), verdict
+
+
+def test_a_template_sees_no_files_but_its_own_where_the_kernel_lets_us_take_them(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (tmp_path / "beside").write_text("secret")
+    body = (
+        "assert open(os.path.dirname(__file__) + '/samples.json').read();"
+        "open(os.environ['TMPDIR'] + '/mine', 'w').write('1');"
+        f"open({str(tmp_path / 'beside')!r})"
+    )
+    code, verdict = hosts.check(template(package, body))
+    if not verdict["isolation"]["files"]:
+        pytest.skip(verdict["isolation"]["files_reason"])
+    assert (code, verdict["reason"]) == (1, "SAMPLE_FAILED")
+    assert "PermissionError" in verdict["message"]
+
+
+def test_by_hand_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, scratch = tmp_path / "package", tmp_path / "scratch"
+    package.mkdir()
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    code, verdict = hosts.check(template(package, "open(os.environ['TMPDIR'] + '/mine', 'w').write('1')"))
+    assert (code, verdict["ok"]) == (0, True), verdict
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_template_is_limited(tmp_path: Path) -> None:
