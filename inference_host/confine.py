@@ -2,7 +2,8 @@
 
     network       new user and network namespaces: no interface but a loopback that is down
     files         Landlock: what an interpreter needs and the package can be read, one scratch folder written, and
-                  nothing else (readable); besides, mounts of its own, read-only all but that folder (mounts)
+                  nothing else (readable); besides, mounts of its own, read-only all but that folder (mounts), and
+                  no sockets that lead to other processes of this machine (seccomp)
     limits        memory, CPU time, open files, size of written files, processes
     environment   a handful of variables by name; the rest, credentials among it, is gone
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from inference_host import landlock, mounts, readable
+from inference_host import landlock, mounts, readable, seccomp
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
@@ -55,17 +56,17 @@ class Open:
     files: str
 
 
-def enter(module: str, *arguments: str, package: Path, scratch: Path) -> NoReturn:
+def enter(module: str, *arguments: str, package: Path, scratch: Path, sockets: bool = False) -> NoReturn:
     """Confines this process, and becomes `python -m module ARGUMENTS --confined WHY_NETWORK WHY_FILES`.
 
     Does not return. package: can be read. scratch: an empty folder, which can be written; whoever has made it removes
-    it. Both absolute.
+    it. Both absolute. sockets: Unix sockets stay, for one that serves there itself.
     """
     why_network = without_network()
     without_new_privileges()
     limit()
     environment = clean_environment(scratch)
-    why_files = without_files(package, scratch)
+    why_files = without_files(package, scratch) or ("" if sockets else seccomp.without_local_sockets())
     end_with_parent()
     # -P: what lies in the working directory is not ours to import
     command = [sys.executable, "-P", "-m", module, *arguments, CONFINED, why_network, why_files]

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     match list(argv):
         case [page]:
             wanted = Wanted(**json.loads(page))
-            confine.enter(TRIAL, page, package=Path(wanted.package), scratch=Path(wanted.scratch))
+            confine.enter(TRIAL, page, package=Path(wanted.package), scratch=Path(wanted.scratch), sockets=True)
         case [page, confine.CONFINED, why_network, why_files]:
             return _confined(Wanted(**json.loads(page)), confine.Open(why_network, why_files))
     return 2

@@ -4,8 +4,10 @@ A kernel without Landlock is one whose answer is patched in the child, by a `sit
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -25,6 +27,7 @@ import ctypes, os, signal, shutil, tempfile
 from pathlib import Path
 
 TMP = tempfile.gettempdir()
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 class Stranger:
     def load(self, context):
@@ -157,6 +160,20 @@ def test_a_template_has_a_scratch_folder_and_leaves_nothing_there(data: Path) ->
     """
     assert check(package(data, body)).inputs[0].name == "x"
     assert os.listdir(data / "packages") == ["uid"]
+
+
+def test_a_template_reaches_no_other_process_by_a_socket(data: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as engine, contextlib.chdir(data):
+        engine.bind("engine.sock")  # by its name alone: a path under test may be too long for one
+        engine.listen()
+        tries = attempts(
+            unix="(os.chdir(context.directory.parent.parent), socket.socket(socket.AF_UNIX).connect('engine.sock'))",
+            datagrams="socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+            raw="socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW)",
+            machine="socket.socket(socket.AF_VSOCK)",
+            ring="LIBC.syscall(425, 1, None) == -1 and ctypes.get_errno() == 13 and open('/dev/null/x')",
+        )
+        assert check(package(data, "import socket, asyncio; asyncio.new_event_loop().close()" + tries)).inputs
 
 
 def test_the_usual_libraries_can_be_loaded(data: Path) -> None:
