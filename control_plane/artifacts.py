@@ -219,8 +219,11 @@ def check_size(size_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def disk_explained(path: Path) -> Iterator[None]:
-    """Turns what a disk answers when `path` is written into Exhausted (DISK_FULL) or Unavailable (DISK_FAILED)."""
+def disk_explained(path: Path, then: str = "what was sent is not kept, send it again then") -> Iterator[None]:
+    """Turns what a disk answers when `path` is written into Exhausted (DISK_FULL) or Unavailable (DISK_FAILED).
+
+    then: for the hint, what becomes of it once there is space.
+    """
     try:
         yield
     except OSError as error:
@@ -228,7 +231,7 @@ def disk_explained(path: Path) -> Iterator[None]:
             raise Exhausted(
                 "DISK_FULL",
                 f"no space left for {path.parent}",
-                "free disk space or move data_dir to a larger disk; what was sent is not kept, send it again then",
+                f"free disk space or move data_dir to a larger disk; {then}",
             ) from error
         raise Unavailable(
             "DISK_FAILED",

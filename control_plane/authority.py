@@ -20,10 +20,11 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.artifacts import disk_explained
 from control_plane.roots import RootFiles, Roots
 from mesh import certificates
 from mesh.certificates import Life, is_directly_under, luck_of
-from mesh.files import write_atomically
+from mesh.files import write_atomically, write_where_other
 from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity
 from mesh.spiffe import CONTROL_PLANE, agent_name, authority_title, edge_domain, edge_server_of
 from waypost.errors import Denied, Invalid
@@ -107,18 +108,23 @@ class Authority:
     def identity(self, names: Sequence[str], *, now: float) -> Identity:
         """The control plane's own identity, with `names` (DNS names and IP addresses) in its certificate.
 
-        Signed anew when a name is missing, when half its life is over or when the roots are others.
+        Signed anew when a name is missing, when half its life is over or when the roots are others; what is there and
+        right is not written again. Raises Exhausted (DISK_FULL), Unavailable (DISK_FAILED).
         """
         at, key_at = self._directory / CERTIFICATE, self._directory / KEY
-        if not (at.exists() and key_at.exists() and self._still_good(at, key_at, names, now)):
-            key = certificates.new_key()
-            leaf = self._roots.signer.leaf(
-                key.public_key(), "waypost control plane", CONTROL_PLANE, now=now, life=SERVER_LIFE, names=names
-            )
-            write_atomically(key_at, certificates.private_pem(key))
-            write_atomically(at, certificates.pem(leaf) + self._roots.shown)
-        write_atomically(self._directory / ROOTS, self.roots)
-        return Identity.load(self._directory)
+        with disk_explained(self._directory / CERTIFICATE, "the certificate is renewed then"):
+            if not (at.exists() and key_at.exists() and self._still_good(at, key_at, names, now)):
+                self._renew(at, key_at, names, now)
+            write_where_other(self._directory / ROOTS, self.roots)
+            return Identity.load(self._directory)
+
+    def _renew(self, at: Path, key_at: Path, names: Sequence[str], now: float) -> None:
+        key = certificates.new_key()
+        leaf = self._roots.signer.leaf(
+            key.public_key(), "waypost control plane", CONTROL_PLANE, now=now, life=SERVER_LIFE, names=names
+        )
+        write_atomically(key_at, certificates.private_pem(key))
+        write_atomically(at, certificates.pem(leaf) + self._roots.shown)
 
     def issue(self, certificate_request: bytes, edge_server: str, *, now: float) -> str:
         """A certificate for the agent of `edge_server` (its id), PEM, leaf first and root last.

@@ -14,12 +14,14 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
+from control_plane.artifacts import disk_explained
 from control_plane.authority import Authority
 from control_plane.identities import api_identity, certificate_names, root_of
 from control_plane.settings import ControlPlaneSettings
 from mesh.certificates import pem, pin
-from mesh.files import write_atomically
+from mesh.files import write_where_other
 from mesh.identity import Identity, LiveIdentity
+from waypost.errors import MeshError
 
 log = structlog.get_logger()
 
@@ -61,13 +63,17 @@ class OwnIdentity:
         self._keep_roots()
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever. What cannot be renewed now, on a full disk for one, is shown on as it is until the next look."""
         while True:
             await asyncio.sleep(LOOK_S)
-            self.refresh()
+            try:
+                self.refresh()
+            except MeshError as error:
+                log.error("certificate_not_renewed", reason=error.reason, why=error.message, hint=error.hint)
 
     def _keep_roots(self) -> None:
-        write_atomically(self._ca_pem, self.api_roots, mode=0o644)
+        with disk_explained(self._ca_pem, "it is written then"):
+            write_where_other(self._ca_pem, self.api_roots, mode=0o644)
 
     def _own(self) -> Identity:
         return self._authority.identity(certificate_names(self._settings), now=self._now())

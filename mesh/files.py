@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 SOCKET_PATH_BYTES_MAX = 107
@@ -27,6 +28,17 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+def write_where_other(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """`write_atomically`, but for a file that holds `data` already: that asks nothing of a disk that is full.
+
+    Raises: OSError, as `write_atomically`.
+    """
+    with suppress(OSError):  # what is missing or cannot be read is written
+        if path.read_bytes() == data:
+            return
+    write_atomically(path, data, mode)
 
 
 def sync_directory(directory: Path) -> None:
