@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from edge_agent.diff import Entry, Route, Version
 from edge_agent.journal import Journal, Outcome
 from edge_agent.mode import FOLLOW, Kind, Mode
@@ -31,6 +33,9 @@ from edge_agent.solitude import Since
 from mesh.link import EMPTY, DesiredState, Item, Refusal
 from waypost.api.link.v1.link_pb2 import ItemError
 from waypost.api.link.v1.monitor_link_pb2 import Decision
+from waypost.errors import MeshError
+
+log = structlog.get_logger()
 
 FORMAT = 1
 PAGES = ("desired", "alone", "clock", "mode", "decisions", "commands", "positions")
@@ -74,19 +79,23 @@ class Record:
 
 
 class Ledger:
-    """In memory what is on disk. Every `keep_*` is durable when it returns, or raises and changes nothing."""
+    """In memory what is on disk. Every `keep_*` but `keep_epoch` is durable when it returns, or raises and changes
+    nothing.
+    """
 
     def __init__(self, directory: Path) -> None:
-        """Reads what is there. Raises: Precondition(LEDGER_FORMAT)."""
+        """Reads what is there. Raises: Precondition(LEDGER_FORMAT), Unavailable(STORAGE_FAILED)."""
         self._pages = {name: Page(directory / f"{name}.json", FORMAT) for name in PAGES}
+        self.unwritten: MeshError | None = None
+        """Why the last write failed; None where it did not."""
         desired = self._pages["desired"].read()
         self._desired = _desired_from(desired) if desired else EMPTY
-        self._epoch = int(desired["epoch"]) if desired else 0
+        self._epoch = self._epoch_written = int(desired["epoch"]) if desired else 0
         decisions = self._pages["decisions"].read() or {}
         self._decisions = {uid: Decision.FromString(b64decode(body)) for uid, body in decisions.items()}
         self.journal = Journal(
             tuple(map(Outcome.from_page, self._pages["commands"].read() or ())),
-            lambda outcomes: self._pages["commands"].write([outcome.to_page() for outcome in outcomes]),
+            lambda outcomes: self._write("commands", [outcome.to_page() for outcome in outcomes]),
         )
         """What became of commands. Raises what writing raises."""
         records = self._pages["positions"].read() or []
@@ -120,13 +129,28 @@ class Ledger:
 
     def keep_desired(self, state: DesiredState) -> None:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
-        self._pages["desired"].write(_desired_to(state, self._epoch))
-        self._desired = state
+        self._write("desired", _desired_to(state, self._epoch))
+        self._desired, self._epoch_written = state, self._epoch
 
     def keep_epoch(self, epoch: int) -> None:
-        """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
-        self._pages["desired"].write(_desired_to(self._desired, epoch))
+        """Never raises: where the disk does not take it, it is held in memory until `catch_up`.
+
+        It fences: who has seen a session follows none that is older (docs/link.md). This process does so by what it
+        has in memory; what is on the disk is for the next one. That is never older than the session by which the
+        desired state came that lies beside it, as one write holds both. So all that a disk that is full can cost is
+        this: the agent ends before it can write again, and the next one listens to a session between the two. Without
+        a session, nobody would hear that the disk is full.
+        """
         self._epoch = epoch
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Writes the epoch where the disk did not take it; where any write failed last, asks the disk again."""
+        if self._epoch != self._epoch_written or self.unwritten is not None:
+            try:
+                self.keep_desired(self._desired)
+            except MeshError as error:
+                log.error("ledger_not_written", epoch=self._epoch, why=error.message, hint=error.hint)
 
     @property
     def alone(self) -> Since | None:
@@ -135,7 +159,7 @@ class Ledger:
 
     def keep_alone(self, since: Since | None) -> None:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
-        self._pages["alone"].write(since.to_page() if since else None)
+        self._write("alone", since.to_page() if since else None)
         self._alone = since
 
     # -- what people on the machine want
@@ -146,7 +170,7 @@ class Ledger:
 
     def keep_mode(self, mode: Mode) -> None:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
-        self._pages["mode"].write(_mode_to(mode))
+        self._write("mode", _mode_to(mode))
         self._mode = mode
 
     @property
@@ -156,7 +180,7 @@ class Ledger:
 
     def keep_newest_time(self, newest: float) -> None:
         """Raises: Exhausted(DISK_FULL), Unavailable(STORAGE_FAILED)."""
-        self._pages["clock"].write(newest)
+        self._write("clock", newest)
         self._newest_time = newest
 
     # -- what the monitors decided
@@ -213,12 +237,20 @@ class Ledger:
         held = {port for record in self._records.values() for port in (record.port, record.monitor_port)}
         return next((port for port in ports if port not in held), None)
 
+    def _write(self, page: str, document: Any) -> None:
+        try:
+            self._pages[page].write(document)
+        except MeshError as error:
+            self.unwritten = error
+            raise
+        self.unwritten = None
+
     def _write_decisions(self, decisions: Mapping[str, Decision]) -> None:
-        self._pages["decisions"].write({uid: _text(d.SerializeToString()) for uid, d in decisions.items()})
+        self._write("decisions", {uid: _text(d.SerializeToString()) for uid, d in decisions.items()})
         self._decisions = dict(decisions)
 
     def _write_records(self, records: Mapping[str, Record]) -> None:
-        self._pages["positions"].write([_record_to(record) for record in records.values()])
+        self._write("positions", [_record_to(record) for record in records.values()])
         self._records = dict(records)
 
 

@@ -42,7 +42,11 @@ class Page:
         """True where the newest copy could not be read at the last `read`."""
 
     def read(self) -> Any:
-        """The document; None where there is none that can be read. Raises: Precondition(LEDGER_FORMAT)."""
+        """The document; None where there is none that can be read.
+
+        Raises: Precondition(LEDGER_FORMAT); Unavailable(STORAGE_FAILED) from a disk that neither shows a page nor lets
+        it be set aside: nobody must go on as if nothing had been written there.
+        """
         self.damaged = False
         for path in (self._path, self._previous):
             try:
@@ -52,7 +56,9 @@ class Page:
             except (DataLoss, OSError) as error:
                 self.damaged = True
                 log.error("ledger_page_damaged", path=str(path), why=str(error))
-                self._set_aside(path)
+                if not self._set_aside(path) and isinstance(error, OSError):
+                    with storage_errors(path):
+                        raise
         return None
 
     def write(self, document: Any) -> None:
@@ -100,8 +106,10 @@ class Page:
             "run the version of the agent that wrote it, or the one between",
         )
 
-    def _set_aside(self, path: Path) -> None:
+    def _set_aside(self, path: Path) -> bool:
         try:
             os.replace(path, path.with_name(f"{path.name}.corrupt"))
         except OSError as error:
             log.error("ledger_page_stays", path=str(path), why=str(error))
+            return False
+        return True

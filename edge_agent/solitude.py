@@ -79,7 +79,7 @@ class Solitude:
         self._moment = moment
         now = moment()
         self._since: Since | None = since.at(now) if since else Since(now)
-        keep(self._since)
+        self._note_or_say_so()
 
     def changed(self, *, connected: bool) -> None:
         """The link to the control plane is there, or is gone. Raises: MeshError where it cannot be written down."""
@@ -92,10 +92,13 @@ class Solitude:
         """Writes down what was counted, now and then; for ever."""
         while True:
             await asyncio.sleep(NOTE_EVERY_S)
-            try:
-                self.note()
-            except MeshError as error:
-                log.error("solitude_not_kept", why=error.message, hint=error.hint)
+            self._note_or_say_so()
+
+    def _note_or_say_so(self) -> None:
+        try:
+            self.note()
+        except MeshError as error:  # it counts on from what was written down before
+            log.error("solitude_not_kept", why=error.message, hint=error.hint)
 
     def note(self) -> None:
         """Writes down what was counted. Raises: MeshError where it cannot be written."""

@@ -172,6 +172,8 @@ async def describe_for_ever(
 ) -> None:
     """Keeps the control plane informed of what changes: the free disk, the mode, and what `besides` says.
 
+    What the disk did not take before is written as soon as it takes it.
+
     describe: all else. changed: set where it must be said at once.
     """
     before: Sequence[Condition] = ()
@@ -180,6 +182,7 @@ async def describe_for_ever(
         current = describe()
         current.capacity.disk_free_bytes = free_bytes
         changed.clear()
+        ledger.catch_up()
         found = [
             condition("FollowsControlPlane", ledger.mode.restriction),
             condition("DiskReady", _disk_trouble(free_bytes)),
@@ -212,6 +215,9 @@ def _disk_trouble(free_bytes: int) -> Failure | None:
 
 
 def _ledger_trouble(ledger: Ledger) -> Failure | None:
+    if ledger.unwritten is not None:
+        message = f"nothing can be changed here, as it cannot be written down: {ledger.unwritten.message}"
+        return Failure("LEDGER_NOT_WRITTEN", message, ledger.unwritten.hint)
     if not ledger.damaged:
         return None
     return Failure(

@@ -37,6 +37,8 @@ class Disk:
     written: Callable[[str], None] = lambda name: None
     full: bool = False
     broken: bool = False
+    refused: int = 0
+    """How many writes failed."""
     names: Names = field(default_factory=dict)
     _durable: Names = field(default_factory=dict)
     _unsynced: list[Callable[[Names], None]] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Disk:
     def change(self, change: Callable[[Names], None]) -> None:
         writing()
         if self.broken:
+            self.refused += 1
             raise OSError(errno.EIO, "input/output error")
         change(self.names)
         self._unsynced.append(change)
@@ -90,6 +93,7 @@ class Disk:
 
     def _refuse_full(self) -> None:
         if self.full:
+            self.refused += 1
             raise OSError(errno.ENOSPC, "no space left on device")
 
     def root(self, path: str) -> "Place":

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from edge_agent.diff import Entry, Route, Version
 from edge_agent.ledger import Ledger, Record, Slot, _record_from, _record_to
+from edge_agent.mode import Kind, Mode
 from edge_agent.pages import Page
+from edge_agent.uplink import _ledger_condition
 from mesh.link import DesiredState, Item
+from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE
 from waypost.api.link.v1.monitor_link_pb2 import Decision
-from waypost.errors import Exhausted, Precondition
+from waypost.errors import Exhausted, Precondition, Unavailable
 
 UID = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001"
 UID_ALIKE = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0002"
@@ -83,6 +86,19 @@ def test_a_damaged_page_is_set_aside_and_the_previous_one_used(tmp_path: Path, d
     assert Page(path).read() == "three"
 
 
+def test_a_disk_that_shows_nothing_and_takes_nothing_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    Ledger(tmp_path).keep_desired(STATE)
+    refuse = OSError(errno.EIO, "Input/output error")
+    with (
+        patch.object(Path, "read_bytes", side_effect=refuse),
+        patch.object(os, "replace", side_effect=refuse),
+        pytest.raises(Unavailable) as caught,
+    ):
+        Ledger(tmp_path)
+    assert caught.value.reason == "STORAGE_FAILED"
+    assert Ledger(tmp_path).desired == STATE
+
+
 def test_a_page_whose_bytes_changed_on_disk_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     Page(path).write({"replicas": 1})
@@ -118,6 +134,43 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
     assert ledger.desired == STATE
     assert Ledger(tmp_path).desired == STATE
     assert {path.name for path in tmp_path.iterdir()} <= {"desired.json", "desired.json.previous"}
+
+
+def test_a_session_begins_on_a_full_disk_and_its_number_is_written_when_there_is_room(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.keep_epoch(3)
+    with patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        ledger.keep_epoch(9)
+        assert ledger.epoch == 9
+        ledger.catch_up()
+        assert ledger.unwritten is not None
+        assert ledger.unwritten.reason == "DISK_FULL"
+        assert Ledger(tmp_path).epoch == 3
+    ledger.catch_up()
+    assert ledger.unwritten is None
+    assert Ledger(tmp_path).epoch == 9
+
+
+def test_the_session_by_which_a_desired_state_came_is_never_newer_than_the_one_beside_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    with patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        ledger.keep_epoch(9)
+    ledger.keep_desired(STATE)
+    assert (Ledger(tmp_path).desired, Ledger(tmp_path).epoch) == (STATE, 9)
+
+
+def test_a_disk_that_takes_again_what_nobody_says_twice_is_found_out(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.catch_up()
+    assert list(tmp_path.iterdir()) == []
+    with (
+        patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")),
+        pytest.raises(Exhausted),
+    ):
+        ledger.keep_mode(Mode(Kind.HOLD))
+    assert ledger.unwritten is not None
+    ledger.catch_up()
+    assert ledger.unwritten is None
 
 
 def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
@@ -185,3 +238,16 @@ records = st.builds(
 @given(records)
 def test_a_record_is_read_back_as_it_was_written(record: Record) -> None:
     assert _record_from(json.loads(json.dumps(_record_to(record)))) == record
+
+
+def test_a_ledger_that_cannot_be_written_is_told_and_so_is_one_that_was_damaged(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.keep_epoch(3)
+    assert _ledger_condition(ledger).status == CONDITION_STATUS_TRUE
+    with patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        ledger.keep_epoch(9)
+    told = _ledger_condition(ledger)
+    assert (told.status, told.reason) == (CONDITION_STATUS_FALSE, "LEDGER_NOT_WRITTEN")
+    assert "no space left" in told.message
+    (tmp_path / "desired.json").write_bytes(b"torn")
+    assert _ledger_condition(Ledger(tmp_path)).reason == "LEDGER_DAMAGED"

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.solitude import Moment, Since, Solitude
+from waypost.errors import Exhausted
 
 NOW = Moment("boot-1", 1000.0, 5_000_000.0)
 
@@ -99,3 +100,14 @@ def test_hearing_the_control_plane_twice_writes_once() -> None:
     agent.page = Since(replace(NOW, boot="untouched"))
     agent.solitude.changed(connected=True)
     assert agent.page is not None
+
+
+def test_a_full_disk_keeps_no_agent_from_starting_and_the_time_is_counted_in_memory() -> None:
+    def refuse(since: Since | None) -> None:
+        raise Exhausted("DISK_FULL", "no space left")
+
+    agent = Agent()
+    agent.after(10.0)
+    agent.solitude = Solitude(agent.page, refuse, lambda: agent.now)
+    agent.after(5.0)
+    assert agent.solitude.seconds == 15.0

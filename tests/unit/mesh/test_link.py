@@ -9,10 +9,12 @@ from itertools import pairwise
 import pytest
 
 from mesh.link import ALONE, COMMANDS_MAX, ChildLink, DesiredState, Dial, Item, Timing, Turn, WireLost
+from mesh.link_core import Accepted, Greeted, ParentCore
+from mesh.waiting import news_within
 from tests.sim.virtual import run
 from waypost.api.link.v1 import command_pb2 as commands
 from waypost.api.link.v1 import link_pb2 as pb
-from waypost.errors import Denied, MeshError
+from waypost.errors import Denied, Exhausted, MeshError
 
 LIFE_S = 1000.0
 TIMING = Timing()
@@ -65,6 +67,46 @@ class Owner:
         yield commands.Result()
 
     def link_changed(self, connected: bool) -> None: ...
+
+
+class Forgetful(Owner):
+    full = True
+
+    async def keep(self, state: DesiredState) -> None:
+        if self.full:
+            raise Exhausted("DISK_FULL", "no space left")
+
+
+class _Offers:
+    """A welcome, and then the same desired state with each heartbeat, until it is acknowledged."""
+
+    def __init__(self) -> None:
+        self.dials = 0
+        self.acknowledged: list[int] = []
+        self._core = ParentCore(0.0, TIMING.lease, TIMING.heartbeat)
+        self._heard = asyncio.Event()
+
+    async def send(self, message: pb.ChildMessage) -> None:
+        for effect in self._core.receive(message, self._now_s):
+            match effect:
+                case Greeted():
+                    self._core.welcome(1, self._now_s)
+                    self._core.desire(DesiredState.of("store", 7, [Item("a", 1, b"")]))
+                case Accepted(version=version):
+                    self.acknowledged.append(version)
+        self._heard.set()
+
+    async def receive(self) -> pb.ParentMessage | None:
+        while (message := self._core.next_message(self._now_s)) is None:
+            self._heard.clear()
+            await news_within(self._heard, self._core.next_s() - self._now_s)
+        return message
+
+    async def close(self) -> None: ...
+
+    @property
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 def dials(parent: Parent) -> int:
@@ -150,6 +192,27 @@ def test_a_child_waits_for_its_turn_to_dial_and_that_is_no_failure() -> None:
             life.cancel()
 
     run(scenario())
+
+
+def test_what_cannot_be_kept_ends_no_session_is_not_acknowledged_and_taken_when_it_is_offered_again() -> None:
+    owner, wire = Forgetful(), _Offers()
+
+    async def dial() -> _Offers:
+        wire.dials += 1
+        return wire
+
+    async def scenario() -> None:
+        link = _link(dial, owner=owner)
+        async with asyncio.TaskGroup() as tasks:
+            life = tasks.create_task(link.run())
+            await asyncio.sleep(25.0)
+            assert wire.acknowledged == []
+            owner.full = False
+            await asyncio.sleep(10.0)
+            life.cancel()
+
+    run(scenario())
+    assert (wire.dials, wire.acknowledged) == (1, [7])
 
 
 @pytest.mark.parametrize("turns", range(8))
