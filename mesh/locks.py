@@ -34,8 +34,9 @@ def take(path: Path, refusal: Refusal) -> int:
     except BlockingIOError as error:
         os.close(descriptor)
         raise refusal(holder(path)) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    ours = f"{os.getpid()}\n".encode()
+    os.pwrite(descriptor, ours, 0)  # in place: a disk that is full might not give back what was let go of
+    os.ftruncate(descriptor, len(ours))
     return descriptor
 
 

@@ -1,9 +1,11 @@
 """Back-off, layout, locks, keys, control groups, settings."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -64,6 +66,22 @@ def test_one_agent_holds_a_directory(tmp_path: Path) -> None:
         take_lock(path)
     os.close(descriptor)
     assert holder(path) is None
+
+
+def test_a_lock_is_taken_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    """What a file lets go of may be lost to it: ext4 gives it back only when its journal is written."""
+    path, shorten = tmp_path / "lock", os.ftruncate
+    path.write_text("4194304\n")
+
+    def lose(descriptor: int, length: int) -> None:
+        if length == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        shorten(descriptor, length)
+
+    with patch.object(os, "ftruncate", lose):
+        descriptor = take_lock(path)
+    assert path.read_text() == f"{os.getpid()}\n"
+    os.close(descriptor)
 
 
 def test_keys_are_made_once_and_belong_together(tmp_path: Path) -> None:
