@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -20,7 +20,7 @@ from google.protobuf.json_format import MessageToJson
 from edge_agent.assignments import version_digest
 from edge_agent.blobs import Blobs
 from edge_agent.storage import delete, set_aside, storage_errors
-from mesh.files import private_directory, sync_directory
+from mesh.files import private_directory, sync_directory, write_atomically
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
 from waypost.errors import DataLoss, Exhausted, Invalid
 
@@ -48,10 +48,10 @@ class Artifacts:
         _check(version)
         try:
             files = {artifact.path: await self._blobs.ensure(artifact) for artifact in version.artifacts}
-            package = self.package(version.digest)
+            package, manifest = self.package(version.digest), MessageToJson(version, sort_keys=True).encode()
             with storage_errors(package):
-                if not _complete(package, files):
-                    self._build(package, version, files)
+                if not _complete(package, files, manifest):
+                    self._build(package, files, manifest)
         except Exhausted:
             self.crowded.set()
             raise
@@ -75,7 +75,8 @@ class Artifacts:
         names = {self.package(version.digest).name for version in keep}
         return [path for path in self._directory.iterdir() if path.name not in names]
 
-    def _build(self, package: Path, version: ModelVersion, files: dict[str, Path]) -> None:
+    def _build(self, package: Path, files: Mapping[str, Path], manifest: bytes) -> None:
+        """It has its name when all of it is on the disk: a power cut may keep a rename and lose what was renamed."""
         unfinished = package.with_suffix(_UNFINISHED)
         shutil.rmtree(unfinished, ignore_errors=True)
         private_directory(unfinished)
@@ -83,7 +84,9 @@ class Artifacts:
             place = unfinished / path
             place.parent.mkdir(parents=True, exist_ok=True)
             os.link(blob, place)
-        (unfinished / MANIFEST).write_text(MessageToJson(version))
+        write_atomically(unfinished / MANIFEST, manifest, mode=0o644)
+        for directory, _, _ in os.walk(unfinished, topdown=False):
+            sync_directory(Path(directory))
         _replace_directory(unfinished, package)
         sync_directory(self._directory)
 
@@ -110,11 +113,13 @@ def _check_path(version: ModelVersion, artifact: Artifact) -> None:
         )
 
 
-def _complete(package: Path, files: dict[str, Path]) -> bool:
-    """Whether the package holds these very files: a blob that was fetched anew is another file."""
+def _complete(package: Path, files: Mapping[str, Path], manifest: bytes) -> bool:
+    """Whether the package holds these very files, and the manifest whole: a blob that was fetched anew is another file,
+    and what an agent before this one wrote may be torn.
+    """
     with contextlib.suppress(OSError):
         linked = all((package / path).samefile(blob) for path, blob in files.items())
-        return linked and (package / MANIFEST).exists()
+        return linked and (package / MANIFEST).read_bytes() == manifest
     return False
 
 

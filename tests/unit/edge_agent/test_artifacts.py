@@ -200,6 +200,34 @@ def test_a_package_that_was_half_built_is_built_anew(tmp_path: Path) -> None:
     assert (rig.ensure(ONE) / "model").read_bytes() == MODEL
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"name": "proj'])
+def test_a_manifest_that_a_power_cut_took_is_written_anew(tmp_path: Path, torn: bytes) -> None:
+    (Rig(tmp_path).ensure(ONE) / "manifest.json").write_bytes(torn)
+    package = Rig(tmp_path).ensure(ONE)
+    assert Parse((package / "manifest.json").read_text(), ModelVersion()) == ONE
+
+
+def test_a_package_has_its_name_only_when_all_of_it_is_on_the_disk(tmp_path: Path) -> None:
+    rig, done = Rig(tmp_path), []
+    sync, rename = os.fsync, os.rename
+
+    def noted(descriptor: int) -> None:
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def named(old: Path, new: Path) -> None:
+        done.append("its name")
+        rename(old, new)
+
+    with patch.multiple(os, fsync=noted, rename=named):
+        package = rig.ensure(ONE)
+    unfinished = package.with_suffix(".new")
+    before, after = done[: done.index("its name")], done[done.index("its name") :]
+    assert any(path.startswith(f"{unfinished}/.manifest.json") for path in before)
+    assert {str(unfinished), str(unfinished / "deep")} <= set(before)
+    assert str(package.parent) in after
+
+
 def test_the_sweep_leaves_what_is_kept_and_nothing_else(tmp_path: Path) -> None:
     rig, two = Rig(tmp_path), version(model=MODEL)
     one = rig.ensure(ONE)
