@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -183,11 +184,17 @@ class Process:
         return "\n".join(text.splitlines()[-lines:])
 
     def bound_log(self) -> None:
-        """Keeps the log bounded: moves what it holds to `log.1` and empties it in place, as the child appends."""
-        log = self.directory / "log"
-        with contextlib.suppress(FileNotFoundError):
+        """Keeps the log bounded: moves what it holds to `log.1` and empties it in place, as the child appends.
+
+        Never raises. Where the disk has no room for both, what the log holds is lost: the child writes on, and its
+        words must not be what keeps everything else from being written.
+        """
+        log, kept = self.directory / "log", self.directory / "log.1"
+        with contextlib.suppress(OSError):
             if log.stat().st_size > LOG_BYTES_MAX:
-                with open(log, "rb+") as file, open(self.directory / "log.1", "wb") as kept:
-                    while piece := file.read(1 << 20):
-                        kept.write(piece)
-                    file.truncate(0)
+                try:
+                    shutil.copyfile(log, kept)
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        kept.unlink()
+                os.truncate(log, 0)

@@ -247,11 +247,13 @@ class ProcessDriver:
         return found
 
     def _keep_house(self) -> None:
-        for units in self._units.values():
-            for unit in units.values():
-                unit.bound_log()
-        self._sweep_groups()
-        self._housekeeping = asyncio.get_running_loop().call_later(LOGS_BOUND_EVERY_S, self._keep_house)
+        try:
+            for units in self._units.values():
+                for unit in units.values():
+                    unit.bound_log()
+            self._sweep_groups()
+        finally:  # whatever went wrong, not for ever
+            self._housekeeping = asyncio.get_running_loop().call_later(LOGS_BOUND_EVERY_S, self._keep_house)
 
     def _group(self, uid: str, id_: str) -> str:
         return f"{self._group_prefix}{uid[:8]}-{id_}"

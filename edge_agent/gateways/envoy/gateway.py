@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 STRIDE_WITHIN_S = 10.0  # usually 0.01; with five hundred positions 0.2
 WITNESS_WITHIN_S = 1.0  # for one round of questions
+LOG_BOUND_EVERY_S = 60.0
 HEALTHY_WITHIN_S = 3.0  # for new hosts to pass Envoy's health check; they have passed the agent's already
 
 
@@ -52,6 +53,7 @@ class EnvoyGateway:
         self._process = EnvoyProcess(settings, self._files, self._admin)
         self._one_by_one = asyncio.Lock()
         self._live: str | None = None
+        self._housekeeping: asyncio.TimerHandle | None = None
 
     @property
     def address(self) -> str:
@@ -76,16 +78,25 @@ class EnvoyGateway:
             if faults := check(table, reserved_ports=frozenset({self._settings.port})):
                 raise Precondition("BAD_ROUTES", f"the route table cannot be used: {'; '.join(faults)}")
             await self._change(table)
-            self._process.bound_log()
             log.info("routes_live", positions=len(table.routes), took_ms=round((time.monotonic() - started) * 1000, 1))
             return Applied(table.hash, changed=True)
 
     async def stop(self, *, grace_s: float) -> bool:
         async with self._one_by_one:
             self._live = None
+            if self._housekeeping is not None:
+                self._housekeeping.cancel()
+                self._housekeeping = None
             return await self._process.end(grace_s)
 
+    def _keep_house(self) -> None:
+        """Envoy writes also where no route changes for weeks."""
+        self._process.bound_log()
+        self._housekeeping = asyncio.get_running_loop().call_later(LOG_BOUND_EVERY_S, self._keep_house)
+
     async def _run(self) -> None:
+        if self._housekeeping is None:
+            self._keep_house()
         if await self._process.run():
             self._live = None
 
