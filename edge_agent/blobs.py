@@ -99,15 +99,16 @@ class Blobs:
         STORAGE_FAILED), NotFound(ARTIFACT_MISSING).
         """
         path = self.path(artifact.digest)
-        async with self._locks.setdefault(artifact.digest, asyncio.Lock()):
-            if artifact.digest in self._verified and path.exists():
+        with storage_errors(path):
+            async with self._locks.setdefault(artifact.digest, asyncio.Lock()):
+                if artifact.digest in self._verified and path.exists():
+                    return path
+                if await self._present(path, artifact):
+                    return path
+                with source_errors(artifact):
+                    await self._fetch(artifact)
+                self._verified.add(artifact.digest)
                 return path
-            if await self._present(path, artifact):
-                return path
-            with source_errors(artifact), storage_errors(path):
-                await self._fetch(artifact)
-            self._verified.add(artifact.digest)
-            return path
 
     def unneeded(self, keep: set[str]) -> list[Path]:
         """All files, whole or not, but those of the digests to keep and those that are being fetched."""

@@ -164,6 +164,13 @@ def test_a_full_disk_is_said_and_what_came_so_far_is_used_later(tmp_path: Path) 
     assert (digest_of(MODEL), len(MODEL)) in rig.source.reads
 
 
+def test_a_disk_that_cannot_read_what_is_there_is_said(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.blobs.path(digest_of(MODEL)).mkdir()  # cannot be read as a file
+    error = rig.refused(ONE)
+    assert (type(error), error.reason) == (Unavailable, "STORAGE_FAILED")
+
+
 def test_a_quota_is_kept_before_a_byte_is_fetched(tmp_path: Path) -> None:
     rig = Rig(tmp_path, bytes_max=len(MODEL) + 3)
     assert rig.refused(ONE).reason == "DISK_FULL"
