@@ -186,8 +186,6 @@ def source_errors(artifact: Artifact) -> Iterator[None]:
             "publish the version again",
         ) from error
     except (Unavailable, DeadlineExceeded, Unknown) as error:
-        if error.reason == "STORAGE_FAILED":
-            raise
         raise Unavailable(
             "SOURCE_UNREACHABLE",
             f"{artifact.path} cannot be fetched from the control plane: {error.message}",
