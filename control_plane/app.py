@@ -28,7 +28,7 @@ import structlog
 
 from control_plane.settings import ENV_PREFIX, ControlPlaneSettings
 from mesh import serve
-from mesh.files import private_directory
+from mesh.files import private_directory, remove_leftovers
 from mesh.settings import load
 from mesh.waiting import in_own_task
 from waypost.errors import MeshError
@@ -62,6 +62,7 @@ async def run(settings: ControlPlaneSettings, stop: asyncio.Event) -> None:
     data_dir = private_directory(settings.data_dir.resolve())
     url = store_url(settings.database_url, data_dir)
     with only_process(data_dir, url):
+        remove_leftovers(data_dir, data_dir / "identity", data_dir / "sources")
         async with open_stores(url) as stores:
             plane = ControlPlane(settings, data_dir, stores, rng=random.Random())
             try:

@@ -29,6 +29,7 @@ from edge_agent.settings import ENV_PREFIX, AgentSettings
 from edge_agent.stop import stop_all
 from edge_agent.upgrade import CheckSettings, UpgradeSettings, check, upgrade
 from mesh import serve
+from mesh.files import remove_leftovers
 from mesh.settings import Settings, load
 from waypost.errors import MeshError
 
@@ -86,6 +87,7 @@ async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
     layout = layout_of(settings.data_dir, settings.runtime_dir)
     layout.create()
     take_lock(layout.lock)
+    remove_leftovers(layout.identity, layout.ledger, *layout.positions.glob("*/"))
     enrolment = await _enrolled(settings, layout, stop)
     if enrolment is not None:
         async with AsyncExitStack() as stack:

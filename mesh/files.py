@@ -10,13 +10,16 @@ from pathlib import Path
 SOCKET_PATH_BYTES_MAX = 107
 """Of a Unix socket: sun_path has 108 bytes with its final NUL on Linux, see unix(7)."""
 
+_TEMPORARY = ".unfinished"
+
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replaces `path`: afterwards, also after a power cut, it holds the old bytes or all of the new ones.
 
-    Raises: OSError (ENOSPC among others); the old file is untouched then and nothing is left behind.
+    Raises: OSError (ENOSPC among others); the old file is untouched then and nothing is left behind. What a kill leaves
+    is for `remove_leftovers`.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -39,6 +42,16 @@ def write_where_other(path: Path, data: bytes, mode: int = 0o600) -> None:
         if path.read_bytes() == data:
             return
     write_atomically(path, data, mode)
+
+
+def remove_leftovers(*directories: Path) -> None:
+    """Removes what `write_atomically` left where its process was killed. For whoever alone writes there, and before it
+    does. What cannot be removed stays.
+    """
+    for directory in directories:
+        for path in directory.glob(f".*{_TEMPORARY}"):
+            with suppress(OSError):
+                path.unlink()
 
 
 def sync_directory(directory: Path) -> None:

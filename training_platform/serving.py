@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from mesh import clock, locks, serve
-from mesh.files import private_directory
+from mesh.files import private_directory, remove_leftovers
 from mesh.identity import Identity
 from training_platform.access import ACTIVATION_TOKEN, Access, activation_token
 from training_platform.deployments import Deployments
@@ -28,6 +28,7 @@ async def run(settings: ServeSettings, stop: asyncio.Event) -> None:
     root = settings.directory.resolve()
     private_directory(root / OURS)
     with locks.held(root / OURS / "lock", lambda pid: _in_use(root)):
+        remove_leftovers(root / OURS)
         journal = Journal.open(root / OURS / LOG, now=clock.now())
         activation_token(root)
         digests = Digests()

@@ -186,6 +186,8 @@ def test_a_restarted_agent_adopts_what_runs_without_its_control_plane(tmp_path: 
                 await agent.end(signal.SIGTERM)
                 assert agent.pids() == before
                 await plane.stop()
+                leftover = agent.data_dir / "ledger" / ".positions.json.0a_bcdef.unfinished"
+                leftover.touch()
                 agent.start()
                 await until(lambda: "IN_SERVICE" in agent.life(2), agent)
                 assert agent.pids() == before
@@ -195,6 +197,7 @@ def test_a_restarted_agent_adopts_what_runs_without_its_control_plane(tmp_path: 
                 plane.reports.clear()
                 await plane.start()
                 await in_service(plane, agent)
+            assert not leftover.exists()
             assert agent.pids().keys() == before.keys()
             assert len(seen.errors) <= 1  # what was in flight in the host that was killed, tried again elsewhere
 

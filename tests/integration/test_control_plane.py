@@ -430,12 +430,15 @@ async def test_a_kill_of_the_control_plane_costs_the_agent_nothing(plane: Contro
             await deploy(channel, application, name, "cell")
         await until(lambda: _held(edge), lambda held: len(held.items) == 1)
         before = edge.held
+        leftover = plane.data_dir / "identity" / ".certificate.pem.0a_bcdef.unfinished"
+        leftover.touch()
         for number in (signal.SIGKILL, signal.SIGTERM):
             code = await asyncio.to_thread(plane.end, number)
             assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
             await asyncio.to_thread(plane.start)
             await until(lambda: shown(plane), is_connected)
             await until(lambda: _epochs(edge), lambda epochs, number=number: len(epochs) > (number == signal.SIGTERM))
+        assert not leftover.exists()
         assert edge.held is before  # nothing was sent again: both knew the same
         assert edge.epochs == sorted(set(edge.epochs))
         async with plane.channel() as channel:

@@ -210,8 +210,8 @@ class Files:
 class Temporary:
     """The `tempfile` of the same modules."""
 
-    def mkstemp(self, dir: Any, prefix: str) -> tuple[Any, Any]:  # noqa: A002  tempfile's own name
+    def mkstemp(self, dir: Any, prefix: str, suffix: str = "") -> tuple[Any, Any]:  # noqa: A002  tempfile's own name
         if not isinstance(dir, Place):
-            return tempfile.mkstemp(dir=dir, prefix=prefix)
+            return tempfile.mkstemp(dir=dir, prefix=prefix, suffix=suffix)
         name = dir.disk.create(f"{dir}/{prefix}")
         return _Open(dir.disk, dir.disk.names[name]), type(dir)(name)
