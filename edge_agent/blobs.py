@@ -85,6 +85,8 @@ class Blobs:
         self._bytes_max = bytes_max
         self._verified: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._coming: dict[str, int] = {}
+        """Bytes of what is being fetched, when it is whole, by digest."""
 
     @property
     def busy(self) -> frozenset[str]:
@@ -105,7 +107,7 @@ class Blobs:
                     return path
                 if await self._present(path, artifact):
                     return path
-                with source_errors(artifact):
+                with source_errors(artifact), self._room_for(artifact):
                     await self._fetch(artifact)
                 self._verified.add(artifact.digest)
                 return path
@@ -158,7 +160,6 @@ class Blobs:
     async def _append(self, artifact: Artifact, file: Any, seen: Any) -> None:
         """What is missing. Bounded by the size that was promised."""
         size = file.tell()
-        self._refuse_over_quota(artifact, size)
         async with contextlib.aclosing(_unstalled(self._source.read(artifact.digest, size))) as pieces:
             async for data in pieces:
                 size += len(data)
@@ -167,11 +168,22 @@ class Blobs:
                 file.write(data)
                 seen.update(data)
 
-    def _refuse_over_quota(self, artifact: Artifact, held: int) -> None:
-        if self._bytes_max:
-            used = sum(path.stat().st_size for path in self._directory.iterdir())
-            if used + artifact.size_bytes - held > self._bytes_max:
+    @contextlib.contextmanager
+    def _room_for(self, artifact: Artifact) -> Iterator[None]:
+        """Holds its size inside the quota while it is fetched, as others are fetched at the same time."""
+        self._coming[artifact.digest] = artifact.size_bytes
+        try:
+            if self._bytes_max and self._used() > self._bytes_max:
                 raise OSError(errno.ENOSPC, "over the quota for artifacts")
+            yield
+        finally:
+            del self._coming[artifact.digest]
+
+    def _used(self) -> int:
+        """Bytes of all that is here, what is on its way counted as whole."""
+        coming = {self.path(digest).with_suffix(".partial").name for digest in self._coming}
+        here = (path for path in self._directory.iterdir() if path.name not in coming)
+        return sum(map(_size, here)) + sum(self._coming.values())
 
 
 @contextlib.contextmanager
@@ -231,6 +243,14 @@ def _sha256(path: Path) -> str:
             return f"sha256:{_hash_so_far(file).hexdigest()}"
     except FileNotFoundError:
         return ""
+
+
+def _size(path: Path) -> int:
+    """0 where it has just been removed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _sync(file: Any) -> None:

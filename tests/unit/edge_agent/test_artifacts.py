@@ -4,7 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -53,6 +53,15 @@ class Rig:
         with pytest.raises(MeshError) as caught:
             self.ensure(wanted)
         return caught.value
+
+
+class SlowSource(FakeSource):
+    """Its first byte takes a while."""
+
+    async def read(self, digest: str, offset: int) -> AsyncGenerator[bytes, None]:
+        await asyncio.sleep(0.1)
+        async for piece in super().read(digest, offset):
+            yield piece
 
 
 def run(scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -182,6 +191,26 @@ def test_what_came_before_is_not_counted_twice_by_the_quota(tmp_path: Path) -> N
     rig.blobs.path(digest_of(MODEL)).with_suffix(".partial").write_bytes(MODEL[:10])
     assert rig.ensure(version(model=MODEL))
     assert rig.source.reads == [(digest_of(MODEL), 10)]
+
+
+def test_two_that_are_fetched_at_once_do_not_pass_the_quota_together(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, bytes_max=len(MODEL) + 3)
+    rig.blobs._source = rig.source = SlowSource(rig.source.contents)
+    wanted = [version(model=MODEL).artifacts[0], version(samples=SAMPLES).artifacts[0]]
+
+    async def both() -> list[object]:
+        return await asyncio.gather(*map(rig.blobs.ensure, wanted), return_exceptions=True)
+
+    assert sorted(getattr(done, "reason", "") for done in run(both())) == ["", "DISK_FULL"]
+    assert len(rig.source.reads) == 1
+
+
+def test_a_fetch_that_broke_holds_no_more_of_the_quota_than_came(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, bytes_max=len(MODEL) + len(SAMPLES) - 1)
+    rig.source.broken[digest_of(MODEL)] = 0
+    assert rig.refused(version(model=MODEL)).reason == "SOURCE_UNREACHABLE"
+    assert rig.ensure(version(samples=SAMPLES))
+    assert rig.refused(version(model=MODEL)).reason == "DISK_FULL"
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "", "manifest.json"])
