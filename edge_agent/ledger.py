@@ -83,28 +83,32 @@ class Ledger:
     nothing.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Reads what is there. Raises: Precondition(LEDGER_FORMAT), Unavailable(STORAGE_FAILED)."""
+    def __init__(self, directory: Path, *, only_look: bool = False) -> None:
+        """Reads what is there. only_look: for whoever is not the agent, and therefore leaves what is damaged as it is.
+
+        Raises: Precondition(LEDGER_FORMAT), Unavailable(STORAGE_FAILED).
+        """
         self._pages = {name: Page(directory / f"{name}.json", FORMAT) for name in PAGES}
+        found = {name: page.read(only_look=only_look) for name, page in self._pages.items()}
         self.unwritten: MeshError | None = None
         """Why the last write failed; None where it did not."""
-        desired = self._pages["desired"].read()
+        desired = found["desired"]
         self._desired = _desired_from(desired) if desired else EMPTY
         self._epoch = self._epoch_written = int(desired["epoch"]) if desired else 0
-        decisions = self._pages["decisions"].read() or {}
+        decisions = found["decisions"] or {}
         self._decisions = {uid: Decision.FromString(b64decode(body)) for uid, body in decisions.items()}
         self.journal = Journal(
-            tuple(map(Outcome.from_page, self._pages["commands"].read() or ())),
+            tuple(map(Outcome.from_page, found["commands"] or ())),
             lambda outcomes: self._write("commands", [outcome.to_page() for outcome in outcomes]),
         )
         """What became of commands. Raises what writing raises."""
-        records = self._pages["positions"].read() or []
+        records = found["positions"] or []
         self._records = {record["uid"]: _record_from(record) for record in records}
-        alone = self._pages["alone"].read()
+        alone = found["alone"]
         self._alone = Since.from_page(alone) if alone else None
-        mode = self._pages["mode"].read()
+        mode = found["mode"]
         self._mode = _mode_from(mode) if mode else FOLLOW
-        self._newest_time = float(self._pages["clock"].read() or 0.0)
+        self._newest_time = float(found["clock"] or 0.0)
 
     @property
     def damaged(self) -> list[str]:

@@ -41,9 +41,10 @@ class Page:
         self.damaged = False
         """True where the newest copy could not be read at the last `read`."""
 
-    def read(self) -> Any:
+    def read(self, *, only_look: bool = False) -> Any:
         """The document; None where there is none that can be read.
 
+        only_look: a copy that is damaged stays where it is, as it is another's.
         Raises: Precondition(LEDGER_FORMAT); Unavailable(STORAGE_FAILED) from a disk that neither shows a page nor lets
         it be set aside: nobody must go on as if nothing had been written there.
         """
@@ -56,7 +57,7 @@ class Page:
             except (DataLoss, OSError) as error:
                 self.damaged = True
                 log.error("ledger_page_damaged", path=str(path), why=str(error))
-                if not self._set_aside(path) and isinstance(error, OSError):
+                if not only_look and not self._set_aside(path) and isinstance(error, OSError):
                     with storage_errors(path):
                         raise
         return None

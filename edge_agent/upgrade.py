@@ -67,7 +67,7 @@ class CheckSettings(Settings):
 
 def check(settings: CheckSettings) -> None:
     """Raises: Precondition(LEDGER_FORMAT)."""
-    Ledger(layout_of(settings.data_dir, None).ledger)
+    Ledger(layout_of(settings.data_dir, None).ledger, only_look=True)
     _say(f"{VERSION} can go on from what is in {settings.data_dir}")
 
 

@@ -16,6 +16,7 @@ from edge_agent.diff import Entry, Route, Version
 from edge_agent.ledger import Ledger, Record, Slot, _record_from, _record_to
 from edge_agent.mode import Kind, Mode
 from edge_agent.pages import Page
+from edge_agent.upgrade import CheckSettings, check
 from edge_agent.uplink import _ledger_condition
 from mesh.link import DesiredState, Item
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE
@@ -106,6 +107,20 @@ def test_a_page_whose_bytes_changed_on_disk_is_noticed(tmp_path: Path) -> None:
     page = Page(path)
     assert page.read() is None
     assert page.damaged
+
+
+def test_who_asks_whether_it_can_go_on_changes_nothing_for_the_agent_that_runs(tmp_path: Path) -> None:
+    directory = tmp_path / "ledger"
+    directory.mkdir()
+    Ledger(directory).keep_desired(STATE)
+    (directory / "desired.json").write_bytes(b"torn")
+    (directory / "mode.json").write_bytes(b"torn")
+    before = sorted(path.name for path in directory.iterdir())
+    check(CheckSettings(data_dir=tmp_path))
+    assert sorted(path.name for path in directory.iterdir()) == before
+    Page(directory / "clock.json", form=2).write(0.0)
+    with pytest.raises(Precondition, match="has format 2"):
+        check(CheckSettings(data_dir=tmp_path))
 
 
 def test_a_page_of_the_previous_format_is_read(tmp_path: Path) -> None:
