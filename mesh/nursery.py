@@ -55,6 +55,11 @@ class Order:
     def exit_file(self) -> Path:
         return Path(self.pid_files[0]).with_name("exit")
 
+    @property
+    def stat_file(self) -> Path:
+        """Where the child writes what the kernel says of it, before its pid."""
+        return Path(self.pid_files[0]).with_name("stat")
+
 
 class Nursery:
     """The parent's end. It starts the nursery when it is first needed, and another one when that has died."""
@@ -194,6 +199,7 @@ def _become(order: Order) -> None:
     os.close(order.log)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        order.stat_file.write_text(Path("/proc/self/stat").read_text())
         for path in order.pid_files:
             Path(path).write_text(f"{os.getpid()}\n")
     except OSError as error:

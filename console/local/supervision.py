@@ -46,8 +46,9 @@ async def keep(name: str, process: Process, tell: Tell) -> None:
 
 
 async def _until_dead(process: Process) -> None:
-    while process.alive():  # noqa: ASYNC110  it may be somebody else's child: nothing tells us of its end
+    while process.alive():  # it may be somebody else's child: nothing tells us of its end
         await asyncio.sleep(LOOK_S)
+        process.end_rest()
 
 
 async def _bound_logs(processes: Sequence[Process]) -> None:

@@ -11,7 +11,6 @@ Everything is written before it is acted upon, so an agent killed between any tw
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
@@ -69,6 +68,8 @@ class Unit:
         self._draining_until_s = self._read_draining_until_s()
         self._watching: int | None = None
         self._timers: set[asyncio.TimerHandle] = set()
+        self._unsent: set[int] = set()
+        """Signals that wait for its pid."""
         self.about = self._read_about()
         self.running = self._process.alive()
         """As told by the kernel; a moment behind, so that an exit code is there when this turns False."""
@@ -116,13 +117,13 @@ class Unit:
         with storage_errors(self.directory):
             write_atomically(self.directory / "draining", str(until_s).encode())
         self._draining_until_s = until_s
-        self._signal_when_known(signal.SIGTERM)
+        self._send(signal.SIGTERM)
         self._later(grace_s, self._kill)
 
     def kill(self, why: Failure) -> None:
-        """Ends the process at once."""
+        """Ends the process, and its children, at once."""
         self._failure = why
-        self._signal_when_known(signal.SIGKILL)
+        self._send(signal.SIGKILL)
 
     def observe(self) -> Observed:
         running = self.running
@@ -156,6 +157,7 @@ class Unit:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        self._unsent.clear()
         self._stop_watching()
 
     # -- its end
@@ -163,10 +165,11 @@ class Unit:
     def _watch(self) -> None:
         """Has `_on_end` called when the process ends, whoever started it: a pidfd becomes readable then."""
         pid = self._process.pid()
+        self._pid = pid or 0
         if pid is None:
+            self._process.end_rest()
             self._later(PID_POLL_S, self._watch if self._process.alive() else self._on_end)
             return
-        self._pid = pid
         try:
             self._watching = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -175,13 +178,13 @@ class Unit:
             self._later(END_POLL_S, self._watch)
         else:
             asyncio.get_running_loop().add_reader(self._watching, self._on_end)
-            if not self._process.alive():  # it ended in between: the pid may be a stranger's by now
+            if self._process.pid() != pid:  # it ended in between: the pid may be a stranger's by now
                 self._stop_watching()
                 self._later(PID_POLL_S, self._on_end)
 
     def _on_end(self) -> None:
         self._stop_watching()
-        if self._process.alive():  # the lock is a moment behind
+        if self._process.alive():  # the lock is a moment behind, or children of it hold it
             self._later(PID_POLL_S, self._watch)
             return
         self.close()
@@ -200,17 +203,22 @@ class Unit:
 
     # -- signals
 
-    def _signal_when_known(self, number: int) -> None:
-        if not self._process.signal(number) and self.running:
-            self._later(PID_POLL_S, lambda: self._signal_when_known(number))
+    def _send(self, number: int) -> None:
+        """Once its pid is known; asked for again meanwhile, it is sent once."""
+        if number not in self._unsent:
+            self._try_to_send(number)
+
+    def _try_to_send(self, number: int) -> None:
+        self._unsent.discard(number)
+        sent = self._process.kill() if number == signal.SIGKILL else self._process.signal(number)
+        if not sent and self.running:
+            self._unsent.add(number)
+            self._later(PID_POLL_S, lambda: self._try_to_send(number))
 
     def _kill(self) -> None:
-        """The whole session of the process: it may have had children."""
-        pid = self._process.pid()
-        if pid is not None:
-            log.warning("grace_over", id=self.about.id, pid=pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+        """The whole group of the process: it may have had children."""
+        if self._process.kill():
+            log.warning("grace_over", id=self.about.id, pid=self._pid)
         if self.running:
             self._later(KILL_AGAIN_S, self._kill)
 

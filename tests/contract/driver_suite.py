@@ -1,7 +1,8 @@
 """What every driver promises (edge_agent/drivers/base.py), as scenarios over a bench.
 
 A bench knows how to make a driver (again), and what the outside world would do to its processes. The hosts it runs end
-at SIGTERM; those of `BROKEN` end at once and say why; those of `STUBBORN` ignore SIGTERM.
+at SIGTERM; those of `BROKEN` end at once and say why; those of `STUBBORN` ignore SIGTERM; those of `FORKING` have a
+child that lives on when they are killed.
 """
 
 from dataclasses import replace
@@ -19,6 +20,7 @@ OTHER_UID = "8a4c2c1e-5a51-4b77-9a3c-0d7a5f1f0002"
 GOOD = Version("projects/p/applications/a/models/m/versions/1", "sha256:" + "1" * 64)
 BROKEN = Version("projects/p/applications/a/models/m/versions/2", "sha256:" + "bad" + "2" * 61)
 STUBBORN = Version("projects/p/applications/a/models/m/versions/3", "sha256:" + "e5" + "3" * 62)
+FORKING = Version("projects/p/applications/a/models/m/versions/4", "sha256:" + "f0" + "4" * 62)
 GRACE_S = 5.0
 
 
@@ -144,6 +146,39 @@ async def one_that_ended_stays_with_its_reason_and_may_be_started_again(bench: B
     assert (again.running, again.starts, again.failure) == (True, 2, None)
 
 
+async def one_that_is_killed_before_its_child_ends_and_may_be_started_again(bench: Bench) -> None:
+    driver = bench.driver()
+    await driver.apply(lineup(hosts("r-a", version=FORKING)), grace_s=GRACE_S)
+    await until_forked(driver)
+    bench.crash(UID, "r-a")
+    await until(lambda: not by_id(driver)["r-a"].running)
+    failure = by_id(driver)["r-a"].failure
+    assert failure is not None
+    assert failure.reason == "KILLED"
+    await driver.apply(lineup(hosts("r-a", version=FORKING)), grace_s=GRACE_S)
+    again = by_id(driver)["r-a"]
+    assert (again.running, again.starts, again.failure) == (True, 2, None)
+
+
+async def the_end_of_an_adopted_one_is_noticed_before_its_child_ends(bench: Bench) -> None:
+    first = bench.driver()
+    await first.apply(lineup(hosts("r-a", version=FORKING)), grace_s=GRACE_S)
+    await until_forked(first)
+    await first.close()
+    bench.crash(UID, "r-a")
+    second = bench.driver()
+    await until(lambda: not by_id(second)["r-a"].running)
+    await second.apply(lineup(), grace_s=GRACE_S)
+    assert by_id(second) == {}
+
+
+async def until_forked(driver: Driver) -> None:
+    """A host says that it was started after it has forked."""
+    async with asyncio.timeout(WITHIN_S):
+        while "started" not in (await driver.logs(UID, 10))["r-a"]:  # noqa: ASYNC110  another process says it
+            await asyncio.sleep(0.01)
+
+
 async def one_that_ends_by_itself_says_why(bench: Bench) -> None:
     driver = bench.driver()
     await driver.apply(lineup(hosts("r-a", version=BROKEN)), grace_s=GRACE_S)
@@ -222,6 +257,8 @@ SCENARIOS = [
     a_monitor_of_other_software_is_replaced,
     positions_do_not_touch_each_other,
     one_that_ended_stays_with_its_reason_and_may_be_started_again,
+    one_that_is_killed_before_its_child_ends_and_may_be_started_again,
+    the_end_of_an_adopted_one_is_noticed_before_its_child_ends,
     one_that_ends_by_itself_says_why,
     a_resting_one_that_was_never_started_does_not_appear,
     an_ended_one_that_is_not_asked_for_goes_at_once,

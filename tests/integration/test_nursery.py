@@ -1,5 +1,6 @@
 """Children that a nursery forks, as their parent sees them: processes like any other."""
 
+import asyncio
 import json
 import os
 import signal
@@ -22,7 +23,9 @@ if __name__ == "__main__":
         "alone": os.getpgrp() == os.getpid(), "parent": os.getppid(), "random": random.random(),
         "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     }), flush=True)
-    if sys.argv[1:] == ["wait"]:
+    if sys.argv[1:] == ["fork"] and os.fork() == 0:
+        time.sleep(600)
+    if sys.argv[1:] in (["wait"], ["fork"]):
         time.sleep(600)
     sys.exit(int(sys.argv[1]))
 """
@@ -40,8 +43,7 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
     yield made
     made.close()
     for path in tmp_path.glob("*/pid"):
-        if (pid := Process(path.parent).pid()) is not None:
-            os.kill(pid, signal.SIGKILL)
+        Process(path.parent).kill()
 
 
 def said(process: Process) -> dict[str, Any]:
@@ -82,6 +84,22 @@ def test_one_that_ends_is_seen_to_while_a_younger_one_runs(nursery: Nursery, tmp
     older.signal(signal.SIGTERM)
     wait_until(lambda: not older.alive())
     assert younger.alive()
+
+
+def test_one_that_forked_and_was_killed_has_ended_and_its_siblings_have_not(nursery: Nursery, tmp_path: Path) -> None:
+    forked, sibling = started(nursery, tmp_path / "a", "fork"), started(nursery, tmp_path / "b", "wait")
+    parent = said(sibling)["parent"]
+    said(forked)
+    pid = forked.pid()
+    assert pid is not None
+    until(lambda: psutil.Process(pid).children())
+    (child,) = psutil.Process(pid).children()
+    os.kill(pid, signal.SIGKILL)
+    assert asyncio.run(forked.ended(within_s=PATIENCE_S))
+    assert forked.exit_code() == -signal.SIGKILL
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert sibling.alive()
+    assert psutil.pid_exists(parent)
 
 
 def test_a_child_outlives_the_nursery_which_the_next_one_does_not_need(nursery: Nursery, tmp_path: Path) -> None:

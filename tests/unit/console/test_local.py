@@ -123,15 +123,18 @@ def test_every_component_is_told_where_the_others_are(tmp_path: Path) -> None:
     assert {"127.0.0.1:9001", "127.0.0.1:9080", "9100-9199", "edge-9"} <= set(agent.argv)
 
 
-def test_what_dies_is_started_again_also_when_somebody_else_started_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["echo ready; exec sleep 60", "sleep 60 & echo ready; wait"])
+def test_what_dies_is_started_again_also_when_somebody_else_started_it(tmp_path: Path, program: str) -> None:
     starter = Process(tmp_path / "p")
-    starter.spawn(["sleep", "60"])
+    starter.spawn(["sh", "-c", program])
     adopted = Process(tmp_path / "p")
     said: list[str] = []
 
     async def scenario() -> None:
         keeping = asyncio.create_task(supervision.keep("p", adopted, lambda name, what: said.append(what)))
         first = await _pid(adopted, other_than=None)
+        while "ready" not in adopted.tail(1):  # noqa: ASYNC110  another process's start
+            await asyncio.sleep(0.01)
         os.kill(first, signal.SIGKILL)
         assert await _pid(adopted, other_than=first) != first
         keeping.cancel()

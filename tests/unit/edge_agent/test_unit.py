@@ -1,14 +1,16 @@
 """Why a process ended, read from what it has left: its own words, which may be anything, and its exit code."""
 
 import asyncio
+import fcntl
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from edge_agent.drivers.base import Failure
 from edge_agent.drivers.unit import NOTE_BYTES_MAX, About, Unit
+from edge_agent.failure import Failure
 from waypost.api.control.v1.position_pb2 import ReplicaStatus
 
 
@@ -57,3 +59,17 @@ def test_an_end_by_a_signal_without_a_name_is_told(tmp_path: Path) -> None:
     found = failure(tmp_path, code=-63)
     assert found is not None
     assert found.message == "its process was ended by signal 63"
+
+
+def test_one_that_is_to_be_killed_again_and_again_is_killed_once(tmp_path: Path) -> None:
+    async def run(held: IO[str]) -> None:
+        unit = Unit(tmp_path, lambda: None)
+        unit.start(About("r-a"), "", lambda process: fcntl.flock(held, fcntl.LOCK_EX))
+        unit.kill(Failure("NOT_ANSWERING", "it did not answer for 30 s"))
+        waiting = len(unit._timers)
+        unit.kill(Failure("NOT_ANSWERING", "it did not answer for 31 s"))
+        assert len(unit._timers) == waiting
+        unit.close()
+
+    with open(tmp_path / "lock", "w") as held:
+        asyncio.run(run(held))
