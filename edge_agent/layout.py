@@ -29,8 +29,12 @@ def runtime_directory(data_dir: Path) -> Path:
 
 
 def layout_of(data_dir: Path, runtime_dir: Path | None) -> "Layout":
-    """Absolute paths, for processes that start elsewhere."""
-    return Layout(data_dir.resolve(), (runtime_dir or runtime_directory(data_dir)).resolve())
+    """Absolute paths, for processes that start elsewhere.
+
+    A link in the place of the runtime directory is not followed: others may have made it, and it is refused.
+    """
+    runtime_dir = Path(os.path.abspath(runtime_dir or runtime_directory(data_dir)))
+    return Layout(data_dir.resolve(), runtime_dir.parent.resolve() / runtime_dir.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Layout:
     runtime_dir: Path
 
     def create(self) -> None:
-        """Makes the directories that everything else lies in. Raises: OSError."""
+        """Makes the directories that everything else lies in. Raises: Precondition(DIRECTORY_UNSAFE); OSError."""
         for path in (self.data_dir, self.runtime_dir, self.ledger, self.blobs, self.versions, self.positions):
             private_directory(path)
 

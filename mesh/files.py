@@ -3,9 +3,12 @@
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from waypost.errors import Precondition
 
 SOCKET_PATH_BYTES_MAX = 107
 """Of a Unix socket: sun_path has 108 bytes with its final NUL on Linux, see unix(7)."""
@@ -64,9 +67,19 @@ def sync_directory(directory: Path) -> None:
 
 
 def private_directory(path: Path) -> Path:
-    """`path`, existing and closed to everybody else (0700)."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
+    """`path`, existing, ours and closed to everybody else (0700).
+
+    Who may write above it, as everybody may in /tmp, can have put something there: that is not trusted, nor changed.
+    Raises: Precondition(DIRECTORY_UNSAFE); OSError.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    found = path.lstat()
+    if (wrong := _wrong(found)) is not None:
+        hint = "look who has made it; remove it, or give it to the user who runs this, or choose another directory"
+        raise Precondition("DIRECTORY_UNSAFE", f"{path} {wrong}", hint)
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
     return path
 
 
@@ -81,3 +94,14 @@ def remove_tree(directory: Path) -> None:
                 if not os.path.islink(path):
                     os.chmod(path, 0o700)  # before the walk comes to it
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wrong(found: os.stat_result) -> str | None:
+    """What keeps a directory from being ours alone; None where nothing does."""
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link, and not the directory itself"
+    if not stat.S_ISDIR(found.st_mode):
+        return "is no directory"
+    if found.st_uid != (ours := os.geteuid()):
+        return f"belongs to user {found.st_uid}, and not to user {ours}, who runs this"
+    return None

@@ -57,6 +57,29 @@ def test_sockets_are_short_enough_wherever_the_data_is(tmp_path: Path, depth: in
     assert layout == layout_of(data_dir, None)
 
 
+def test_what_somebody_else_has_put_where_the_sockets_go_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    target, data_dir = tmp_path / "target", tmp_path.joinpath(*["directory"] * 30)
+    target.mkdir()
+    target.chmod(0o755)
+    layout_of(data_dir, None).runtime_dir.symlink_to(target)
+    with pytest.raises(Precondition, match=f"{tmp_path}/waypost-[0-9a-f]{{8}} is a link"):
+        layout_of(data_dir, None).create()
+    with pytest.raises(Precondition, match=f"{tmp_path}/waypost-[0-9a-f]{{8}} is a link"):
+        layout_of(tmp_path / "short", layout_of(data_dir, None).runtime_dir).create()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+
+
+def test_a_directory_for_sockets_is_told_as_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "linked").symlink_to("run")
+    for path in ("run/a", "./run/b/../a", "linked/a", "run/a/"):
+        assert layout_of(tmp_path, Path(path)).runtime_dir == tmp_path.resolve() / "run" / "a"
+
+
 def test_one_agent_holds_a_directory(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert holder(path) is None
