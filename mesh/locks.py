@@ -4,12 +4,12 @@ The lock is the kernel's (flock), which lets go of it when the process has ended
 it free finds nothing left of the one before. The file says who holds it; without the lock it says nothing.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mesh import flock
 from waypost.errors import MeshError
 
 Refusal = Callable[[int | None], MeshError]
@@ -29,11 +29,9 @@ def held(path: Path, refusal: Refusal) -> Iterator[None]:
 def take(path: Path, refusal: Refusal) -> int:
     """The same for as long as this process lives, or until what is returned, the open file, is closed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not flock.take(descriptor):
         os.close(descriptor)
-        raise refusal(holder(path)) from error
+        raise refusal(holder(path))
     ours = f"{os.getpid()}\n".encode()
     os.pwrite(descriptor, ours, 0)  # in place: a disk that is full might not give back what was let go of
     os.ftruncate(descriptor, len(ours))
@@ -43,8 +41,6 @@ def take(path: Path, refusal: Refusal) -> int:
 def holder(path: Path) -> int | None:
     """Id of the process that holds the lock; None where nobody does."""
     with suppress(OSError, ValueError), open(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if flock.is_taken(file.fileno()):
             return int(file.read())
     return None

@@ -23,7 +23,6 @@ has left the group cannot always be told from a stranger: it is left alone, and 
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -31,7 +30,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mesh import pids
+from mesh import flock, pids
 from mesh.files import private_directory
 from mesh.nursery import Nursery, Order
 from waypost.errors import Precondition
@@ -82,10 +81,8 @@ class Process:
         private_directory(self.directory)
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Precondition("ALREADY_RUNNING", f"a process already runs in {self.directory}") from error
+            if not flock.take(lock):
+                raise Precondition("ALREADY_RUNNING", f"a process already runs in {self.directory}")
             for name in ("pid", "stat", "exit"):
                 (self.directory / name).unlink(missing_ok=True)
             (self.directory / "command").write_bytes("\0".join(argv).encode())
@@ -118,11 +115,7 @@ class Process:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
+            return flock.is_taken(lock)
         finally:
             os.close(lock)
 

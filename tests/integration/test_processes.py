@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -187,6 +188,17 @@ def test_one_that_an_older_version_of_us_started_is_found_by_its_lock_alone(proc
     assert process.pid() is not None
     asyncio.run(process.stop(grace_s=5))
     assert process.exit_code() == -signal.SIGTERM
+
+
+def test_one_that_is_started_while_somebody_looks_whether_it_runs_starts(process: Process) -> None:
+    process.directory.mkdir()
+    with open(process.directory / "lock", "w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        end = threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN))
+        end.start()
+        process.spawn(SLEEPER)
+        end.join()
+    asyncio.run(process.stop(grace_s=5))
 
 
 def test_the_log_is_bounded_while_the_child_writes(tmp_path: Path) -> None:

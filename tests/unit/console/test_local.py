@@ -1,11 +1,13 @@
 """`waypost up`, as far as it can be seen without a platform: ports, choices, who is in charge, what is kept alive."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,17 @@ def test_only_one_up_is_in_charge_of_a_data_directory(tmp_path: Path) -> None:
         )
         assert f"`waypost down --data-dir {layout.data_dir}` stops it" in refused.value.hint
     assert alone.holder(layout) is None
+
+
+def test_an_up_that_begins_while_somebody_looks_whether_one_runs_is_in_charge(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with open(layout.lock, "w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        end = threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN))
+        end.start()
+        with alone.alone(layout, 0.0):
+            end.join()
+            assert alone.holder(layout) is not None
 
 
 def test_children_of_an_up_do_not_hold_its_place(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
+import threading
 from pathlib import Path
 from unittest.mock import patch
 
@@ -104,6 +106,18 @@ def test_a_lock_is_taken_on_a_disk_that_is_full(tmp_path: Path) -> None:
     with patch.object(os, "ftruncate", lose):
         descriptor = take_lock(path)
     assert path.read_text() == f"{os.getpid()}\n"
+    os.close(descriptor)
+
+
+def test_an_agent_that_starts_while_somebody_looks_whether_one_runs_starts(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with open(path, "w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        end = threading.Timer(0.05, fcntl.flock, (looking, fcntl.LOCK_UN))
+        end.start()
+        descriptor = take_lock(path)
+        end.join()
+    assert holder(path) == os.getpid()
     os.close(descriptor)
 
 
