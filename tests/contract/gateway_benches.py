@@ -1,4 +1,4 @@
-"""Benches for the gateway suite: the fake, and Envoy below one directory."""
+"""Benches for the gateway suite, by the gateway's name: the fake, and Envoy below one directory."""
 
 import asyncio
 import shutil
@@ -18,6 +18,7 @@ from tests.ports import free_port
 
 class FakeBench:
     domain = "edge.test"
+    carries_calls = False
 
     def __init__(self) -> None:
         self.directory = Path("/nowhere")
@@ -29,9 +30,16 @@ class FakeBench:
     def kill(self) -> None:
         self._gateway.die()
 
+    def complaints(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
 
 class EnvoyBench:
     domain = "edge.test"
+    carries_calls = True
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="gw-"))  # short: a socket's path has at most 107 bytes
@@ -50,6 +58,10 @@ class EnvoyBench:
     def log(self) -> str:
         return (self.settings.data_dir / "log").read_text()
 
+    def complaints(self) -> list[str]:
+        """What Envoy logs as warnings and above, but for its end."""
+        return [line for line in self.log().splitlines() if "SIGTERM" not in line]
+
     def kill(self) -> None:
         if pid := self.pid():
             envoy = psutil.Process(pid)
@@ -62,3 +74,6 @@ class EnvoyBench:
         for gateway in self._gateways:
             assert asyncio.run(gateway.current()) is None
         shutil.rmtree(self.directory)
+
+
+BENCHES: dict[str, type[FakeBench | EnvoyBench]] = {"fake": FakeBench, "envoy": EnvoyBench}

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -14,6 +15,7 @@ from edge_agent.drivers.base import Driver, Limits
 from edge_agent.drivers.fake import FakeDriver, FakeMachine
 from edge_agent.drivers.process import ProcessDriver
 from edge_agent.layout import Layout
+from edge_agent.settings import AgentSettings
 from mesh.processes import Process
 from tests.contract import driver_suite as suite
 from tests.waiting import until, wait_until
@@ -80,9 +82,16 @@ class ProcessBench:
             process.kill()
 
 
-@pytest.fixture(params=["fake", "process"])
+BENCHES: dict[str, Callable[[Path], FakeBench | ProcessBench]] = {
+    "fake": lambda directory: FakeBench(),
+    "process": ProcessBench,
+}
+"""By the driver's name; made in a directory of its own."""
+
+
+@pytest.fixture(params=BENCHES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeBench | ProcessBench]:
-    bench = FakeBench() if request.param == "fake" else ProcessBench(tmp_path)
+    bench = BENCHES[request.param](tmp_path)
     yield bench
     bench.clean()
 
@@ -92,6 +101,10 @@ def processes(tmp_path: Path) -> Iterator[ProcessBench]:
     bench = ProcessBench(tmp_path)
     yield bench
     bench.clean()
+
+
+def test_every_driver_that_can_be_chosen_has_a_bench() -> None:
+    assert {*get_args(get_type_hints(AgentSettings)["driver"])} <= BENCHES.keys()
 
 
 @pytest.mark.parametrize("scenario", suite.SCENARIOS, ids=lambda scenario: scenario.__name__)

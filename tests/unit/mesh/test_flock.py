@@ -49,7 +49,7 @@ def test_who_takes_it_outlasts_a_look_that_is_under_way(files: tuple[int, int]) 
 def test_a_look_that_does_not_end_is_not_waited_for_for_ever(
     files: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "LOOKS_S", LOOK_S)
+    monkeypatch.setattr(flock, "LOOKS_S", LOOK_S)
     ours, theirs = files
     fcntl.flock(theirs, fcntl.LOCK_SH)
     assert not flock.take(ours)
