@@ -39,7 +39,9 @@
     health       grpc.health.v1      auth    access tokens
     uplink       link 3, to the monitor      monitoring   what is said there
     checker      `waypost host check`: the same loading in a confined process
-      confine    shuts it in: landlock, mounts, seccomp      readable   what is left to read
+      confine    shuts it in
+      landlock, mounts, seccomp    by what: which files it has, that it changes none, whom it may call
+      readable   what is left to read
     reload       `waypost host run --reload`      example      what a host greets with
     workbench    `waypost host init`, `test` and `bench`, for those who write templates
 

@@ -11,6 +11,7 @@ nothing that the next one, or the next process, would miss.
 
     fleet        all sessions, and what the services ask of them
     session      one agent's stream
+    telling      what an agent may tell of: its own, bounded
     service      the port where agents call, and who calls there (caller)
     rows         writes observed rows, at a measured pace
     figures      adds up metrics, for those who watch and by the minute

@@ -9,6 +9,7 @@
     records       revisioned records
     observed      what the edge said last (observed_rows: which rows there are)
     history       events, and figures by the minute
+    text          PURE: a stranger's text on its way into a store
     audit         who changed what
     claims        what several control planes need to know of one another
     database      one database, opened: transactions, and its errors as ours

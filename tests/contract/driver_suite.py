@@ -174,9 +174,7 @@ async def the_end_of_an_adopted_one_is_noticed_before_its_child_ends(bench: Benc
 
 async def until_forked(driver: Driver) -> None:
     """A host says that it was started after it has forked."""
-    async with asyncio.timeout(WITHIN_S):
-        while "started" not in (await driver.logs(UID, 10))["r-a"]:  # noqa: ASYNC110  another process says it
-            await asyncio.sleep(0.01)
+    await until(lambda: driver.logs(UID, 10), lambda logs: "started" in logs["r-a"])
 
 
 async def one_that_ends_by_itself_says_why(bench: Bench) -> None:

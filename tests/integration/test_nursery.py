@@ -13,7 +13,7 @@ import pytest
 
 from mesh.nursery import PYTHON, Nursery
 from mesh.processes import Process
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 CHILD = """
 import json, os, random, signal, sys, time
@@ -92,12 +92,12 @@ def test_one_that_forked_and_was_killed_has_ended_and_its_siblings_have_not(nurs
     said(forked)
     pid = forked.pid()
     assert pid is not None
-    until(lambda: psutil.Process(pid).children())
+    wait_until(lambda: psutil.Process(pid).children())
     (child,) = psutil.Process(pid).children()
     os.kill(pid, signal.SIGKILL)
     assert asyncio.run(forked.ended(within_s=PATIENCE_S))
     assert forked.exit_code() == -signal.SIGKILL
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
     assert sibling.alive()
     assert psutil.pid_exists(parent)
 
