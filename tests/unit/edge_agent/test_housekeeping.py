@@ -37,13 +37,14 @@ def test_a_look_after_the_processes_that_fails_is_not_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_driver, "LOGS_BOUND_EVERY_S", 0.01)
+    monkeypatch.setattr(process_driver.cgroups, "find", lambda: Unreadable({}, unified=True))
     faults: list[Any] = []
 
     async def scenario() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context["exception"]))
         layout = layout_of(tmp_path / "data", tmp_path / "run")
         layout.create()
-        driver = ProcessDriver(layout, groups=Unreadable({}, unified=True))
+        driver = ProcessDriver(layout)
         await until(lambda: len(faults) > 1)
         await driver.close()
 

@@ -17,9 +17,8 @@ from edge_agent.ledger import Ledger, Record, Slot, _record_from, _record_to
 from edge_agent.mode import Kind, Mode
 from edge_agent.pages import Page
 from edge_agent.upgrade import CheckSettings, check
-from edge_agent.uplink import _ledger_condition
+from edge_agent.uplink import _ledger_trouble
 from mesh.link import DesiredState, Item
-from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_FALSE, CONDITION_STATUS_TRUE
 from waypost.api.link.v1.monitor_link_pb2 import Decision
 from waypost.errors import Exhausted, Precondition, Unavailable
 
@@ -258,11 +257,14 @@ def test_a_record_is_read_back_as_it_was_written(record: Record) -> None:
 def test_a_ledger_that_cannot_be_written_is_told_and_so_is_one_that_was_damaged(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.keep_epoch(3)
-    assert _ledger_condition(ledger).status == CONDITION_STATUS_TRUE
+    assert _ledger_trouble(ledger) is None
     with patch.object(os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
         ledger.keep_epoch(9)
-    told = _ledger_condition(ledger)
-    assert (told.status, told.reason) == (CONDITION_STATUS_FALSE, "LEDGER_NOT_WRITTEN")
+    told = _ledger_trouble(ledger)
+    assert told is not None
+    assert told.reason == "LEDGER_NOT_WRITTEN"
     assert "no space left" in told.message
     (tmp_path / "desired.json").write_bytes(b"torn")
-    assert _ledger_condition(Ledger(tmp_path)).reason == "LEDGER_DAMAGED"
+    damaged = _ledger_trouble(Ledger(tmp_path))
+    assert damaged is not None
+    assert damaged.reason == "LEDGER_DAMAGED"

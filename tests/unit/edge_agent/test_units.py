@@ -18,7 +18,7 @@ async def test_a_process_that_ended_before_it_was_watched_is_not_taken_for_a_str
     """The kernel may have given its id to another process in between, which lives on."""
     ended = asyncio.Event()
     alive = patch.object(Process, "alive", side_effect=chain([True], repeat(False)))
-    with alive, patch.object(Process, "pid", return_value=os.getpid()):
+    with alive, patch.object(Process, "pid", side_effect=chain([os.getpid()], repeat(None))):
         unit = Unit(tmp_path, ended.set)
         assert unit.running
         await ended.wait()
