@@ -154,7 +154,7 @@ def of_control_plane(edge: Edge) -> Tls:
 
 async def attempt(edge: Edge, link: Link, peer: Tls | None) -> str:
     tls = peer and Tls(peer.roots, peer.certificate, peer.key, link.parent_dns(HERE))
-    hello = link_pb2.Hello(identity=link.child(edge), boot_id="b", protocol_min=1, protocol_max=1, software_version="1")
+    hello = link_pb2.Hello(identity=link.child(edge), boot_id="b", protocol_min=1, protocol_max=1)
     async with open_aio_channel(link.address(edge), tls=tls) as channel:
         call = link.connect(channel).start()
         try:
