@@ -10,6 +10,7 @@ last synced, from some moment on, and may tear or empty every file that was not 
 import errno
 import os
 import random
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -127,6 +128,10 @@ class Place(PurePosixPath):
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None: ...
 
     def chmod(self, mode: int) -> None: ...
+
+    def lstat(self) -> os.stat_result:
+        """Of a directory: ours, and closed to others."""
+        return os.stat_result((stat.S_IFDIR | 0o700, 0, 0, 1, os.geteuid(), os.getegid(), 0, 0, 0, 0))
 
     def unlink(self, missing_ok: bool = False) -> None:
         if not missing_ok or self.exists():
