@@ -111,8 +111,8 @@ class ChildHandler(Protocol):
         """Why this item cannot be taken; None if it can. The last good one is kept in the place of a refused one."""
 
     async def keep(self, state: DesiredState) -> None:
-        """Make it durable before returning; then act on it in your own time. Raises: MeshError where it cannot: it is
-        offered again.
+        """Make it durable before returning; then act on it in your own time. Raises: MeshError where it cannot: the
+        session ends, and the next one offers it again.
         """
 
     async def keep_epoch(self, epoch: int) -> None:
@@ -266,7 +266,7 @@ class ChildLink:
                         self._welcomed_s = _now_s()
                         self._handler.link_changed(True)
                     case core.Offered(state=state, stale=stale):
-                        await self._take_if_kept(state, stale)
+                        await self._take(state, stale)
                     case core.InterestSet(names=names, pace_s=pace_s):
                         self._handler.interest(names, pace_s)
                     case core.Commanded(command=command):
@@ -279,15 +279,6 @@ class ChildLink:
                     case core.Broken(reason=reason, message=text):
                         raise Precondition(reason, text)
             self._news.set()
-
-    async def _take_if_kept(self, state: DesiredState, stale: Sequence[Refusal]) -> None:
-        """What cannot be kept is not acknowledged: the parent offers it again a heartbeat later. Meanwhile the session
-        goes on, by which alone the parent can hear what is wrong here.
-        """
-        try:
-            await self._take(state, stale)
-        except MeshError as error:
-            log.error("desired_state_not_kept", reason=error.reason, why=error.message, hint=error.hint)
 
     async def _take(self, state: DesiredState, stale: Sequence[Refusal]) -> None:
         refusals = [*stale]

@@ -194,27 +194,6 @@ def test_a_child_waits_for_its_turn_to_dial_and_that_is_no_failure() -> None:
     run(scenario())
 
 
-def test_what_cannot_be_kept_ends_no_session_is_not_acknowledged_and_taken_when_it_is_offered_again() -> None:
-    owner, wire = Forgetful(), _Offers()
-
-    async def dial() -> _Offers:
-        wire.dials += 1
-        return wire
-
-    async def scenario() -> None:
-        link = _link(dial, owner=owner)
-        async with asyncio.TaskGroup() as tasks:
-            life = tasks.create_task(link.run())
-            await asyncio.sleep(25.0)
-            assert wire.acknowledged == []
-            owner.full = False
-            await asyncio.sleep(10.0)
-            life.cancel()
-
-    run(scenario())
-    assert (wire.dials, wire.acknowledged) == (1, [7])
-
-
 @pytest.mark.parametrize("turns", range(8))
 def test_a_child_that_is_told_to_end_ends_though_its_session_fails_at_that_moment(turns: int) -> None:
     """The session takes some turns of the loop to come to its end."""
