@@ -16,12 +16,21 @@ OLD = "0.0.9"
 
 def unpacked(commit: str, directory: Path) -> Path:
     """The code of a commit; skips the test where the history does not reach so far."""
-    packed = subprocess.run(["git", "-C", ROOT, "archive", commit], capture_output=True, check=False)
-    if packed.returncode:
-        pytest.skip(f"commit {commit} is not in this copy of the repository")
+    packed = _of_history(commit, "archive", commit)
     directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["tar", "-xC", directory], input=packed.stdout, check=True)
+    subprocess.run(["tar", "-xC", directory], input=packed, check=True)
     return directory
+
+
+def one_file(commit: str, path: str) -> bytes:
+    """As it was in a commit; skips the test where the history does not reach so far."""
+    return _of_history(commit, "show", f"{commit}:{path}")
+
+
+def _of_history(commit: str, *command: str) -> bytes:
+    if subprocess.run(["git", "-C", ROOT, "cat-file", "-e", commit], capture_output=True, check=False).returncode:
+        pytest.skip(f"commit {commit} is not in this copy of the repository")
+    return subprocess.run(["git", "-C", ROOT, *command], capture_output=True, check=True).stdout
 
 
 def renumbered(code: Path, version: str = OLD) -> Path:

@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ from tests.integration.control_plane_process import until as until_shown
 from tests.integration.test_agent import in_service, run, traffic
 from tests.integration.test_control_plane import deploy, is_connected, is_judged, make_version, shown
 from tests.integration.test_control_plane import version as shown_version
-from tests.versions import OLD, ROOT, environment, renumbered, unpacked
+from tests.versions import OLD, ROOT, environment, one_file, renumbered, unpacked
 from waypost.api.control.v1 import edge_server_pb2, edge_server_pb2_grpc, position_pb2, position_pb2_grpc
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
 
@@ -63,6 +64,17 @@ def software(plane: ControlPlane) -> list[str]:
     """Of the replicas, then of the monitor."""
     status = plane.status()
     return [*(replica.software_version for replica in status.replicas), status.monitor_software_version]
+
+
+def test_what_the_version_before_sends_and_has_written_means_the_same_now(tmp_path: Path) -> None:
+    """Fields may have gone and come, but no number means two things. Rules: buf.build/docs/breaking/rules (WIRE)."""
+    (tmp_path / "buf.yaml").write_text("version: v2\nbreaking:\n  use: [WIRE]\n")
+    (tmp_path / "before.binpb").write_bytes(one_file(BEFORE, "protos/baseline.binpb"))
+    subprocess.run([sys.executable, "tools/gen_protos.py", "--image", tmp_path / "now.binpb"], check=True, cwd=ROOT)
+    buf = Path(sysconfig.get_path("scripts")) / "buf"
+    command = [buf, "breaking", "now.binpb", "--against", "before.binpb", "--config", "buf.yaml", "--path", "waypost"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # ---- on one machine --------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ Its code comes from the repository's history, where that is there.
 """
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.integration.control_plane_process import (
     until,
 )
 from tests.integration.test_control_plane import EDGE_SERVER, is_connected, scenario, shown
+from tests.versions import unpacked
 from waypost.api.control.v1 import project_pb2, project_pb2_grpc, watch_pb2, watch_pb2_grpc
 
 if not postgres.SERVER:
@@ -29,17 +29,10 @@ if not postgres.SERVER:
 BEFORE = "e37537f7"
 """The last commit whose control plane knows format 1 of the store and no other."""
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def old_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    packed = subprocess.run(["git", "-C", ROOT, "archive", BEFORE], capture_output=True, check=False)
-    if packed.returncode:
-        pytest.skip(f"commit {BEFORE} is not in this copy of the repository")
-    directory = tmp_path_factory.mktemp("before")
-    subprocess.run(["tar", "-xC", directory], input=packed.stdout, check=True)
-    return directory
+    return unpacked(BEFORE, tmp_path_factory.mktemp("before"))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from waypost.api.control.v1 import position_pb2 as waypost_dot_api_dot_control_dot_v1_dot_position__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fwaypost/api/edge/v1/agent.proto\x12\x13waypost.api.edge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%waypost/api/control/v1/position.proto\"\xb5\x02\n\x05\x41gent\x12\x13\n\x0b\x65\x64ge_server\x18\x01 \x01(\t\x12\x18\n\x10software_version\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12(\n\x05\x61lone\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x04mode\x18\x05 \x01(\x0e\x32\x1e.waypost.api.edge.v1.AgentMode\x12\x13\n\x0bmode_reason\x18\x06 \x01(\t\x12-\n\tmode_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x65sired_version\x18\x08 \x01(\x03\x12\x35\n\tpositions\x18\t \x03(\x0b\x32\".waypost.api.edge.v1.LocalPosition\"b\n\rLocalPosition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x36\n\x06status\x18\x03 \x01(\x0b\x32&.waypost.api.control.v1.PositionStatus\"\x11\n\x0fGetAgentRequest\"=\n\x10GetAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.waypost.api.edge.v1.Agent\"7\n\x0fReadLogsRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ntail_lines\x18\x02 \x01(\x05\"0\n\x10ReadLogsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"N\n\x0eSetModeRequest\x12,\n\x04mode\x18\x01 \x01(\x0e\x32\x1e.waypost.api.edge.v1.AgentMode\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x0fSetModeResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.waypost.api.edge.v1.Agent*i\n\tAgentMode\x12\x1a\n\x16\x41GENT_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41GENT_MODE_FOLLOW\x10\x01\x12\x13\n\x0f\x41GENT_MODE_HOLD\x10\x02\x12\x14\n\x10\x41GENT_MODE_DRAIN\x10\x03\x32\xa2\x02\n\x0c\x41gentService\x12\\\n\x08GetAgent\x12$.waypost.api.edge.v1.GetAgentRequest\x1a%.waypost.api.edge.v1.GetAgentResponse\"\x03\x90\x02\x01\x12^\n\x08ReadLogs\x12$.waypost.api.edge.v1.ReadLogsRequest\x1a%.waypost.api.edge.v1.ReadLogsResponse\"\x03\x90\x02\x01\x30\x01\x12T\n\x07SetMode\x12#.waypost.api.edge.v1.SetModeRequest\x1a$.waypost.api.edge.v1.SetModeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fwaypost/api/edge/v1/agent.proto\x12\x13waypost.api.edge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%waypost/api/control/v1/position.proto\"\xbb\x02\n\x05\x41gent\x12\x13\n\x0b\x65\x64ge_server\x18\x01 \x01(\t\x12\x18\n\x10software_version\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12(\n\x05\x61lone\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x04mode\x18\x05 \x01(\x0e\x32\x1e.waypost.api.edge.v1.AgentMode\x12\x13\n\x0bmode_reason\x18\x06 \x01(\t\x12-\n\tmode_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x65sired_version\x18\x08 \x01(\x03\x12\x35\n\tpositions\x18\n \x03(\x0b\x32\".waypost.api.edge.v1.LocalPositionJ\x04\x08\t\x10\n\"b\n\rLocalPosition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x36\n\x06status\x18\x03 \x01(\x0b\x32&.waypost.api.control.v1.PositionStatus\"\x11\n\x0fGetAgentRequest\"=\n\x10GetAgentResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.waypost.api.edge.v1.Agent\"7\n\x0fReadLogsRequest\x12\x10\n\x08position\x18\x01 \x01(\t\x12\x12\n\ntail_lines\x18\x02 \x01(\x05\"0\n\x10ReadLogsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"N\n\x0eSetModeRequest\x12,\n\x04mode\x18\x01 \x01(\x0e\x32\x1e.waypost.api.edge.v1.AgentMode\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x0fSetModeResponse\x12)\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x1a.waypost.api.edge.v1.Agent*i\n\tAgentMode\x12\x1a\n\x16\x41GENT_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41GENT_MODE_FOLLOW\x10\x01\x12\x13\n\x0f\x41GENT_MODE_HOLD\x10\x02\x12\x14\n\x10\x41GENT_MODE_DRAIN\x10\x03\x32\xa2\x02\n\x0c\x41gentService\x12\\\n\x08GetAgent\x12$.waypost.api.edge.v1.GetAgentRequest\x1a%.waypost.api.edge.v1.GetAgentResponse\"\x03\x90\x02\x01\x12^\n\x08ReadLogs\x12$.waypost.api.edge.v1.ReadLogsRequest\x1a%.waypost.api.edge.v1.ReadLogsResponse\"\x03\x90\x02\x01\x30\x01\x12T\n\x07SetMode\x12#.waypost.api.edge.v1.SetModeRequest\x1a$.waypost.api.edge.v1.SetModeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,24 +38,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['GetAgent']._serialized_options = b'\220\002\001'
   _globals['_AGENTSERVICE'].methods_by_name['ReadLogs']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['ReadLogs']._serialized_options = b'\220\002\001'
-  _globals['_AGENTMODE']._serialized_start=903
-  _globals['_AGENTMODE']._serialized_end=1008
+  _globals['_AGENTMODE']._serialized_start=909
+  _globals['_AGENTMODE']._serialized_end=1014
   _globals['_AGENT']._serialized_start=161
-  _globals['_AGENT']._serialized_end=470
-  _globals['_LOCALPOSITION']._serialized_start=472
-  _globals['_LOCALPOSITION']._serialized_end=570
-  _globals['_GETAGENTREQUEST']._serialized_start=572
-  _globals['_GETAGENTREQUEST']._serialized_end=589
-  _globals['_GETAGENTRESPONSE']._serialized_start=591
-  _globals['_GETAGENTRESPONSE']._serialized_end=652
-  _globals['_READLOGSREQUEST']._serialized_start=654
-  _globals['_READLOGSREQUEST']._serialized_end=709
-  _globals['_READLOGSRESPONSE']._serialized_start=711
-  _globals['_READLOGSRESPONSE']._serialized_end=759
-  _globals['_SETMODEREQUEST']._serialized_start=761
-  _globals['_SETMODEREQUEST']._serialized_end=839
-  _globals['_SETMODERESPONSE']._serialized_start=841
-  _globals['_SETMODERESPONSE']._serialized_end=901
-  _globals['_AGENTSERVICE']._serialized_start=1011
-  _globals['_AGENTSERVICE']._serialized_end=1301
+  _globals['_AGENT']._serialized_end=476
+  _globals['_LOCALPOSITION']._serialized_start=478
+  _globals['_LOCALPOSITION']._serialized_end=576
+  _globals['_GETAGENTREQUEST']._serialized_start=578
+  _globals['_GETAGENTREQUEST']._serialized_end=595
+  _globals['_GETAGENTRESPONSE']._serialized_start=597
+  _globals['_GETAGENTRESPONSE']._serialized_end=658
+  _globals['_READLOGSREQUEST']._serialized_start=660
+  _globals['_READLOGSREQUEST']._serialized_end=715
+  _globals['_READLOGSRESPONSE']._serialized_start=717
+  _globals['_READLOGSRESPONSE']._serialized_end=765
+  _globals['_SETMODEREQUEST']._serialized_start=767
+  _globals['_SETMODEREQUEST']._serialized_end=845
+  _globals['_SETMODERESPONSE']._serialized_start=847
+  _globals['_SETMODERESPONSE']._serialized_end=907
+  _globals['_AGENTSERVICE']._serialized_start=1017
+  _globals['_AGENTSERVICE']._serialized_end=1307
 # @@protoc_insertion_point(module_scope)
