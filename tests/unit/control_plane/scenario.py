@@ -2,10 +2,11 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from tests import waiting
+from tests.sim import virtual
 
 PATIENCE_S = 20.0  # everything is in this process
 T = TypeVar("T")
@@ -17,6 +18,16 @@ def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*arguments: Any, **keywords: Any) -> None:
         asyncio.run(asyncio.wait_for(test(*arguments, **keywords), 2 * PATIENCE_S))
+
+    return run
+
+
+def on_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an async test in which nobody works on a thread or waits at a socket: nobody is late, nobody has to wait."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **keywords: Any) -> None:
+        virtual.run(test(*arguments, **keywords))
 
     return run
 

@@ -9,7 +9,7 @@ import pytest
 from control_plane.fleet import fleet as fleet_module
 from mesh.link import Timing
 from tests.unit.control_plane.fleet.world import QUICK, TOWER, QueueWire, World, world
-from tests.unit.control_plane.scenario import scenario, until
+from tests.unit.control_plane.scenario import on_virtual_time, until
 from waypost.api.control.v1.edge_server_pb2 import EDGE_SERVER_STATE_CONNECTED
 from waypost.api.link.v1 import link_pb2 as pb
 
@@ -44,7 +44,7 @@ async def arrived(here: World, count: int) -> list[Wired]:
     return agents
 
 
-@scenario
+@on_virtual_time
 async def test_agents_that_are_sent_away_are_asked_back_one_after_the_other() -> None:
     async with world(PATIENT) as here:
         agents = await arrived(here, 4)
@@ -58,7 +58,7 @@ def test_more_agents_than_are_admitted_at_once_all_get_in(monkeypatch: pytest.Mo
     monkeypatch.setattr(fleet_module, "ARRIVALS_AT_ONCE", 2)
     monkeypatch.setattr(fleet_module, "WORK_AT_ONCE", 1)
 
-    @scenario
+    @on_virtual_time
     async def run() -> None:
         async with world(PATIENT) as here:
             agents = await arrived(here, 12)
@@ -77,7 +77,7 @@ async def connected(here: World, name: str) -> bool:
 def test_who_hangs_up_while_waiting_in_line_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet_module, "ARRIVALS_AT_ONCE", 1)
 
-    @scenario
+    @on_virtual_time
     async def run() -> None:
         async with world(PATIENT) as here:
             for name in ("edgeServers/gone", "edgeServers/there"):
@@ -96,7 +96,7 @@ def test_who_stands_in_line_for_longer_than_its_patience_keeps_its_place(monkeyp
     monkeypatch.setattr(fleet_module, "ARRIVALS_AT_ONCE", 1)
     dials: list[str] = []
 
-    @scenario
+    @on_virtual_time
     async def run() -> None:
         async with world() as here:
             serve = here.fleet.serve

@@ -19,7 +19,7 @@ from mesh.link_core import EVENTS_MAX
 from tests.sim import virtual
 from tests.sim.database import Database
 from tests.unit.control_plane.fleet.world import POSITION, QUICK, TOWER, Agent, World, new_fleet, world
-from tests.unit.control_plane.scenario import scenario, until
+from tests.unit.control_plane.scenario import on_virtual_time, until
 from waypost.api.control.v1.condition_pb2 import CONDITION_STATUS_TRUE
 from waypost.api.control.v1.edge_server_pb2 import (
     EDGE_SERVER_STATE_CONNECTED,
@@ -49,7 +49,7 @@ async def reports(here: World) -> dict[str, PositionReport]:
     return {row.name: PositionReport.FromString(row.body) for row in rows}
 
 
-@scenario
+@on_virtual_time
 async def test_a_desired_state_reaches_the_agent_and_its_acceptance_comes_back() -> None:
     async with world() as here:
         await here.edge_server()
@@ -67,7 +67,7 @@ async def test_a_desired_state_reaches_the_agent_and_its_acceptance_comes_back()
             assert (status.state, status.desired_version) == (EDGE_SERVER_STATE_CONNECTED, version)
 
 
-@scenario
+@on_virtual_time
 async def test_a_change_that_was_taken_back_counts_as_accepted_though_nothing_was_sent() -> None:
     """Found by tests/sim: desired and accepted versions differed for ever, and nobody could say why."""
     async with world() as here:
@@ -85,7 +85,7 @@ async def test_a_change_that_was_taken_back_counts_as_accepted_though_nothing_wa
             await until(is_accepted)
 
 
-@scenario
+@on_virtual_time
 async def test_a_commit_wakes_the_session() -> None:
     async with world() as here:
         await here.edge_server()
@@ -103,7 +103,7 @@ def _generation(agent: Agent) -> int:
     return item.generation if item else 0
 
 
-@scenario
+@on_virtual_time
 async def test_where_nothing_was_ever_planned_what_the_agent_holds_stands() -> None:
     async with world() as here:
         await here.edge_server()
@@ -115,7 +115,7 @@ async def test_where_nothing_was_ever_planned_what_the_agent_holds_stands() -> N
             assert agent.held.items
 
 
-@scenario
+@on_virtual_time
 async def test_what_the_agent_says_of_positions_is_kept_until_it_says_nothing_of_them() -> None:
     async with world() as here:
         await here.edge_server()
@@ -138,7 +138,7 @@ async def test_what_the_agent_says_of_positions_is_kept_until_it_says_nothing_of
             await until(is_gone)
 
 
-@scenario
+@on_virtual_time
 async def test_a_first_status_drops_what_it_does_not_name() -> None:
     async with world() as here:
         await here.edge_server()
@@ -159,7 +159,7 @@ async def test_a_first_status_drops_what_it_does_not_name() -> None:
             await until(is_one)
 
 
-@scenario
+@on_virtual_time
 async def test_an_edge_servers_report_is_merged_with_what_is_known_of_its_link() -> None:
     async with world() as here:
         await here.edge_server()
@@ -174,7 +174,7 @@ async def test_an_edge_servers_report_is_merged_with_what_is_known_of_its_link()
             assert (await here.status()).connected_since_time.seconds > 0
 
 
-@scenario
+@on_virtual_time
 async def test_a_refused_item_shows_in_the_edge_server() -> None:
     async with world() as here:
         await here.edge_server()
@@ -193,7 +193,7 @@ async def test_a_refused_item_shows_in_the_edge_server() -> None:
             assert "too old" in refused.message
 
 
-@scenario
+@on_virtual_time
 async def test_a_lost_agent_is_given_up_when_its_lease_is_over_and_not_before() -> None:
     async with world() as here:
         await here.edge_server()
@@ -218,7 +218,7 @@ async def test_a_lost_agent_is_given_up_when_its_lease_is_over_and_not_before() 
             assert (await here.status()).state == EDGE_SERVER_STATE_CONNECTED
 
 
-@scenario
+@on_virtual_time
 async def test_after_a_restart_nobody_is_connected_and_who_stays_away_is_given_up() -> None:
     async with world() as here:
         await here.edge_server()
@@ -240,7 +240,7 @@ async def test_after_a_restart_nobody_is_connected_and_who_stays_away_is_given_u
             task.cancel()
 
 
-@scenario
+@on_virtual_time
 async def test_a_new_process_takes_back_what_the_one_before_said_of_a_second_agent() -> None:
     """Found by tests/sim: nobody was left who knew when that was over."""
     async with world() as here:
@@ -286,7 +286,7 @@ def _why_away(status: EdgeServerStatus) -> str:
     return next(judged.reason for judged in status.conditions if judged.type == "AgentConnected")
 
 
-@scenario
+@on_virtual_time
 async def test_a_newer_process_supersedes_the_one_before_which_does_not_get_in_again() -> None:
     async with world() as here:
         await here.edge_server()
@@ -304,7 +304,7 @@ async def test_a_newer_process_supersedes_the_one_before_which_does_not_get_in_a
 def test_what_the_session_before_said_while_the_next_one_came_is_not_forgotten(
     moved: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @scenario
+    @on_virtual_time
     async def run() -> None:
         async with world() as here:
             await here.edge_server()
@@ -329,7 +329,7 @@ def test_what_the_session_before_said_while_the_next_one_came_is_not_forgotten(
     run()
 
 
-@scenario
+@on_virtual_time
 async def test_a_session_numbers_itself_above_what_the_agent_saw_last() -> None:
     async with world() as here:
         await here.edge_server()
@@ -337,7 +337,7 @@ async def test_a_session_numbers_itself_above_what_the_agent_saw_last() -> None:
             await until(lambda: agent.epoch == 42)
 
 
-@scenario
+@on_virtual_time
 async def test_an_agent_with_another_name_than_its_certificate_is_refused() -> None:
     async with world() as here:
         await here.edge_server()
@@ -348,7 +348,7 @@ async def test_an_agent_with_another_name_than_its_certificate_is_refused() -> N
             assert not agent.link.connected
 
 
-@scenario
+@on_virtual_time
 async def test_a_deleted_edge_server_is_forgotten() -> None:
     async with world() as here:
         await here.edge_server()
@@ -368,7 +368,7 @@ async def test_a_deleted_edge_server_is_forgotten() -> None:
             await until(lambda: not agent.link.connected)
 
 
-@scenario
+@on_virtual_time
 async def test_events_are_kept_once_however_often_they_come() -> None:
     async def kept(here: World, count: int) -> bool:
         return len(await here.stores.events.newest(POSITION)) == count
@@ -399,7 +399,7 @@ async def told(here: World, count: int) -> list[EventRow]:
     return [*reversed(await here.stores.events.newest(limit=2000))]
 
 
-@scenario
+@on_virtual_time
 async def test_an_agent_is_heard_of_itself_and_of_its_positions_and_of_nothing_else() -> None:
     """An edge server that was taken over planted events in the projects of others."""
     async with world() as here:
@@ -421,7 +421,7 @@ async def test_an_agent_is_heard_of_itself_and_of_its_positions_and_of_nothing_e
         assert (line["server"], line["foreign"], line["too_many"]) == (TOWER, len(strange), 0)
 
 
-@scenario
+@on_virtual_time
 async def test_the_last_events_of_a_position_that_has_moved_away_are_kept() -> None:
     async with world() as here:
         await here.edge_server()
@@ -434,7 +434,7 @@ async def test_the_last_events_of_a_position_that_has_moved_away_are_kept() -> N
             assert [event.resource for event in await told(here, 1)] == [POSITION]
 
 
-@scenario
+@on_virtual_time
 async def test_events_that_an_agent_could_not_keep_are_counted_for_people() -> None:
     """The gap was in their numbers, and nobody looked at it."""
     async with world() as here:
@@ -451,7 +451,7 @@ async def test_events_that_an_agent_could_not_keep_are_counted_for_people() -> N
         assert [line["lost"] for line in logs if line["event"] == "events_lost"] == [7]
 
 
-@scenario
+@on_virtual_time
 async def test_an_agent_speaks_in_no_other_name_and_at_a_time_that_can_be() -> None:
     """One event at the end of time, and nobody could list events any more."""
     async with world() as here:
@@ -466,7 +466,7 @@ async def test_an_agent_speaks_in_no_other_name_and_at_a_time_that_can_be() -> N
             assert timestamp(event.time_unix_ms / 1000).ToDatetime()
 
 
-@scenario
+@on_virtual_time
 async def test_a_flood_of_events_is_bounded_across_sessions_and_counted() -> None:
     async with world() as here:
         here.fleet.heard = Buckets(10, 3600.0)
@@ -486,7 +486,7 @@ async def test_a_flood_of_events_is_bounded_across_sessions_and_counted() -> Non
 def test_a_process_that_says_no_id_is_not_let_in(boot_id: str) -> None:
     """Events are known by it, so that none is kept twice."""
 
-    @scenario
+    @on_virtual_time
     async def refused() -> None:
         async with world() as here:
             await here.edge_server()
@@ -498,7 +498,7 @@ def test_a_process_that_says_no_id_is_not_let_in(boot_id: str) -> None:
     refused()
 
 
-@scenario
+@on_virtual_time
 async def test_a_report_on_what_has_no_name_keeps_no_other_from_being_written() -> None:
     """On PostgreSQL; and what could not be written waited for the next time, with all others."""
     async with world() as here:
@@ -517,7 +517,7 @@ async def test_a_report_on_what_has_no_name_keeps_no_other_from_being_written() 
         await here.fleet.rows.flush()
 
 
-@scenario
+@on_virtual_time
 async def test_commands_are_answered_by_the_agent() -> None:
     async with world() as here:
         await here.edge_server()
@@ -535,7 +535,7 @@ async def test_commands_are_answered_by_the_agent() -> None:
             assert refused.value.reason == "NOT_REJECTED"
 
 
-@scenario
+@on_virtual_time
 async def test_figures_reach_whoever_watches_and_interest_goes_down_only_meanwhile() -> None:
     async with world() as here:
         await here.edge_server()
@@ -556,7 +556,7 @@ async def test_figures_reach_whoever_watches_and_interest_goes_down_only_meanwhi
         assert not await here.stores.minutes.query(FOREIGN, since_minute=0, until_minute=1 << 40)
 
 
-@scenario
+@on_virtual_time
 async def test_a_second_agent_with_the_same_identity_is_refused_and_the_edge_server_says_so() -> None:
     async with world() as here:
         await here.edge_server()
@@ -570,7 +570,7 @@ async def test_a_second_agent_with_the_same_identity_is_refused_and_the_edge_ser
 
 
 @pytest.mark.parametrize("planned", [True, False], ids=["planned-empty", "never-planned"])
-@scenario
+@on_virtual_time
 async def test_what_an_agent_holds_of_another_store_goes_only_when_somebody_says_that_it_is_meant(
     planned: bool,
 ) -> None:
@@ -609,7 +609,7 @@ async def revoke(here: World, at: float) -> None:
     await here.stores.records.commit([EDGE_SERVER.encode(TOWER, revoked)])
 
 
-@scenario
+@on_virtual_time
 async def test_a_revoked_agent_is_cut_off_and_let_in_with_a_later_certificate_only() -> None:
     async with world() as here:
         await here.edge_server()

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from control_plane.fleet.fleet import Fleet
-from control_plane.store import Stores, open_stores
+from control_plane.store import Stores
 from control_plane.store.resources import EDGE_SERVER, encode_desired
 from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing, WireLost
+from tests.sim.database import Database
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer, EdgeServerStatus
 from waypost.api.link.v1 import link_pb2 as pb
 from waypost.api.link.v1.command_pb2 import Command, LogPiece, Result
@@ -143,13 +144,19 @@ class World:
 @asynccontextmanager
 async def world(timing: Timing = QUICK) -> AsyncIterator[World]:
     """Leaving ends everything that runs in it. timing: of the fleet; agents have QUICK."""
-    async with open_stores("sqlite://") as stores, asyncio.TaskGroup() as tasks:
+    stores = stores_in_memory()
+    async with asyncio.TaskGroup() as tasks:
         fleet = new_fleet(stores, timing=timing)
         await fleet.open()
         running = tasks.create_task(fleet.run())
         yield World(stores, fleet, tasks)
         running.cancel()
         fleet.say_goodbye()
+
+
+def stores_in_memory() -> Stores:
+    """Without threads."""
+    return Database(random.Random(1), slow_s=0.0).open()
 
 
 def new_fleet(stores: Stores, run: str = "ours", timing: Timing = QUICK) -> Fleet:
