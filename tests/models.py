@@ -7,20 +7,23 @@ slow           FP32 [-1, n, n]: many matrix products, to be in flight for a whil
 features       one that takes a number of features without saying how many
 holding        a template that holds a call until it is let go
 totals         a template that keeps state: each sequence's sum
+template       any other template, by its source
 hanging        the source of a template that hangs on negative numbers
 foreign        an operator of nobody's, which no runtime can have
 corrupt        half a model
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
+NOTHING: Mapping[str, str] = MappingProxyType({})
 IR_VERSION = 9
 
 ELEMENT_TYPES = {
@@ -105,20 +108,14 @@ class Holding:
 
 def holding(directory: Path) -> Path:
     """Model `holding`, x FP32 [1] -> y = x. A call with x > 0 leaves a file `held-*` and ends once `go` exists."""
-    directory.mkdir(parents=True, exist_ok=True)
     spec = {"datatype": "FP32", "shape": [1]}
-    sample = {"inputs": [{"name": "x", **spec, "data": [0]}]}
-    (directory / "template.py").write_text(HOLDING)
-    (directory / "samples.json").write_text(json.dumps(sample))
-    manifest(
+    return template(
         directory,
-        name="projects/p/applications/a/models/holding/versions/1",
-        framework="template",
-        templateClass="template:Holding",
-        artifacts=[{"path": name, "digest": "sha256:aa"} for name in ("template.py", "samples.json")],
+        HOLDING,
+        "Holding",
+        samples={"inputs": [{"name": "x", **spec, "data": [0]}]},
         signature={"inputs": [{"name": "x", **spec}], "outputs": [{"name": "y", **spec}]},
     )
-    return directory
 
 
 HANGING = """
@@ -169,20 +166,15 @@ class Totals:
 
 def totals(directory: Path) -> Path:
     """Model `totals`, x INT32 [1] -> y = the sum of all x of its sequence; x < 0 fails. Counts `steps_total`."""
-    directory.mkdir(parents=True, exist_ok=True)
     spec = {"datatype": "INT32", "shape": [1]}
-    (directory / "template.py").write_text(TOTALS)
-    (directory / "samples.json").write_text(json.dumps([{"inputs": [{"name": "x", **spec, "data": [1]}]}] * 2))
-    manifest(
+    return template(
         directory,
-        name="projects/p/applications/a/models/totals/versions/1",
-        framework="template",
-        templateClass="template:Totals",
-        keepsState=True,
-        artifacts=[{"path": name, "digest": "sha256:aa"} for name in ("template.py", "samples.json")],
+        TOTALS,
+        "Totals",
+        samples=[{"inputs": [{"name": "x", **spec, "data": [1]}]}] * 2,
         signature={"inputs": [{"name": "x", **spec}], "outputs": [{"name": "y", **spec}]},
+        keepsState=True,
     )
-    return directory
 
 
 def foreign(path: Path) -> Path:
@@ -196,6 +188,37 @@ def corrupt(path: Path) -> Path:
     affine(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
+
+
+def template(
+    directory: Path,
+    code: str,
+    class_name: str,
+    *,
+    samples: object,
+    model: str = "",
+    files: Mapping[str, str] = NOTHING,
+    **declared: object,
+) -> Path:
+    """A package with a template, as the importer lays one out.
+
+    samples: JSON, as text or not yet; None where there are none. model: its id; the class's name in small letters if
+    not given. files: content of what else there is, by name. declared: what else the manifest says.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    content = {"template.py": code, **files}
+    if samples:
+        content["samples.json"] = samples if isinstance(samples, str) else json.dumps(samples)
+    for name, text in content.items():
+        (directory / name).write_text(text)
+    always = {
+        "name": f"projects/p/applications/a/models/{model or class_name.lower()}/versions/1",
+        "framework": "template",
+        "templateClass": f"template:{class_name}",
+        "artifacts": [{"path": name, "digest": "sha256:aa"} for name in content],
+    }
+    manifest(directory, **{**always, **declared})
+    return directory
 
 
 def manifest(directory: Path, **fields: object) -> Path:

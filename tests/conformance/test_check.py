@@ -26,18 +26,8 @@ SAMPLE = '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1
 
 def template(directory: Path, body: str) -> Path:
     """A package whose template does `body` when it is called."""
-    files = {"template.py": TEMPLATE.format(body=body), "samples.json": SAMPLE}
-    for name, content in files.items():
-        (directory / name).write_text(content)
-    models.manifest(
-        directory,
-        name="projects/p/applications/a/models/m/versions/1",
-        framework="template",
-        templateClass="template:Spy",
-        artifacts=[{"path": name, "digest": "sha256:aa"} for name in files],
-        signature={"inputs": [SPEC], "outputs": [{**SPEC, "name": "y"}]},
-    )
-    return directory
+    signature = {"inputs": [SPEC], "outputs": [{**SPEC, "name": "y"}]}
+    return models.template(directory, TEMPLATE.format(body=body), "Spy", samples=SAMPLE, signature=signature)
 
 
 def test_a_good_model_is_described(tmp_path: Path) -> None:

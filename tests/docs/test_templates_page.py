@@ -34,18 +34,8 @@ SAMPLES = dict(zip(TEMPLATES, blocks(PAGE, "json"), strict=True))
 
 def package(directory: Path, name: str) -> Path:
     """As a training platform publishes it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "template.py").write_text(TEMPLATES[name])
-    (directory / "samples.json").write_text(SAMPLES[name])
-    models.manifest(
-        directory,
-        name=f"projects/p/applications/a/models/{name.lower()}/versions/1",
-        framework="template",
-        templateClass=f"template:{name}",
-        keepsState="start_sequence" in TEMPLATES[name],
-        artifacts=[{"path": path, "digest": "sha256:aa"} for path in ("template.py", "samples.json")],
-    )
-    return directory
+    keeps_state = "start_sequence" in TEMPLATES[name]
+    return models.template(directory, TEMPLATES[name], name, samples=SAMPLES[name], keepsState=keeps_state)
 
 
 def warm(directory: Path) -> Warm:

@@ -77,21 +77,14 @@ def without_landlock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def package(data: Path, body: str) -> Path:
     """One whose template does `body` in its load, laid out as the importer does."""
-    directory = data / "packages" / "uid"
-    directory.mkdir()
     body = "\n".join(f"        {line.removeprefix(' ' * 8)}" for line in body.splitlines())
-    files = {"template.py": TEMPLATE.format(body=body), "samples.json": SAMPLE}
-    for name, content in files.items():
-        (directory / name).write_text(content)
-    models.manifest(
-        directory,
-        name="projects/p/applications/a/models/m/versions/1",
-        framework="template",
-        templateClass="template:Stranger",
-        artifacts=[{"path": name, "digest": "sha256:aa"} for name in files],
+    return models.template(
+        data / "packages" / "uid",
+        TEMPLATE.format(body=body),
+        "Stranger",
+        samples=SAMPLE,
         signature={"inputs": [SPEC], "outputs": [{**SPEC, "name": "y"}]},
     )
-    return directory
 
 
 def check(directory: Path, *, allow_unconfined: bool = False) -> Signature:

@@ -37,6 +37,7 @@ SIGNATURE = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
     "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
 }
+FACTOR = {"factor.txt": "2.0"}
 SAMPLES = '{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}'
 
 
@@ -44,24 +45,13 @@ def package(
     directory: Path,
     code: str,
     *,
-    template_class: str = "template:Doubles",
+    class_name: str = "Doubles",
     samples: str = SAMPLES,
     signature: object = SIGNATURE,
     **declared: object,
 ) -> Path:
-    files = {"template.py": code, "factor.txt": "2.0", **({"samples.json": samples} if samples else {})}
-    for name, content in files.items():
-        (directory / name).write_text(content)
-    models.manifest(
-        directory,
-        name="projects/p/applications/a/models/m/versions/1",
-        framework="template",
-        templateClass=template_class,
-        artifacts=[{"path": name, "digest": "sha256:aa"} for name in files],
-        **({"signature": signature} if signature else {}),
-        **declared,
-    )
-    return directory
+    declared |= {"signature": signature} if signature else {}
+    return models.template(directory, code, class_name, samples=samples, model="m", files=FACTOR, **declared)
 
 
 def warm(directory: Path) -> Warm:
@@ -194,11 +184,11 @@ def test_a_template_that_fails_has_a_reason(tmp_path: Path, code: str, reason: s
 
 @pytest.mark.parametrize("template_class", ["template", ":Doubles", "template:"])
 def test_a_class_is_named_as_module_and_class(tmp_path: Path, template_class: str) -> None:
-    assert refusal(package(tmp_path, DOUBLES, template_class=template_class)).reason == "BAD_TEMPLATE_CLASS"
+    assert refusal(package(tmp_path, DOUBLES, templateClass=template_class)).reason == "BAD_TEMPLATE_CLASS"
 
 
 def test_a_module_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert refusal(package(tmp_path, DOUBLES, template_class="other:Doubles")).reason == "MISSING_FILE"
+    assert refusal(package(tmp_path, DOUBLES, templateClass="other:Doubles")).reason == "MISSING_FILE"
 
 
 def test_a_template_without_samples_or_signature_is_refused(tmp_path: Path) -> None:
