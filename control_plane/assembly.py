@@ -100,7 +100,7 @@ for a look. What is larger goes to the position itself."""
 
 LINK_BYTES_MAX = 16 << 20
 """Of a message from an agent: its first status names all positions at once, some kilobytes each. What it answers to an
-inference that is tried out has half of that at most (edge_agent.commands)."""
+inference that is tried out has half of that at most (edge_agent.links.commands)."""
 
 _NAMES = (
     "Application Artifact Audit Authority Credential EdgeServer Event Model Platform Position Project RoleBinding"

@@ -3,8 +3,8 @@
     python -m edge_agent join ...        enrols with a join token, then as `run`
     python -m edge_agent run ...         until SIGTERM; hosts, monitors and the gateway go on without it
     python -m edge_agent stop-all ...    ends all that was started here, with or without an agent
-    python -m edge_agent install | upgrade | check ...    versions of the software (install.py, upgrade.py)
-    python -m edge_agent status | logs | drain | hold | resume ...    asks the agent that runs (box.py)
+    python -m edge_agent install | upgrade | check ...    versions of the software (box/)
+    python -m edge_agent status | logs | drain | hold | resume ...    asks the agent that runs (box/client.py)
 
 `join` is `run` with the words of somebody who sets a machine up. It may be repeated: a join that has succeeded needs
 its token no more. `run` may be left out. Whatever fails while it starts (a taken port, a lock, a refused join token)
@@ -18,16 +18,16 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from edge_agent import box
 from edge_agent.assembly import Agent
-from edge_agent.enrol import enrolled
-from edge_agent.enrolment import Enrolment
-from edge_agent.install import InstallSettings, install
-from edge_agent.layout import Layout, layout_of
-from edge_agent.lock import take_lock
+from edge_agent.box import client
+from edge_agent.box.install import InstallSettings, install
+from edge_agent.box.stop import stop_all
+from edge_agent.box.upgrade import CheckSettings, UpgradeSettings, check, upgrade
+from edge_agent.identity.enrol import enrolled
+from edge_agent.identity.enrolment import Enrolment
+from edge_agent.machine.layout import Layout, layout_of
+from edge_agent.machine.lock import take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings
-from edge_agent.stop import stop_all
-from edge_agent.upgrade import CheckSettings, UpgradeSettings, check, upgrade
 from mesh import serve
 from mesh.files import remove_leftovers
 from mesh.settings import Settings, load
@@ -54,13 +54,13 @@ The same line starts the agent again later, with or without the token."""
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code. argv: without the program's name."""
     arguments = list(argv)
-    verb = arguments.pop(0) if arguments and arguments[0] in (*VERBS, *SOFTWARE, *box.COMMANDS) else "run"
+    verb = arguments.pop(0) if arguments and arguments[0] in (*VERBS, *SOFTWARE, *client.COMMANDS) else "run"
     about = ""
     if verb == "join":
         arguments, about = _in_settings_words(arguments), JOIN
     try:
-        if verb in box.COMMANDS:
-            box.main(verb, arguments)
+        if verb in client.COMMANDS:
+            client.main(verb, arguments)
             return 0
         if verb in SOFTWARE:
             kind, command = SOFTWARE[verb]

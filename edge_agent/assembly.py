@@ -11,31 +11,31 @@ from functools import partial
 
 import structlog
 
-from edge_agent.artifacts import Artifacts
-from edge_agent.blobs import Blobs
-from edge_agent.box_service import BoxService
-from edge_agent.commands import Commands
+from edge_agent.artifacts.blobs import Blobs
+from edge_agent.artifacts.store import Artifacts
+from edge_agent.box.service import BoxService
 from edge_agent.drivers import open_driver
-from edge_agent.enrolment import Enrolment, EnrolmentFile
-from edge_agent.gate import StartGate
-from edge_agent.gateways.base import Gateway
-from edge_agent.health import HealthChecks, HealthTiming
-from edge_agent.layout import Layout
-from edge_agent.ledger import Ledger
-from edge_agent.link_authority import LinkAuthority
-from edge_agent.links import Links, SocketLinks, TlsLinks
-from edge_agent.monitors import MonitorEars, Monitors
-from edge_agent.parts import Parts
-from edge_agent.probe import GatewayProbe
-from edge_agent.renewal import Renewal
-from edge_agent.router import Router
+from edge_agent.gateways import open_gateway
+from edge_agent.identity.authority import LinkAuthority
+from edge_agent.identity.enrolment import Enrolment, EnrolmentFile
+from edge_agent.identity.local_links import Links, SocketLinks, TlsLinks
+from edge_agent.identity.renewal import Renewal
+from edge_agent.links.commands import Commands
+from edge_agent.links.monitors import MonitorEars, Monitors
+from edge_agent.links.uplink import Uplink, capacity, describe_for_ever
+from edge_agent.links.upstreams import Upstreams
+from edge_agent.machine.layout import Layout
+from edge_agent.machine.software import Software
+from edge_agent.machine.wall_clock import WallClock
 from edge_agent.settings import AgentSettings
-from edge_agent.software import Software
-from edge_agent.solitude import Moment, Solitude
-from edge_agent.supervise import Supervisor
-from edge_agent.uplink import Uplink, capacity, describe_for_ever
-from edge_agent.upstreams import Upstreams
-from edge_agent.wall_clock import WallClock
+from edge_agent.state.ledger import Ledger
+from edge_agent.state.solitude import Moment, Solitude
+from edge_agent.work.gate import StartGate
+from edge_agent.work.health import HealthChecks, HealthTiming
+from edge_agent.work.parts import Parts
+from edge_agent.work.probe import GatewayProbe
+from edge_agent.work.router import Router
+from edge_agent.work.supervise import Supervisor
 from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity
@@ -237,25 +237,6 @@ def open_links(settings: AgentSettings, enrolment: Enrolment) -> Links:
         return SocketLinks()
     authority = LinkAuthority(enrolment, timedelta(hours=settings.link_certificate_hours), clock.now)
     return TlsLinks(authority, settings.link_listen, settings.advertise_address)
-
-
-def open_gateway(settings: AgentSettings, layout: Layout) -> Gateway:
-    """The gateway of this kind. Imports only the chosen one."""
-    match settings.gateway:
-        case "envoy":
-            from edge_agent.gateways.envoy import EnvoyGateway, EnvoySettings
-
-            return EnvoyGateway(
-                EnvoySettings(
-                    data_dir=layout.gateway,
-                    runtime_dir=layout.runtime_dir,
-                    listen=settings.gateway_listen,
-                    domain=settings.gateway_domain,
-                    certificate=settings.gateway_certificate,
-                    key=settings.gateway_key,
-                    insecure=settings.gateway_insecure,
-                )
-            )
 
 
 def new_replica_id() -> str:

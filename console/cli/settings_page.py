@@ -112,18 +112,13 @@ SECTIONS = (
     ),
     Section("Edge agent", "waypost agent run", "edge_agent.settings:AgentSettings", "WAYPOST_AGENT_"),
     *(
-        Section(f"Edge agent, {what}", f"waypost agent {verb}", f"edge_agent.box:{kind}", "WAYPOST_AGENT_")
-        for verb, what, kind in (
-            ("status", "its state on the machine", "BoxSettings"),
-            ("logs", "logs on the machine", "LogSettings"),
-            ("drain", "serving nothing", "ModeSettings"),
-            ("hold", "holding changes", "ModeSettings"),
-            ("resume", "following again", "BoxSettings"),
-        )
-    ),
-    *(
-        Section(f"Edge agent, {what}", f"waypost agent {verb}", f"edge_agent.{module}:{kind}", "WAYPOST_AGENT_")
+        Section(f"Edge agent, {what}", f"waypost agent {verb}", f"edge_agent.box.{module}:{kind}", "WAYPOST_AGENT_")
         for verb, what, module, kind in (
+            ("status", "its state on the machine", "client", "BoxSettings"),
+            ("logs", "logs on the machine", "client", "LogSettings"),
+            ("drain", "serving nothing", "client", "ModeSettings"),
+            ("hold", "holding changes", "client", "ModeSettings"),
+            ("resume", "following again", "client", "BoxSettings"),
             ("install", "a version of the software", "install", "InstallSettings"),
             ("upgrade", "another version of itself", "upgrade", "UpgradeSettings"),
             ("check", "what another version wrote", "upgrade", "CheckSettings"),

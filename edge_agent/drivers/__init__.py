@@ -12,7 +12,7 @@
 from typing import Literal
 
 from edge_agent.drivers.base import Driver
-from edge_agent.layout import Layout
+from edge_agent.machine.layout import Layout
 
 
 def open_driver(kind: Literal["process"], layout: Layout, *, log_level: str) -> Driver:

@@ -11,14 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.diff import Version
 from edge_agent.failure import Failure
+from edge_agent.model_version import NO_VERSION, Version
 
 MONITOR = "monitor"
 """Id of a position's monitor among the observed; replicas are called `r-...`."""
-
-NO_VERSION = Version("", "")
-"""What a monitor runs, and a process of which nothing is known any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from edge_agent.diff import Version
-from edge_agent.drivers.base import MONITOR, NO_VERSION, Fingerprint, HostSet, Lineup, MonitorMode, Observed
+from edge_agent.drivers.base import MONITOR, Fingerprint, HostSet, Lineup, MonitorMode, Observed
 from edge_agent.failure import Failure
-from edge_agent.software import software_of
+from edge_agent.machine.software import software_of
+from edge_agent.model_version import NO_VERSION, Version
 from waypost.errors import Precondition
 
 

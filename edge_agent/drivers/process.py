@@ -23,9 +23,9 @@ from edge_agent.drivers import cgroups
 from edge_agent.drivers.base import MONITOR, Fingerprint, HostSet, Lineup, MonitorMode, Observed, TcpLinks
 from edge_agent.drivers.unit import About, Unit
 from edge_agent.failure import Failure
-from edge_agent.layout import Layout, PositionPaths
-from edge_agent.software import Software, software_of
-from edge_agent.storage import storage_errors
+from edge_agent.machine.layout import Layout, PositionPaths
+from edge_agent.machine.software import Software, software_of
+from edge_agent.machine.storage import storage_errors
 from mesh.files import private_directory
 from mesh.nursery import Nursery
 from mesh.processes import Process
@@ -36,7 +36,7 @@ from waypost.errors import Precondition
 log = structlog.get_logger()
 
 HOST, MONITOR_PROGRAM = ("inference_host", "run"), ("position_monitor",)
-"""What is run, after an interpreter (software.py)."""
+"""What is run, after an interpreter (machine/software.py)."""
 MODULES = ("inference_host", "position_monitor")
 PRELOAD = tuple(f"{module}.preload" for module in MODULES)
 LOGS_BOUND_EVERY_S = 60.0

@@ -22,10 +22,10 @@ from typing import Any
 
 import structlog
 
-from edge_agent.diff import Version
-from edge_agent.drivers.base import NO_VERSION, Observed
+from edge_agent.drivers.base import Observed
 from edge_agent.failure import Failure
-from edge_agent.storage import storage_errors
+from edge_agent.machine.storage import storage_errors
+from edge_agent.model_version import NO_VERSION, Version
 from mesh import clock
 from mesh.files import private_directory, write_atomically
 from mesh.plain_text import is_reason, plain

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from edge_agent.diff import Version
 from edge_agent.drivers.base import MONITOR, Driver, HostSet, Lineup, MonitorMode, Observed
 from edge_agent.failure import Failure
-from edge_agent.software import software_of
+from edge_agent.machine.software import software_of
+from edge_agent.model_version import Version
 from tests.waiting import until
 
 UID = "7f4c2c1e-5a51-4b77-9a3c-0d7a5f1f0001"

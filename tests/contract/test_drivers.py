@@ -14,7 +14,7 @@ from edge_agent.drivers import cgroups
 from edge_agent.drivers.base import Driver, Limits
 from edge_agent.drivers.fake import FakeDriver, FakeMachine
 from edge_agent.drivers.process import ProcessDriver
-from edge_agent.layout import Layout
+from edge_agent.machine.layout import Layout
 from edge_agent.settings import AgentSettings
 from mesh.processes import Process
 from tests.contract import driver_suite as suite

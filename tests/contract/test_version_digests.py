@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.registry import versions as registry
-from edge_agent import assignments as agent
+from edge_agent.position import assignments as agent
 from inference_host import manifest as host
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.install import InstallSettings, install
-from edge_agent.software import INSTALLING, Software
-from edge_agent.upgrade import CheckSettings, check
+from edge_agent.box.install import InstallSettings, install
+from edge_agent.box.upgrade import CheckSettings, check
+from edge_agent.machine.software import INSTALLING, Software
 from waypost.errors import Invalid, Precondition, Unavailable
 
 EXTRAS = ("agent", "monitor", "host", "console")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from edge_agent.pages import Page
+from edge_agent.state.pages import Page
 from mesh.version import VERSION
 from tests import models
 from tests.integration.agent_world import (
@@ -210,7 +210,7 @@ def test_an_upgrade_that_fails_goes_back_to_the_version_before_which_reads_what_
         f"    sys.path[:0] = {[str(ROOT), str(ROOT / 'sdk' / 'python' / 'src')]!r}\n"
         "    for name in [name for name in sys.modules if name.startswith('edge_agent')]:\n"
         "        del sys.modules[name]\n"
-        "    from edge_agent.ledger import Ledger\n"
+        "    from edge_agent.state.ledger import Ledger\n"
         "    from dataclasses import replace\n"
         f"    ledger = Ledger(Path({str(tmp_path / 'edge' / 'ledger')!r}))\n"
         "    for record in list(ledger.records.values()):\n"

@@ -20,7 +20,6 @@ SLOWER = 4
 def test_the_answer_is_ok_or_says_precisely_what_is_wrong(here: World, method: Method) -> None:
     @settings(
         max_examples=max(3, CALLS // SLOWER) if method.streams else CALLS,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

@@ -13,7 +13,7 @@ import grpc
 import psutil
 from google.rpc import status_pb2
 
-from edge_agent.layout import layout_of
+from edge_agent.machine.layout import layout_of
 from tests import models
 from tests.e2e.platform import Platform
 from tests.hostile.methods import Method

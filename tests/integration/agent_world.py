@@ -21,9 +21,9 @@ from typing import Any
 from cryptography import x509
 
 from control_plane.authority import AGENT_LIFE, Authority
-from edge_agent.assignments import version_digest
-from edge_agent.blobs import FakeSource
-from edge_agent.enrolment import Enrolment, EnrolmentFile
+from edge_agent.artifacts.blobs import FakeSource
+from edge_agent.identity.enrolment import Enrolment, EnrolmentFile
+from edge_agent.position.assignments import version_digest
 from mesh import clock, serve
 from mesh.certificates import is_signed
 from mesh.link import DesiredState, Item, ParentSession, Refusal, Timing

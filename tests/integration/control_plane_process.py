@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from edge_agent.assignments import sets_back
-from edge_agent.upstreams import Upstreams
+from edge_agent.links.upstreams import Upstreams
+from edge_agent.position.assignments import sets_back
 from mesh.link import EMPTY, ChildLink, DesiredState, Item, Timing
 from tests import waiting
 from tests.waiting import PATIENCE_S

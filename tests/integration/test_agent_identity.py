@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.enrolment import Enrolment
-from edge_agent.ledger import Ledger
+from edge_agent.identity.enrolment import Enrolment
+from edge_agent.state.ledger import Ledger
 from mesh import certificates, clock
 from tests import models
 from tests.integration.agent_world import EDGE_SERVER, AgentProcess, ControlPlane, assignment, until, version, world

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from console import contexts
 from console.contexts import Context
-from edge_agent.enrolment import Enrolment, EnrolmentFile
+from edge_agent.identity.enrolment import Enrolment, EnrolmentFile
 from mesh.certificates import is_directly_under, pin, read_key
 from tests.integration.command_line import WAYPOST
 from tests.integration.control_plane_process import (

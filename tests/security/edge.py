@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from control_plane.authority import Authority
-from edge_agent.ledger import Ledger
+from edge_agent.state.ledger import Ledger
 from mesh import certificates, clock
 from mesh.certificates import Signer
 from mesh.identity import ROOTS

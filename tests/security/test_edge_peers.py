@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from edge_agent.links import write_identity
+from edge_agent.identity.local_links import write_identity
 from inference_host.uplink import CONNECT_HOST
 from mesh import clock, serve
 from mesh.certificates import Signer

@@ -5,23 +5,23 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.artifacts import Artifacts
+from edge_agent.artifacts.blobs import Blobs
+from edge_agent.artifacts.store import Artifacts
 from edge_agent.assembly import connect
-from edge_agent.blobs import Blobs
-from edge_agent.commands import Commands
 from edge_agent.drivers.fake import FakeDriver
-from edge_agent.gate import StartGate
-from edge_agent.health import FakeHealth
-from edge_agent.ledger import Ledger
-from edge_agent.links import SocketLinks
-from edge_agent.monitors import Monitors
-from edge_agent.parts import Parts
-from edge_agent.probe import Answer, FakeProbe
-from edge_agent.router import Router
-from edge_agent.software import Software
-from edge_agent.solitude import Solitude
-from edge_agent.supervise import Supervisor
-from edge_agent.uplink import Uplink, capacity
+from edge_agent.identity.local_links import SocketLinks
+from edge_agent.links.commands import Commands
+from edge_agent.links.monitors import Monitors
+from edge_agent.links.uplink import Uplink, capacity
+from edge_agent.machine.software import Software
+from edge_agent.state.ledger import Ledger
+from edge_agent.state.solitude import Solitude
+from edge_agent.work.gate import StartGate
+from edge_agent.work.health import FakeHealth
+from edge_agent.work.parts import Parts
+from edge_agent.work.probe import Answer, FakeProbe
+from edge_agent.work.router import Router
+from edge_agent.work.supervise import Supervisor
 from tests.sim.machine import SimSource
 from waypost.api.inference.v1.inference_pb2 import ModelInferResponse
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from control_plane.store.base import Put
 from control_plane.store.resources import APPLICATION as APPLICATIONS
 from control_plane.store.resources import EDGE_SERVER, MODEL, MODEL_VERSION, PROJECT
-from edge_agent.assignments import version_digest
+from edge_agent.position.assignments import version_digest
 from waypost.api.control.v1.application_pb2 import Application
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.control.v1.model_pb2 import (

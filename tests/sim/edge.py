@@ -16,8 +16,8 @@ from typing import Any
 from edge_agent.drivers.base import MONITOR, Lineup, Observed
 from edge_agent.failure import Failure
 from edge_agent.gateways.routes import Backend
-from edge_agent.layout import Layout
-from edge_agent.solitude import Moment
+from edge_agent.machine.layout import Layout
+from edge_agent.state.solitude import Moment
 from mesh import clock
 from mesh.link import Timing, WireLost
 from position_monitor.board import Board

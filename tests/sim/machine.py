@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.diff import Version
 from edge_agent.drivers.base import MONITOR, Lineup, Observed
 from edge_agent.drivers.fake import FakeMachine, Fate
 from edge_agent.failure import Failure
 from edge_agent.gateways.fake import FakeGateway
+from edge_agent.model_version import Version
 from tests.sim.processes import world_context, writing
 from waypost.errors import Unavailable
 

@@ -115,7 +115,7 @@ def write(disk: Disk, name: str, data: bytes, *, sync: bool = True, sync_names: 
         files.fsync(files.open(directory, 0))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1000), st.booleans(), st.booleans())
 def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(seed: int, sync: bool, sync_names: bool) -> None:
     disk = Disk(random.Random(seed))
@@ -135,7 +135,7 @@ def test_paths_that_are_not_on_it_are_the_machines_own(tmp_path: Path) -> None:
     assert Path(name).exists()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1000))
 def test_a_connection_keeps_its_order_and_loses_nothing_until_it_breaks(seed: int) -> None:
     async def scene(loop: ProcessLoop) -> None:

@@ -29,7 +29,7 @@ from edge_agent.gateways.envoy.process import EnvoyProcess, envoy_release, refus
 from edge_agent.gateways.envoy.settings import EnvoySettings
 from edge_agent.gateways.envoy.witness import Witness
 from edge_agent.gateways.routes import RouteTable, bridge, check, successors
-from edge_agent.storage import storage_errors
+from edge_agent.machine.storage import storage_errors
 from waypost.errors import MeshError, Precondition, Unavailable
 
 log = structlog.get_logger()

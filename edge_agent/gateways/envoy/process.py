@@ -18,7 +18,7 @@ from edge_agent.gateways.envoy.admin import Admin
 from edge_agent.gateways.envoy.bootstrap import bootstrap
 from edge_agent.gateways.envoy.files import Files
 from edge_agent.gateways.envoy.settings import EnvoySettings, refuse_unusable
-from edge_agent.storage import storage_errors
+from edge_agent.machine.storage import storage_errors
 from mesh.files import private_directory
 from mesh.processes import Process
 from mesh.serve import refuse_taken

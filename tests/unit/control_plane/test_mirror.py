@@ -38,7 +38,7 @@ async def is_equal(mirror: Mirror, stores: Stores) -> bool:
     return True
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 1 << 30))
 def test_after_a_refresh_a_mirror_holds_what_the_store_holds(seed: int) -> None:
     async def run() -> None:
@@ -54,7 +54,7 @@ def test_after_a_refresh_a_mirror_holds_what_the_store_holds(seed: int) -> None:
     asyncio.run(run())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1 << 30))
 def test_a_mirror_that_a_busy_store_interrupts_holds_no_half_of_it(seed: int) -> None:
     """Found by tests/sim: what had not been read counted as gone, and a planner took it from the edge."""

@@ -17,7 +17,7 @@ from waypost.errors import Unavailable
 SERVER = "edgeServers/e"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1 << 30))
 def test_reports_that_a_busy_store_interrupts_are_read_from_the_beginning(seed: int) -> None:
     """Found by tests/sim, with the same fault of mirrors: verdicts that had been reported were unknown for ever."""

@@ -12,23 +12,23 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from edge_agent.artifacts import Artifacts
-from edge_agent.assignments import version_digest
-from edge_agent.blobs import Blobs, FakeSource
+from edge_agent.artifacts.blobs import Blobs, FakeSource
+from edge_agent.artifacts.store import Artifacts
 from edge_agent.drivers.fake import FakeDriver, FakeMachine
-from edge_agent.gate import StartGate
 from edge_agent.gateways.fake import FakeGateway
-from edge_agent.health import FakeHealth
-from edge_agent.layout import Layout
-from edge_agent.ledger import Ledger
-from edge_agent.links import SocketLinks
-from edge_agent.mode import Kind, Mode
-from edge_agent.parts import Parts
-from edge_agent.probe import Answer, FakeProbe
-from edge_agent.router import Router
-from edge_agent.software import Software
-from edge_agent.solitude import Moment, Solitude
-from edge_agent.supervise import Supervisor
+from edge_agent.identity.local_links import SocketLinks
+from edge_agent.machine.layout import Layout
+from edge_agent.machine.software import Software
+from edge_agent.position.assignments import version_digest
+from edge_agent.position.mode import Kind, Mode
+from edge_agent.state.ledger import Ledger
+from edge_agent.state.solitude import Moment, Solitude
+from edge_agent.work.gate import StartGate
+from edge_agent.work.health import FakeHealth
+from edge_agent.work.parts import Parts
+from edge_agent.work.probe import Answer, FakeProbe
+from edge_agent.work.router import Router
+from edge_agent.work.supervise import Supervisor
 from mesh.link import DesiredState, Item
 from tests.sim.virtual import VirtualLoop
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion, Signature, TensorSpec

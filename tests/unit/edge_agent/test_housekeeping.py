@@ -13,7 +13,7 @@ from edge_agent.drivers.cgroups import Cgroups
 from edge_agent.drivers.process import ProcessDriver
 from edge_agent.gateways.envoy import EnvoySettings
 from edge_agent.gateways.envoy import gateway as envoy
-from edge_agent.layout import layout_of
+from edge_agent.machine.layout import layout_of
 from mesh.processes import LOG_BYTES_MAX
 
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from edge_agent.app import main
 from edge_agent.backoff import LONGEST_S, Restarts, delay_s
+from edge_agent.box.stop import stop_all
 from edge_agent.drivers import cgroups
 from edge_agent.drivers.base import Limits
-from edge_agent.enrol import api_address, read_token
-from edge_agent.keys import ensure_keys
-from edge_agent.layout import Layout, layout_of
-from edge_agent.lock import take_lock
+from edge_agent.identity.enrol import api_address, read_token
+from edge_agent.identity.keys import ensure_keys
+from edge_agent.machine.layout import Layout, layout_of
+from edge_agent.machine.lock import take_lock
 from edge_agent.settings import ENV_PREFIX, AgentSettings
-from edge_agent.stop import stop_all
 from mesh.fields import declared
 from mesh.files import SOCKET_PATH_BYTES_MAX
 from mesh.locks import holder

@@ -14,13 +14,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from edge_agent.assignments import Assignment, assignment_of
-from edge_agent.changes import choose
-from edge_agent.diff import shape
 from edge_agent.drivers.base import Failure
-from edge_agent.mode import FOLLOW
+from edge_agent.position.assignments import Assignment, assignment_of
+from edge_agent.position.changes import choose
+from edge_agent.position.diff import shape
+from edge_agent.position.mode import FOLLOW
+from tests.unit.edge_agent.position.test_changes import MONDAY, WINDOWS
 from tests.unit.edge_agent.rig import assignment, model_version
-from tests.unit.edge_agent.test_changes import MONDAY, WINDOWS
 from waypost.api.control.v1.position_pb2 import PositionSpec
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
 

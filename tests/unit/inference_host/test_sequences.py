@@ -209,4 +209,4 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
-TestLaws.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestLaws.settings = settings(max_examples=200, stateful_step_count=30)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.simulation.positions import Behaviour, SimulatedPosition, take
-from edge_agent.conditions import conditions
-from tests.unit.edge_agent.test_positions import picture
+from edge_agent.position.conditions import conditions
+from tests.unit.edge_agent.position.test_status import picture
 from waypost.api.control.v1 import condition_pb2
 from waypost.api.control.v1 import position_pb2 as pb
 from waypost.api.control.v1.model_pb2 import ModelVersion

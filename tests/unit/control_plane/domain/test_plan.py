@@ -23,7 +23,7 @@ from control_plane.domain.types import (
 )
 
 NOW = 1000.0
-laws = settings(deadline=None, max_examples=50)  # each example is a whole history of worlds
+laws = settings(max_examples=50)  # each example is a whole history of worlds
 SERVERS = [f"edgeServers/e{n}" for n in range(3)]
 APPLICATION = "projects/p/applications/a"
 VERSIONS = [f"{APPLICATION}/models/m/versions/{n}" for n in range(3)]

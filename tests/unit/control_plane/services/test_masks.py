@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.services.masks import merged
@@ -24,7 +24,6 @@ LEAVES = (
     "spec.endpoint.dedicated_port",
     "spec.resources.cpu_millis",
 )
-laws = settings(deadline=None)
 texts = st.sampled_from(["", "a", "b"])
 numbers = st.integers(0, 2)
 
@@ -63,7 +62,6 @@ def value(position: Position, path: str) -> object:
     return dict(position.labels) if path == "labels" else message
 
 
-@laws
 @given(positions, positions, masks)
 def test_what_a_mask_names_comes_from_the_update_and_all_else_stays(
     current: Position, update: Position, paths: list[str]
@@ -79,20 +77,17 @@ def test_what_a_mask_names_comes_from_the_update_and_all_else_stays(
     assert (result.name, result.uid, result.generation) == (current.name, current.uid, current.generation)
 
 
-@laws
 @given(positions, positions, masks)
 def test_the_same_update_twice_changes_nothing_more(current: Position, update: Position, paths: list[str]) -> None:
     once = merged(current, update, paths, WRITABLE)
     assert merged(once, update, paths, WRITABLE) == once
 
 
-@laws
 @given(positions, masks)
 def test_an_update_with_what_is_there_changes_nothing(current: Position, paths: list[str]) -> None:
     assert merged(current, current, paths, WRITABLE) == current
 
 
-@laws
 @given(positions, positions)
 def test_no_mask_and_a_star_mean_all_that_is_writable(current: Position, update: Position) -> None:
     result = merged(current, update, (), WRITABLE)
@@ -100,7 +95,6 @@ def test_no_mask_and_a_star_mean_all_that_is_writable(current: Position, update:
     assert (result.spec, result.description, result.labels) == (update.spec, update.description, update.labels)
 
 
-@laws
 @given(positions, positions, masks)
 def test_neither_argument_is_touched(current: Position, update: Position, paths: list[str]) -> None:
     before = current.SerializeToString(deterministic=True), update.SerializeToString(deterministic=True)

@@ -6,7 +6,7 @@ Laws: every message arrives whole and in order; nothing is left queued, open or 
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.wire import (
@@ -135,7 +135,6 @@ def unaccounted(connection: ClientConnection | ServerConnection) -> int:
     return connection.limits.connection_window_bytes - connection._window - connection._owed
 
 
-@settings(deadline=None)
 @given(
     LIMITS,
     LIMITS,
@@ -166,7 +165,6 @@ def test_every_message_arrives_whole_and_nothing_is_left(ours, theirs, plans, cu
         assert not end.wants_write
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["call", "cancel", "refuse", "answer", "lag"]), max_size=60))
 def test_cancelled_and_refused_calls_leave_nothing_behind(steps):
     """In whatever order owners start, cancel, refuse and answer, while both ends know of each other with a lag."""

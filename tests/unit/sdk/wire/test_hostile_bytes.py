@@ -95,14 +95,14 @@ def converse(connection: ServerConnection | ClientConnection, talk: bytes, cuts:
     assert connection.take() == []
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(SOUND, max_size=40), BREAKS, CUTS, st.booleans())
 def test_a_server_withstands_any_client(frames, breaks, cuts, reading):
     talk = PREFACE + told() + frame(SETTINGS, ACK, 0) + broken(frames, breaks)
     converse(ServerConnection(TIGHT, now=0.0), talk, cuts, reading=reading)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(SOUND, max_size=40), BREAKS, CUTS, st.booleans())
 def test_a_client_withstands_any_server(frames, breaks, cuts, reading):
     client = ClientConnection(TIGHT, now=0.0)
@@ -117,7 +117,6 @@ def test_noise_is_no_conversation(noise, greeted):
         converse(connection, (PREFACE if greeted else b"") + noise, [7], reading=True)
 
 
-@settings(deadline=None)
 @given(st.lists(SOUND, max_size=30), CUTS)
 def test_what_is_told_does_not_depend_on_the_cuts(frames, cuts):
     """The same bytes in one read, or in many, end in the same way, and tell the owner the same."""

@@ -88,7 +88,7 @@ def pieces(data: bytes, cuts: Iterator[int]) -> Iterator[bytes]:
         data = data[size:]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(OURS, THEIRS, BODIES, CUTS)
 def test_our_server_and_another_client_understand_each_other(ours, theirs, sizes, cuts):
     server, client, cut = ServerConnection(ours, now=0.0), Other.start(theirs, is_client=True), cycle(cuts)
@@ -118,7 +118,7 @@ def test_our_server_and_another_client_understand_each_other(ours, theirs, sizes
     assert server.open_streams == server.unsent_bytes == 0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(OURS, THEIRS, BODIES, CUTS)
 def test_our_client_and_another_server_understand_each_other(ours, theirs, sizes, cuts):
     client, server, cut = ClientConnection(ours, now=0.0), Other.start(theirs, is_client=False), cycle(cuts)

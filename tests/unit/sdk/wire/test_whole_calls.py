@@ -104,7 +104,7 @@ def calls(draw: st.DrawFn) -> bytes:
     return talk
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     calls(),
     st.integers(1, 6) | st.just(1000),
