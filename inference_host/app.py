@@ -2,7 +2,7 @@
 
     python -m inference_host run MODEL                      by hand
     python -m inference_host run --settings FILE            at a position: its agent wrote the file
-    python -m inference_host check PACKAGE                  see checker.py
+    python -m inference_host check PACKAGE                  see check/
     python -m inference_host init | test | bench            see workbench/
 
 Exit codes of `run`: 0 after SIGTERM, 1 where it could not start (a taken port, a wrong setting), 3 where no model could
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         case ["run", *rest]:
             return _run(rest)
         case ["check", *rest]:
-            from inference_host import checker
+            from inference_host.check import checker
 
             return checker.main(rest)
         case ["init" | "test" | "bench" as name, *rest]:

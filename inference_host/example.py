@@ -6,12 +6,12 @@ from pathlib import Path
 
 import orjson
 
-from inference_host.access_by_hand import TOKEN
-from inference_host.loader import Warm
-from inference_host.oip_json import BINARY_ONLY
-from inference_host.served import Served
-from inference_host.signature import TensorSpec
-from inference_host.tensors import Array
+from inference_host.faces.access_by_hand import TOKEN
+from inference_host.serving.loader import Warm
+from inference_host.serving.served import Served
+from inference_host.values.oip_json import BINARY_ONLY
+from inference_host.values.signature import TensorSpec
+from inference_host.values.tensors import Array
 from mesh.identity import ROOTS
 from waypost import names
 from waypost.errors import Invalid

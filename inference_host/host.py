@@ -20,34 +20,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
-from inference_host import (
-    access_by_hand,
-    auth,
-    connections,
-    h2,
-    health,
-    http1,
-    http_errors,
-    manifest,
-    oip_grpc,
-    oip_http,
-    reflection,
-    server,
-    watchdog,
-    xapp_grpc,
-)
-from inference_host.batching import Batching
-from inference_host.connections import Connections
-from inference_host.cores import cores
-from inference_host.dataplane import DataPlane, Place
-from inference_host.execution import Execution
-from inference_host.h2_heads import Reader
-from inference_host.lifecycle import Lifecycle, State
-from inference_host.manifest import Package
-from inference_host.methods import Method
-from inference_host.served import Served
+from inference_host.faces import access_by_hand, health, http_errors, oip_grpc, oip_http, reflection, xapp_grpc
+from inference_host.model import manifest
+from inference_host.model.manifest import Package
+from inference_host.processes.cores import cores
+from inference_host.processes.worker import Worker
+from inference_host.serving import watchdog
+from inference_host.serving.batching import Batching
+from inference_host.serving.dataplane import DataPlane, Place
+from inference_host.serving.execution import Execution
+from inference_host.serving.lifecycle import Lifecycle, State
+from inference_host.serving.served import Served
 from inference_host.settings import HostSettings
-from inference_host.worker import Worker
+from inference_host.transport import auth, connections, h2, http1, server
+from inference_host.transport.connections import Connections
+from inference_host.transport.h2_heads import Reader
+from inference_host.transport.methods import Method
 from mesh import clock, serve
 from mesh.identity import Identity, server_context
 from mesh.version import VERSION
@@ -196,7 +184,7 @@ class Host:
             raise _bad_tls(error) from error
 
     async def _grpcio(self, methods: Sequence[Method]) -> Drain:
-        from inference_host import grpcio_front
+        from inference_host.transport import grpcio_front
 
         address, insecure = self._settings.grpcio_listen, self._plaintext_anywhere
         made = grpcio_front.server(methods, self._gate)

@@ -5,7 +5,7 @@ from importlib import import_module
 for _name in (
     "inference_host.app",
     "inference_host.running",
-    "inference_host.onnx",
+    "inference_host.model.onnx",
     "inference_host.uplink",
     "cryptography.hazmat.backends.openssl.backend",
     "jwt",

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
 
-from inference_host.dataplane import DataPlane
+from inference_host.serving.dataplane import DataPlane
 from inference_host.settings import HostSettings
 from mesh import serve, text
 from waypost.errors import Invalid, MeshError

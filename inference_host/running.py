@@ -14,12 +14,13 @@ from typing import NoReturn
 
 import structlog
 
-from inference_host import example, lane, reload, turns
+from inference_host import example, reload
 from inference_host.failure_note import FailureNote
 from inference_host.host import Host, placed
-from inference_host.manifest import Package, find
+from inference_host.model.manifest import Package, find
+from inference_host.processes.worker import Worker
+from inference_host.serving import lane, turns
 from inference_host.settings import HostSettings
-from inference_host.worker import Worker
 from mesh import logs, serve
 from waypost.errors import Invalid, MeshError, Precondition
 
@@ -44,7 +45,7 @@ def _run_one(chosen: HostSettings, note: FailureNote, worker: Worker | None = No
 
 
 def _run_several(chosen: HostSettings, note: FailureNote) -> int:
-    from inference_host.supervisor import Supervisor
+    from inference_host.processes.supervisor import Supervisor
 
     logs.configure("host", level=chosen.log_level)
     try:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from inference_host.batching import QUEUE_ROWS_MAX
+from inference_host.serving.batching import QUEUE_ROWS_MAX
 from mesh.settings import Bounds, Positional, Settings
 
 ENV_PREFIX = "WAYPOST_HOST_"

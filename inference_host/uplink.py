@@ -14,12 +14,12 @@ from functools import partial
 import structlog
 from google.protobuf.message import DecodeError
 
-from inference_host.auth import Gate
-from inference_host.dataplane import DataPlane
-from inference_host.lifecycle import Lifecycle
-from inference_host.monitoring import follow, take_counts
+from inference_host.faces.monitoring import follow, take_counts
+from inference_host.processes.worker import Worker
+from inference_host.serving.dataplane import DataPlane
+from inference_host.serving.lifecycle import Lifecycle
 from inference_host.settings import HostSettings
-from inference_host.worker import Worker
+from inference_host.transport.auth import Gate
 from mesh.identity import client_context
 from mesh.link import LOCAL, ChildLink, DesiredState, Item
 from mesh.link_wire import dial_wire

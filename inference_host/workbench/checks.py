@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from inference_host.tensors import Array, Tensor, to_values
+from inference_host.values.tensors import Array, Tensor, to_values
 
 FLOATS = ("FP16", "BF16", "FP32", "FP64")
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from inference_host import oip_json
-from inference_host.signature import Signature, made_up_inputs
-from inference_host.template import Arrays
-from inference_host.tensors import Buffer, Tensor, from_raw, from_values, to_raw, to_values
+from inference_host.model.template import Arrays
+from inference_host.values import oip_json
+from inference_host.values.signature import Signature, made_up_inputs
+from inference_host.values.tensors import Buffer, Tensor, from_raw, from_values, to_raw, to_values
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.errors import Invalid, MeshError, Precondition
 

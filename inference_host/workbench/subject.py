@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference_host.loader import SAMPLE_SIZES
-from inference_host.manifest import SAMPLES
-from inference_host.signature import Signature, TensorSpec
+from inference_host.model.manifest import SAMPLES
+from inference_host.serving.loader import SAMPLE_SIZES
+from inference_host.values.signature import Signature, TensorSpec
 from inference_host.workbench import client, samples
 from inference_host.workbench.client import Client, Method, Parts
 from inference_host.workbench.figures import Batches

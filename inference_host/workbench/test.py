@@ -68,7 +68,7 @@ def record(package: Path, samples: str) -> Path:
     """Writes samples.json, and returns where. Raises: Invalid(NO_JSON_FORM)."""
     if not samples:
         raise Invalid("NO_JSON_FORM", "these answers have no JSON form", "test the model without recorded outputs")
-    from inference_host.manifest import SAMPLES  # loads protobuf, which the usual test needs in its child only
+    from inference_host.model.manifest import SAMPLES  # loads protobuf, which the usual test needs in its child only
 
     path = (package if package.is_dir() else package.parent) / SAMPLES
     write_atomically(path, samples.encode(), READABLE)

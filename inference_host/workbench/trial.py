@@ -22,12 +22,14 @@ from typing import Any
 
 import structlog
 
-from inference_host import confine, manifest, probe
+from inference_host.check import confine
 from inference_host.host import Host
-from inference_host.loader import Warm
-from inference_host.oip_json import BINARY_ONLY
+from inference_host.model import manifest
+from inference_host.serving import calibration
+from inference_host.serving.loader import Warm
 from inference_host.settings import HostSettings
-from inference_host.tensors import Tensor
+from inference_host.values.oip_json import BINARY_ONLY
+from inference_host.values.tensors import Tensor
 from inference_host.workbench import checks, client, figures, samples
 from inference_host.workbench.samples import Sample
 from inference_host.workbench.unix_http import Http
@@ -176,11 +178,13 @@ class _Trial:
     async def _batch(self, warm: Warm, found: Sequence[Sample], answers: Sequence[Sequence[Tensor]]) -> None:
         """Rows of several samples together, where its author says that they may go so."""
         loaded = warm.loaded
-        if not loaded.batches or (loaded.is_graph and not (probe.has_rows(loaded.signature) and warm.together.apart)):
+        if not loaded.batches:
+            return
+        if loaded.is_graph and not (calibration.has_rows(loaded.signature) and warm.together.apart):
             return
         check = Check("batch", "by hand")
         self._checks.append(check)
-        if not probe.has_rows(loaded.signature):
+        if not calibration.has_rows(loaded.signature):
             check.failed("batches = True, but not every input and output begins with -1 in the signature")
         elif not warm.together.apart:
             check.failed("batches = True, but a row beside others is not answered as it is alone")

@@ -4,8 +4,8 @@ import http.client
 import json
 import socket
 
-from inference_host.http_errors import STATUSES
-from inference_host.http_inference import JSON_BYTES_HEADER
+from inference_host.faces.http_errors import STATUSES
+from inference_host.faces.http_inference import JSON_BYTES_HEADER
 from waypost.errors import Internal, MeshError
 
 

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import TypeAlias
 
-from inference_host.calls import Call
-from inference_host.dataplane import DataPlane
-from inference_host.tensors import Tensor
+from inference_host.serving.dataplane import DataPlane
+from inference_host.values.calls import Call
+from inference_host.values.tensors import Tensor
 from inference_host.workbench import samples
 from inference_host.workbench.client import Client
 from inference_host.workbench.samples import Sample

@@ -57,7 +57,7 @@ class Processes:
                 stderr=output,
                 cwd=self.directory,
                 env=_environment(env or {}),
-                process_group=0,  # all in one session, as an agent's hosts are: see inference_host/turns.py
+                process_group=0,  # all in one session, as an agent's hosts are: see inference_host/serving/turns.py
             )
         self._started.append(process)
         self._logs.append(log)

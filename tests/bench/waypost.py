@@ -22,7 +22,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from edge_agent.drivers.process import HOST
-from inference_host import manifest
+from inference_host.model import manifest
 from mesh import clock, identity, tokens
 from mesh.nursery import PYTHON
 from mesh.settings import dump_toml

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from inference_host import connections, h2, http1
-from inference_host.auth import Gate
-from inference_host.connections import Connections
-from inference_host.h2_heads import Reader
-from inference_host.http1_core import Response
-from inference_host.server import PROTOCOLS, Server
+from inference_host.transport import connections, h2, http1
+from inference_host.transport.auth import Gate
+from inference_host.transport.connections import Connections
+from inference_host.transport.h2_heads import Reader
+from inference_host.transport.http1_core import Response
+from inference_host.transport.server import PROTOCOLS, Server
 from mesh.identity import server_context
 from tests import certificates
 from tests.waiting import PATIENCE_S, until

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from inference_host.http1_core import CHUNK_LINE_BYTES_MAX, HEAD_BYTES_MAX, TRAILER_BYTES_MAX
-from inference_host.http1_head import HEADERS_MAX
+from inference_host.transport.http1_core import CHUNK_LINE_BYTES_MAX, HEAD_BYTES_MAX, TRAILER_BYTES_MAX
+from inference_host.transport.http1_head import HEADERS_MAX
 from tests.conformance.hosts import RunningHost
 from waypost.rpc import MESSAGE_BYTES_MAX
 

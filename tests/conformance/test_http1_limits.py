@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from inference_host import connections, http1
-from inference_host.connections import Connections
-from inference_host.http1 import LINGER_S, READ_AHEAD_BYTES, Connection
-from inference_host.http1_core import Answer, Request, Response
-from inference_host.methods import Withdraw
-from inference_host.server import Server
+from inference_host.transport import connections, http1
+from inference_host.transport.connections import Connections
+from inference_host.transport.http1 import LINGER_S, READ_AHEAD_BYTES, Connection
+from inference_host.transport.http1_core import Answer, Request, Response
+from inference_host.transport.server import Server
+from inference_host.values.calls import Withdraw
 from tests.waiting import PATIENCE_S, until
 
 Scenario = Callable[[Server, int], Awaitable[None]]

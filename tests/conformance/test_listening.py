@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_host import server
+from inference_host.transport import server
 from waypost.errors import Precondition
 
 

@@ -157,7 +157,7 @@ def test_a_step_that_crashes_costs_its_sequence_and_nothing_else(host: RunningHo
     assert '"model_failed"' in line
     assert r"(most recent call last):\n  File " in line
     assert "raise SystemExit(1)" in line
-    assert "inference_host/model.py" not in line
+    assert "inference_host/model/loaded.py" not in line
 
 
 def test_the_configuration_tells(address: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from control_plane.registry import versions as registry
 from edge_agent.position import assignments as agent
-from inference_host import manifest as host
+from inference_host.model import manifest as host
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
 
 DIGESTS = st.integers(0, 3).map(lambda number: f"sha256:{number:064x}")

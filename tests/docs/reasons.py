@@ -15,7 +15,8 @@ from control_plane.domain.types import HeldReason
 from control_plane.services import families
 from control_plane.services.writing import Family
 from control_plane.store.resources import CREDENTIAL, ROLE_BINDING, SESSION, USER, WATCHED
-from inference_host import batching, onnx
+from inference_host.model import onnx
+from inference_host.serving import batching
 from tests.docs.syntax import SDK, called, calls, files, literals, tree
 from waypost import errors
 
@@ -53,9 +54,11 @@ def computed() -> dict[tuple[str, str], Reasons]:
             _each("{}_NOT_FOUND", [*WATCHED, CREDENTIAL.kind, ROLE_BINDING.kind, SESSION.kind, USER.kind]), "NOT_FOUND"
         ),
         ("edge_agent/gateways/envoy/process.py", "error.reason"): PASSED_ON,
-        ("inference_host/batching.py", "OVERLOADED"): _all({batching.OVERLOADED}, "UNAVAILABLE"),
-        ("inference_host/onnx.py", "reason"): _all((reason for _, reason, _ in onnx._REFUSALS), "FAILED_PRECONDITION"),
-        ("inference_host/onnx.py", "_OTHERWISE[0]"): _all(onnx._OTHERWISE[:1], "FAILED_PRECONDITION"),
+        ("inference_host/serving/batching.py", "OVERLOADED"): _all({batching.OVERLOADED}, "UNAVAILABLE"),
+        ("inference_host/model/onnx.py", "reason"): _all(
+            (reason for _, reason, _ in onnx._REFUSALS), "FAILED_PRECONDITION"
+        ),
+        ("inference_host/model/onnx.py", "_OTHERWISE[0]"): _all(onnx._OTHERWISE[:1], "FAILED_PRECONDITION"),
         ("console/client.py", "error.reason"): PASSED_ON,
         ("console/cli/specs.py", "error.reason"): PASSED_ON,
         ("console/cli/deploy.py", "verdict.reason"): {

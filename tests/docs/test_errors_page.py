@@ -5,7 +5,7 @@ import re
 import pytest
 
 from edge_agent.gateways.envoy.replies import REFUSALS
-from inference_host.http_errors import STATUSES
+from inference_host.faces.http_errors import STATUSES
 from tests.docs import reasons
 from tests.docs.pages import REFERENCE, Row, rows
 from tests.docs.syntax import PACKAGES, SDK, argument, calls, literals

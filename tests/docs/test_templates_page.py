@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference_host import loader, oip_json
-from inference_host.execution import HUNG_MAX, Execution
-from inference_host.loader import Warm
-from inference_host.manifest import read
-from inference_host.sequences import ID_CHARS_MAX
-from inference_host.template import Context, Memory, Template
-from inference_host.template_metrics import METRICS_MAX, NAME
+from inference_host.model.manifest import read
+from inference_host.model.template import Context, Memory, Template
+from inference_host.model.template_metrics import METRICS_MAX, NAME
+from inference_host.serving import loader
+from inference_host.serving.execution import HUNG_MAX, Execution
+from inference_host.serving.loader import Warm
+from inference_host.values import oip_json
+from inference_host.values.calls import SEQUENCE_ID_CHARS_MAX as ID_CHARS_MAX
 from tests import models
 from tests.conformance import hosts
 from tests.conformance.hosts import RunningHost

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import h11
 
-from inference_host.http1_core import HEAD_BYTES_MAX, Parser, Request
-from inference_host.http1_head import Refusal
+from inference_host.transport.http1_core import HEAD_BYTES_MAX, Parser, Request
+from inference_host.transport.http1_head import Refusal
 
 SCRIPT_BYTES_MAX = 600  # it is fed byte by byte
 BODY_BYTES_MAX = 100

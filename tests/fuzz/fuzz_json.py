@@ -12,10 +12,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from inference_host.calls import Answer
-from inference_host.oip_json import Request, decode, decode_raw, encode
-from inference_host.signature import Signature, TensorSpec
-from inference_host.tensors import DTYPES, Buffer, Tensor
+from inference_host.values.calls import Answer
+from inference_host.values.oip_json import Request, decode, decode_raw, encode
+from inference_host.values.signature import Signature, TensorSpec
+from inference_host.values.tensors import DTYPES, Buffer, Tensor
 from tests.unit.inference_host.planes import answer
 from waypost.errors import Invalid, MeshError
 

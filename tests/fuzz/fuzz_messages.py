@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from struct import pack
 
-from inference_host import h2_messages
-from inference_host.encodings import compressed, decompressed
+from inference_host.transport import h2_messages
+from inference_host.transport.encodings import compressed, decompressed
 from waypost.errors import MeshError
 from waypost.wire.messages import GZIP, MessageReader, only_message, prefix, unpack
 from waypost.wire.status import CallError

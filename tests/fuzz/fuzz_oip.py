@@ -5,8 +5,8 @@ the next. Promised: every body is the same call, or the same error, that protobu
 same tensors is written as protobuf writes it.
 """
 
-from inference_host import oip_messages
-from inference_host.oip_codec import Codec
+from inference_host.faces import oip_messages
+from inference_host.faces.oip_codec import Codec
 from tests.unit.inference_host.oip_bodies import GOOD, LONG_ID, LONG_NAME, STRANGE, aligned, outcome
 from tests.unit.inference_host.planes import answer
 from waypost.errors import MeshError

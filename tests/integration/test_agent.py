@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from inference_host.execution import HUNG_MAX
+from inference_host.serving.execution import HUNG_MAX
 from mesh import clock
 from mesh.processes import Process
 from mesh.tokens import mint

@@ -49,7 +49,7 @@ TRY = """
 
 WITHOUT_LANDLOCK = """
 import errno
-from inference_host import landlock
+from inference_host.check import landlock
 def refuse(number, *arguments):
     raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 landlock._call = refuse

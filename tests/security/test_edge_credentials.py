@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from inference_host.oip_grpc import SERVICE
+from inference_host.faces.oip_grpc import SERVICE
 from mesh import clock
 from mesh.tokens import mint, new_signing_key
 from tests.integration.agent_world import POSITION, UID

@@ -1,7 +1,8 @@
 """A method that a contract declares and no code answers: callers would only hear UNIMPLEMENTED.
 
 The generated bases answer so for every method, which is right for bases; a servicer of ours overrides all of them.
-Hosts answer their services from a table of methods instead (inference_host/methods.py), whichever front end reads it.
+Hosts answer their services from a table of methods instead (inference_host/transport/methods.py), whichever front end
+reads it.
 """
 
 import asyncio
@@ -13,9 +14,9 @@ from typing import Any
 import pytest
 
 import waypost.api
-from inference_host import access_by_hand, xapp_grpc
-from inference_host.dataplane import DataPlane
-from inference_host.methods import Method
+from inference_host.faces import access_by_hand, xapp_grpc
+from inference_host.serving.dataplane import DataPlane
+from inference_host.transport.methods import Method
 from tests.docs.syntax import called, calls
 from tests.unit.inference_host.callers import OPEN, with_plane
 from waypost.api.xapp.v1 import access_pb2, inference_pb2
@@ -75,7 +76,7 @@ def declared(service: Any, *, but: Collection[str] = ()) -> set[str]:
 
 
 def test_every_method_of_ours_is_in_a_hosts_table() -> None:
-    """Those of the Open Inference Protocol: tests/unit/inference_host/test_oip_grpc.py."""
+    """Those of the Open Inference Protocol: tests/unit/inference_host/faces/test_oip_grpc.py."""
 
     async def ours(plane: DataPlane, tasks: asyncio.TaskGroup) -> list[set[str]]:
         faces = (xapp_grpc.Face(plane, OPEN), access_by_hand.Face(plane))

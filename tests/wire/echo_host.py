@@ -18,13 +18,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from inference_host import connections, h2, http1
-from inference_host.auth import Gate
-from inference_host.connections import Connections
-from inference_host.h2_heads import Reader
-from inference_host.http1_core import Answer, Request, Response
-from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw
-from inference_host.server import PROTOCOLS, Server
+from inference_host.transport import connections, h2, http1
+from inference_host.transport.auth import Gate
+from inference_host.transport.connections import Connections
+from inference_host.transport.h2_heads import Reader
+from inference_host.transport.http1_core import Answer, Request, Response
+from inference_host.transport.methods import Caller, Method, Reply, Streaming, Unary
+from inference_host.transport.server import PROTOCOLS, Server
+from inference_host.values.calls import Withdraw
 from mesh.identity import server_context
 from waypost.errors import Precondition
 from waypost.rpc import MESSAGE_BYTES_MAX

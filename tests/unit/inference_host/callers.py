@@ -7,12 +7,13 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from inference_host import oip_grpc
-from inference_host.auth import Gate
-from inference_host.dataplane import DataPlane, Place
-from inference_host.execution import Execution
-from inference_host.methods import SERVER_TIMING, Caller, Method, Streaming, Trailers, Unary, Withdraw
-from inference_host.served import Served
+from inference_host.faces import oip_grpc
+from inference_host.serving.dataplane import DataPlane, Place
+from inference_host.serving.execution import Execution
+from inference_host.serving.served import Served
+from inference_host.transport.auth import Gate
+from inference_host.transport.methods import SERVER_TIMING, Caller, Method, Streaming, Trailers, Unary
+from inference_host.values.calls import Withdraw
 from tests.unit.inference_host import planes
 from waypost.errors import MeshError
 

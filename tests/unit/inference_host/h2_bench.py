@@ -6,11 +6,12 @@ from typing import Any
 
 from google.rpc import error_details_pb2, status_pb2
 
-from inference_host import connections, h2
-from inference_host.auth import Gate
-from inference_host.connections import Connections
-from inference_host.h2_heads import Reader
-from inference_host.methods import Caller, Method, Reply, Streaming, Unary, Withdraw
+from inference_host.transport import connections, h2
+from inference_host.transport.auth import Gate
+from inference_host.transport.connections import Connections
+from inference_host.transport.h2_heads import Reader
+from inference_host.transport.methods import Caller, Method, Reply, Streaming, Unary
+from inference_host.values.calls import Withdraw
 from mesh.tokens import Verifier
 from tests.unit.inference_host.transports import Transport, deliver
 from tests.waiting import said, until

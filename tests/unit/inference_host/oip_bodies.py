@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-from inference_host.assembly import Assembly
-from inference_host.calls import Call
-from inference_host.tensors import Buffer
+from inference_host.transport.message_buffer import MessageBuffer
+from inference_host.values.calls import Call
+from inference_host.values.tensors import Buffer
 from waypost.api.inference.v1 import inference_pb2 as oip
 from waypost.errors import MeshError
 
@@ -118,6 +118,6 @@ def outcome(decode: Callable[[Buffer], Call], body: Buffer) -> object:
 
 def aligned(body: bytes) -> memoryview:
     """As a server gives a large message."""
-    assembly = Assembly(len(body))
+    assembly = MessageBuffer(len(body))
     assembly.add(body)
     return assembly.message()

@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from inference_host.batching import AT_ONCE, Batching
-from inference_host.calls import Answer, Call, Origin
-from inference_host.dataplane import DataPlane, Place
-from inference_host.execution import Execution
-from inference_host.lifecycle import Lifecycle
-from inference_host.loader import Warm
-from inference_host.manifest import Package
-from inference_host.model import Loaded
-from inference_host.probe import Together
-from inference_host.sequences import Limits
-from inference_host.served import Served
-from inference_host.signature import Signature, TensorSpec
-from inference_host.template import Arrays, Steps
-from inference_host.tensors import Tensor
+from inference_host.model.loaded import Loaded
+from inference_host.model.manifest import Package
+from inference_host.model.template import Arrays, Steps
+from inference_host.serving.batching import AT_ONCE, Batching
+from inference_host.serving.calibration import Together
+from inference_host.serving.dataplane import DataPlane, Place
+from inference_host.serving.execution import Execution
+from inference_host.serving.lifecycle import Lifecycle
+from inference_host.serving.loader import Warm
+from inference_host.serving.served import Served
+from inference_host.values.calls import Answer, Call, Origin, SequenceLimits
+from inference_host.values.signature import Signature, TensorSpec
+from inference_host.values.tensors import Tensor
 from tests.sim.virtual import VirtualLoop
 from waypost.errors import MeshError
 
@@ -30,7 +29,7 @@ FULL_NAME = "projects/uav/applications/path/models/forecast/versions/7"
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
 PLACE = Place("projects/uav/applications/path/positions/tower-7", "uid-1", "r-abc123", "tower-7", 3)
 BY_HAND = Place()
-LIMITS = Limits(100, 60.0)
+LIMITS = SequenceLimits(100, 60.0)
 READY = Lifecycle().warming().ready()
 
 
@@ -136,7 +135,7 @@ def served(
     name: str = "forecast",
     signature: Signature = SIGNATURE,
     start: Callable[[], object] | None = None,
-    limits: Limits = LIMITS,
+    limits: SequenceLimits = LIMITS,
     hung_after_s: float = 60.0,
 ) -> Served:
     """rows_max: above 1 as if calls had been found to go together. run_s: as if measured. start: of a model that keeps

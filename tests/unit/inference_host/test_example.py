@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from inference_host.example import VALUES_MAX, curl, sdk
-from inference_host.loader import Warm
-from inference_host.manifest import Package
-from inference_host.model import Loaded
-from inference_host.served import Served
-from inference_host.signature import Signature, TensorSpec
-from inference_host.template import Arrays, Steps
-from inference_host.tensors import DTYPES
+from inference_host.model.loaded import Loaded
+from inference_host.model.manifest import Package
+from inference_host.model.template import Arrays, Steps
+from inference_host.serving.loader import Warm
+from inference_host.serving.served import Served
+from inference_host.values.signature import Signature, TensorSpec
+from inference_host.values.tensors import DTYPES
 
 
 def served(sample: Arrays, datatypes: dict[str, str], name: str = "forecast") -> Served:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from inference_host.tensors import Tensor
+from inference_host.values.tensors import Tensor
 from inference_host.workbench.checks import difference, rows_of, side_by_side
 
 FLOATS = arrays.arrays(np.float32, arrays.array_shapes(max_dims=3, max_side=4))

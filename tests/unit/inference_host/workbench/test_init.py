@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference_host.manifest import read
+from inference_host.model.manifest import read
 from inference_host.workbench.init import PYTHON, STARTERS, SUFFIX, run
 from inference_host.workbench.samples import parsed
 from inference_host.workbench.settings import InitSettings

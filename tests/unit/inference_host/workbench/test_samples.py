@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_host import oip_json, oip_messages
-from inference_host.signature import Signature, TensorSpec
-from inference_host.tensors import DTYPES, Tensor
+from inference_host.faces import oip_messages
+from inference_host.values import oip_json
+from inference_host.values.signature import Signature, TensorSpec
+from inference_host.values.tensors import DTYPES, Tensor
 from inference_host.workbench import samples
 from inference_host.workbench.samples import Sample
 from waypost.api.inference.v1 import inference_pb2 as oip
