@@ -40,6 +40,8 @@ HISTORY = 60
 class Newest:
     """What is known last, filled by the two streams, read by the drawing."""
 
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    """The position has answered, or is in trouble."""
     position: Position | None = None
     metrics: PositionMetrics | None = None
     metrics_at: float = 0.0
@@ -61,7 +63,7 @@ def watch(
     session: Session,
     position: Annotated[str, typer.Argument(metavar="POSITION", help="For example uav/path-prediction/tower-7.")],
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", min=0, help="Then end; else Ctrl-C.")
+        float | None, typer.Option("--for", metavar="SECONDS", min=0, help="Then end, counted from the first answer; else Ctrl-C.")
     ] = None,
 ) -> None:
     """Follow a position live: state, replicas, request rate, latency, CPU, memory, closed loop.
@@ -87,9 +89,12 @@ def _single(error: BaseException) -> BaseException:
 async def _follow(context: Context, name: str, draw: Draw, seconds: float | None) -> None:
     newest = Newest()
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds), open_aio(context) as channel, asyncio.TaskGroup() as group:
+        async with asyncio.timeout(None) as limit, open_aio(context) as channel, asyncio.TaskGroup() as group:
             group.create_task(_for_ever(context, newest, lambda: _positions(channel, name, newest)), name="position")
             group.create_task(_for_ever(context, newest, lambda: _metrics(channel, name, newest)), name="metrics")
+            await newest.heard.wait()
+            if seconds is not None:
+                limit.reschedule(asyncio.get_running_loop().time() + seconds)
             await draw(newest)
 
 
@@ -102,6 +107,7 @@ async def _for_ever(context: Context, newest: Newest, stream: Callable[[], Async
                     newest.trouble = ""
         except (Unavailable, DeadlineExceeded) as error:
             newest.trouble = error.message
+            newest.heard.set()
         await asyncio.sleep(RETRY_S)
 
 
@@ -112,6 +118,7 @@ async def _positions(channel: grpc.aio.Channel, name: str, newest: Newest) -> As
         change = response.WhichOneof("change")
         if change == "position" and response.position.name == name:
             newest.position = response.position
+            newest.heard.set()
             seen = True
         elif response.deleted == name or (change == "snapshot_end" and not seen):
             raise NotFound("POSITION_DELETED", f"{names.short(name)} was deleted")
