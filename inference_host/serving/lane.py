@@ -143,13 +143,14 @@ class Lane:
 
     def _count(self, run: Run, told: float) -> None:
         calls = len(run.asks)
+        input_s, infer_s, output_s = run.parts_s(told)
         self._tally.ran(
             calls,
             run.batch.rows,
             queue_s=calls * run.taken - sum([ask.queued for ask in run.asks]),
-            input_s=run.prepared - run.taken,
-            infer_s=run.ended - run.prepared,
-            output_s=told - run.ended,
+            input_s=input_s,
+            infer_s=infer_s,
+            output_s=output_s,
             work_s=self._queue.work_s(run.batch, told - run.taken),
         )
 

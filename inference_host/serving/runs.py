@@ -79,6 +79,16 @@ class Run:
         requests = ", ".join([ask.id for ask in self.asks])
         return {"model": package.full_name, "version": package.version, "request": requests}
 
+    def parts_s(self, told: float) -> tuple[float, float, float]:
+        """What of the seconds until `told` went into putting its inputs together, the model, and its answers.
+
+        Of a run that was given up, too, whose thread may write down its times this very moment.
+        """
+        prepared, ended = min(self.prepared, told), min(self.ended, told)
+        if not self.answers or ended < prepared:
+            ended = told
+        return prepared - self.taken, ended - prepared, told - ended
+
     def perform(self) -> None:
         try:
             inputs = together(self.asks)

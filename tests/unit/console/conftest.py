@@ -13,8 +13,9 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of the test's own: never the developer's."""
-    for variable in ("WAYPOST_CONTEXT", "WAYPOST_OUTPUT"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in ("WAYPOST_CONTEXT", "WAYPOST_OUTPUT"):  # which the command hands down by
+        monkeypatch.setenv(variable, "")  # so that it is taken back what the test sets
+        monkeypatch.delenv(variable)
     monkeypatch.setenv(contexts.CONFIGURATION_VARIABLE, str(tmp_path / "configuration"))
     return tmp_path / "configuration"
 

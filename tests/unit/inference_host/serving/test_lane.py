@@ -228,6 +228,26 @@ def test_outputs_that_cannot_be_taken_apart_are_asked_for_one_by_one() -> None:
     run(scenario, served(predict, rows_max=8))
 
 
+@pytest.mark.parametrize("told", [2.0, 3.0, 4.0, 5.0])
+def test_the_times_of_a_run_add_up_also_where_it_was_given_up_and_goes_on(told: float) -> None:
+    """It was taken at 2, its inputs are together at 3; then, while the model runs, it is looked at."""
+    clock, seen = Clock(), list[tuple[float, float, float]]()
+    clock.now = 3.0
+
+    def predict(inputs: Arrays) -> Arrays:
+        seen.append(given_up.parts_s(told))
+        clock.now = 4.0
+        return double(inputs)
+
+    batch = Batch([_ask({"x": np.zeros((1, 2), np.float32)})], rows=1, size=2, began=2.0, run_s=1.0)
+    given_up = Run(batch, served(predict).warm.loaded, clock, 2.0)
+    given_up.perform()
+    for parts in (*seen, given_up.parts_s(told)):
+        assert min(parts) >= 0
+        assert sum(parts) == told - 2.0
+    assert given_up.parts_s(4.5) == (1.0, 1.0, 0.5)
+
+
 def test_no_memory_is_told_as_such() -> None:
     def predict(inputs: Arrays) -> Arrays:
         raise MemoryError
