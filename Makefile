@@ -34,15 +34,18 @@ demo: $(INSTALLED)  ## The platform up, a real model at a position, an xApp call
 stop: $(INSTALLED)  ## Stop what `make demo KEEP=1` left running
 	@$(BIN)/waypost down --data-dir .waypost/demo
 
+# Two processes, as for two cores: more would let real processes wait for one another.
+WORKERS := --numprocesses 2 --dist loadfile
+
 test: $(INSTALLED)  ## Unit, contract, sim, integration, security, conformance, e2e, docs
-	@$(BIN)/python -m pytest --quiet --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench \
+	@$(BIN)/python -m pytest --quiet $(WORKERS) --ignore tests/wire --ignore tests/clients --ignore tests/compiled --ignore tests/bench \
 		--ignore tests/sim/test_bugs.py --ignore tests/edge --ignore tests/hostile
 
 test-edge: $(INSTALLED)  ## An edge server's long life: upgrades, the version before, maintenance windows, links over TLS
 	@$(BIN)/python -m pytest --quiet tests/edge
 
 unit: $(INSTALLED)  ## Pure code, no socket, no sleep
-	@$(BIN)/python -m pytest --quiet tests/unit
+	@$(BIN)/python -m pytest --quiet $(WORKERS) tests/unit
 
 contract: $(INSTALLED)  ## One suite per seam, on every implementation that is here
 	@$(BIN)/python -m pytest --quiet tests/contract
@@ -118,7 +121,7 @@ test-postgres: $(INSTALLED)  ## The store and the control plane on a real Postgr
 
 # Without a cache, so that `pytest --last-failed` still means the tests of the environment that people use.
 lowest: $(LOWEST)/.installed  ## Unit, contract and one whole platform on the oldest versions that we allow
-	@$(LOWEST)/bin/python -m pytest --quiet -p no:cacheprovider tests/unit tests/contract \
+	@$(LOWEST)/bin/python -m pytest --quiet $(WORKERS) -p no:cacheprovider tests/unit tests/contract \
 		tests/integration/test_cli.py::test_a_platform_from_nothing_to_an_answer_and_to_nothing_again
 
 $(LOWEST)/.installed: $(INSTALLED)
