@@ -20,6 +20,7 @@
     waiting            for news, but not for ever
     files, locks       that survive a kill at any moment; one process at a time in a directory
       flock            a lock, taken by one and looked at by anybody
+    packages           PURE: a model version as files
     position           numbers that all who deal with positions agree on
     text               PURE: how things look in a terminal
     plain_text         PURE: a stranger's text, as it can be kept and shown

@@ -13,6 +13,9 @@ from waypost.api.link.v1 import link_pb2 as pb
 from waypost.errors import Denied, MeshError, Unauthenticated
 from waypost.rpc import from_rpc_error
 
+GONE = (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.InternalError)
+"""What grpc.aio raises where the other end went away: which of them, depends on what was under way."""
+
 
 def dial_grpc(open_channel: Callable[[], grpc.aio.Channel], connect: Callable[[grpc.aio.Channel], Any]) -> Dial:
     """Dials a stub's bidi method, each time on a channel of its own (`waypost.rpc.open_aio_channel`).
@@ -42,7 +45,7 @@ class _GrpcChildWire:
     async def send(self, message: pb.ChildMessage) -> None:
         try:
             await self._call.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+        except GONE as error:
             raise await self._why() from error
 
     async def receive(self) -> pb.ParentMessage | None:
@@ -79,13 +82,13 @@ class ServerWire:
     async def send(self, message: pb.ParentMessage) -> None:
         try:
             await self._context.write(message)
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+        except GONE as error:
             raise WireLost("the child's connection ended") from error
 
     async def receive(self) -> pb.ChildMessage | None:
         try:
             message = await self._context.read()
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+        except GONE as error:
             raise WireLost("the child's connection ended") from error
         return None if message is grpc.aio.EOF else message
 

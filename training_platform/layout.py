@@ -14,8 +14,9 @@ from typing import Any, TypeVar, cast
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from mesh.packages import MANIFEST
 from training_platform.catalogue import Found, ModelKey, Problem
-from training_platform.manifest import MANIFEST, WITHDRAWN, Key, check
+from training_platform.manifest import WITHDRAWN, Key, check
 from waypost import names
 from waypost.api.training.v1 import training_pb2
 from waypost.errors import DataLoss, Invalid, MeshError, NotFound

@@ -2,16 +2,13 @@
 
 import math
 import re
-from pathlib import PurePosixPath
 
+from mesh.packages import FILES_MAX, is_digest, is_path
 from waypost import names
 from waypost.api.training.v1 import training_pb2
 from waypost.errors import Invalid
 
-MANIFEST = "manifest.json"
 WITHDRAWN = "withdrawn"  # a file of this name beside the manifest takes the version back
-FILES_MAX = 256  # a package is a model and its code, not a data set; the contract has the same limits
-PATH_CHARACTERS_MAX = 255
 
 _INTEGERS = (f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 DATATYPES = frozenset(("BOOL", "BYTES", "FP16", "BF16", "FP32", "FP64", *_INTEGERS))
@@ -20,7 +17,6 @@ DATATYPES = frozenset(("BOOL", "BYTES", "FP16", "BF16", "FP32", "FP64", *_INTEGE
 Key = tuple[str, str, str]
 """Application, model, version."""
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -44,7 +40,7 @@ def check(version: training_pb2.PublishedVersion) -> None:
         raise _bad("files names the same path twice")
     for file in version.files:
         check_path(file.path)
-        if not _DIGEST.fullmatch(file.digest):
+        if not is_digest(file.digest):
             raise _bad(f"digest of {file.path} must be sha256: and 64 hex digits, got {file.digest!r}")
     _check_framework(version)
     if version.keeps_state and version.idempotency == training_pb2.IDEMPOTENCY_IDEMPOTENT:
@@ -59,10 +55,7 @@ def check(version: training_pb2.PublishedVersion) -> None:
 
 def check_path(path: str) -> None:
     """A file's path inside its package. Raises: Invalid(BAD_MANIFEST)."""
-    parts = PurePosixPath(path).parts
-    is_plain = path == "/".join(parts) and not path.startswith("/") and ".." not in parts
-    is_text = path.isprintable() and "\\" not in path and 0 < len(path) <= PATH_CHARACTERS_MAX
-    if not is_plain or not is_text or path in (MANIFEST, WITHDRAWN):
+    if not is_path(path) or path == WITHDRAWN:
         raise _bad(f"{path!r} cannot be the path of a file inside a package")
 
 

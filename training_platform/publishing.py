@@ -17,8 +17,9 @@ from google.protobuf.message import Message
 from mesh import clock
 from mesh.clock import Ids, RandomIds
 from mesh.files import sync_directory, write_atomically
+from mesh.packages import MANIFEST
 from training_platform.layout import APPLICATION, MODEL, Digests, version_directory
-from training_platform.manifest import MANIFEST, WITHDRAWN, check, check_key, key_of
+from training_platform.manifest import WITHDRAWN, check, check_key, key_of
 from waypost.api.training.v1 import training_pb2
 from waypost.errors import AlreadyExists, Invalid, NotFound
 

@@ -63,7 +63,8 @@ def watch(
     session: Session,
     position: Annotated[str, typer.Argument(metavar="POSITION", help="For example uav/path-prediction/tower-7.")],
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", min=0, help="Then end, counted from the first answer; else Ctrl-C.")
+        float | None,
+        typer.Option("--for", metavar="SECONDS", min=0, help="Then end, counted from the first answer; else Ctrl-C."),
     ] = None,
 ) -> None:
     """Follow a position live: state, replicas, request rate, latency, CPU, memory, closed loop.

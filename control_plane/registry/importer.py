@@ -25,12 +25,13 @@ from google.protobuf import json_format
 from control_plane.artifacts import Pieces, disk_explained
 from control_plane.conditions import condition, failed
 from control_plane.mirror import Mirror
-from control_plane.registry.versions import ARTIFACTS_STORED, CHECKED, MANIFEST
+from control_plane.registry.versions import ARTIFACTS_STORED, CHECKED
 from control_plane.sources.base import ModelSource
 from control_plane.store import EventRow, RevisionConflict, Stores
 from control_plane.store.resources import MODEL_VERSION, SUBSCRIPTION, Resources, Stored
 from mesh import clock
 from mesh.files import remove_tree
+from mesh.packages import MANIFEST
 from mesh.times import timestamp
 from waypost.api.control.v1.condition_pb2 import Condition
 from waypost.api.control.v1.model_pb2 import (

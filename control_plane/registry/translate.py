@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from control_plane.conditions import failed
 from control_plane.domain.check import check_model_version
-from control_plane.registry.versions import ARTIFACTS_STORED, check_files, version_digest
+from control_plane.registry.versions import ARTIFACTS_STORED, check_files
 from control_plane.store.base import Put
 from control_plane.store.resources import APPLICATION, MODEL, MODEL_VERSION, PROJECT, Kind, Stored
 from mesh.clock import Ids
+from mesh.packages import version_digest
 from mesh.times import timestamp
 from waypost import names
 from waypost.api.control.v1.application_pb2 import Application

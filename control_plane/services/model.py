@@ -5,12 +5,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from control_plane.domain.check import check_id, full_name
-from control_plane.registry.versions import check_files, version_digest
+from control_plane.registry.versions import check_files
 from control_plane.services.families import MODEL_VERSIONS, MODELS
 from control_plane.services.kit import Kit
 from control_plane.services.listing import list_page, listing
 from control_plane.services.writing import Guards, create, delete, first_below, is_owned, update, update_or_create
 from control_plane.store.resources import APPLICATION, MODEL, MODEL_VERSION, POSITION
+from mesh.packages import version_digest
 from waypost import names
 from waypost.api.control.v1 import model_pb2 as pb
 from waypost.api.control.v1 import model_pb2_grpc as rpc

@@ -12,21 +12,20 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import structlog
 from google.protobuf.json_format import MessageToJson
 
 from edge_agent.artifacts.blobs import Blobs
 from edge_agent.machine.storage import delete, set_aside, storage_errors
-from edge_agent.position.assignments import version_digest
 from mesh.files import private_directory, sync_directory, write_atomically
-from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
+from mesh.packages import MANIFEST, is_path, version_digest
+from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.errors import DataLoss, Exhausted, Invalid
 
 log = structlog.get_logger()
 
-MANIFEST = "manifest.json"
 _UNFINISHED = ".new"
 
 
@@ -94,22 +93,17 @@ class Artifacts:
 def _check(version: ModelVersion) -> None:
     """Paths become paths of ours, and the digest is what replies will carry: both are looked at closely."""
     for artifact in version.artifacts:
-        _check_path(version, artifact)
-    if version_digest(version) != version.digest:
+        if not is_path(artifact.path):
+            raise Invalid(
+                "BAD_PATH",
+                f"{version.name} has an artifact with the path {artifact.path!r}",
+                f"publish it with paths inside the package, and none called {MANIFEST}",
+            )
+    if (digest := version_digest(version.artifacts)) != version.digest:
         raise DataLoss(
             "DIGEST_MISMATCH",
-            f"{version.name} says that it is {version.digest}, its artifacts make it {version_digest(version)}",
+            f"{version.name} says that it is {version.digest}, its artifacts make it {digest}",
             "publish the version again; nothing of it was loaded",
-        )
-
-
-def _check_path(version: ModelVersion, artifact: Artifact) -> None:
-    path = PurePosixPath(artifact.path)
-    if not path.parts or path.is_absolute() or ".." in path.parts or path.parts == (MANIFEST,):
-        raise Invalid(
-            "BAD_PATH",
-            f"{version.name} has an artifact with the path {artifact.path!r}",
-            f"publish it with paths inside the package, and none called {MANIFEST}",
         )
 
 

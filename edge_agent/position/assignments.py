@@ -14,6 +14,7 @@ from edge_agent.machine.software import Software
 from edge_agent.model_version import Version
 from edge_agent.position.diff import DecidedShare, Decision, Wanted
 from mesh.link import Item
+from mesh.packages import is_digest
 from mesh.position import ALL, REPLICAS_MAX
 from mesh.times import seconds
 from mesh.version import VERSION
@@ -27,7 +28,6 @@ from waypost.errors import Invalid
 VERDICTS_TAKEN_MAX = 256  # of one position: more than any monitor keeps, for another version's may keep more
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def read_decision(message: pb.Decision) -> Decision:
         raise _bad_decision(f"a share has more than {REPLICAS_MAX} replicas, or less than none")
     if any(len(share.leaving) > REPLICAS_MAX for share in message.shares):
         raise _bad_decision(f"a share names more than {REPLICAS_MAX} replicas that shall go")
-    if len(set(digests)) != len(digests) or not all(map(_DIGEST.fullmatch, digests)):
+    if len(set(digests)) != len(digests) or not all(map(is_digest, digests)):
         raise _bad_decision("its shares do not name each version once, by digest")
     if len(message.verdicts) > VERDICTS_TAKEN_MAX:
         raise _bad_decision(f"it has {len(message.verdicts)} verdicts, at most {VERDICTS_TAKEN_MAX} are kept")
@@ -141,12 +141,6 @@ def variant_of(spec: PositionSpec, serve_as: str) -> str:
     """`<hash>@<software>`: all that a host is started with besides its version. A change replaces the hosts."""
     parts = f"{serve_as}\0{spec.resources.cpu_millis}\0{spec.resources.memory_bytes}"
     return f"{hashlib.sha256(parts.encode()).hexdigest()[:8]}@{spec.software_version}"
-
-
-def version_digest(version: ModelVersion) -> str:
-    """The digest that a version with these artifacts has: sha256 over its sorted `path digest` lines."""
-    lines = sorted(f"{artifact.path} {artifact.digest}\n" for artifact in version.artifacts)
-    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def _wanted(message: PositionAssignment) -> Wanted:
@@ -170,7 +164,7 @@ def _check_assignment(name: str, message: PositionAssignment) -> None:
         raise _bad_assignment(name, f"its uid {message.uid!r} is no UUID")
     if message.deleting:
         return
-    if not _DIGEST.fullmatch(message.model_version.digest):
+    if not is_digest(message.model_version.digest):
         raise _bad_assignment(name, f"its version has no digest: {message.model_version.digest!r}")
     if message.spec.software_version and not Software.is_version(message.spec.software_version):
         raise _bad_assignment(name, f"{message.spec.software_version!r} is no version of the software")

@@ -11,7 +11,7 @@ A `Package` says where the files are and what the version is called; nothing of 
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -20,11 +20,12 @@ from google.protobuf import json_format
 
 from inference_host.model.template_source import template_class
 from inference_host.values.signature import Signature, TensorSpec
+from mesh.packages import MANIFEST, is_path, version_digest
 from waypost import names
 from waypost.api.control.v1 import model_pb2
 from waypost.errors import Invalid, Precondition
 
-MANIFEST, SAMPLES, TEMPLATE = "manifest.json", "samples.json", "template.py"
+SAMPLES, TEMPLATE = "samples.json", "template.py"
 MODELS_MAX = 64  # in a repository served by hand; each costs memory from the start
 MANIFEST_BYTES_MAX = 1 << 20
 _DIGEST = re.compile("(sha256:[0-9a-f]+)?")
@@ -132,7 +133,7 @@ def _bare(graph: Path, model: str) -> Package:
         model=model,
         version="1",
         full_name=f"{quote(model)}/1",
-        digest=version_digest([(graph.name, file_digest(graph))]),
+        digest=version_digest([_artifact(graph)]),
         model_file=graph,
     )
 
@@ -145,7 +146,7 @@ def _from_template(directory: Path) -> Package:
         model=model,
         version="1",
         full_name=f"{quote(model)}/1",
-        digest=version_digest([(path.name, file_digest(path)) for path in files]),
+        digest=version_digest(map(_artifact, files)),
         model_file=None,
         template_class=f"{Path(TEMPLATE).stem}:{template_class(directory / TEMPLATE)}",
     )
@@ -159,7 +160,7 @@ def _from_manifest(directory: Path) -> Package:
         model=names.leaf(names.parent(version.name)) or directory.name,
         version=names.leaf(version.name) or "1",
         full_name=version.name or f"{quote(directory.name)}/1",
-        digest=version.digest or version_digest([(artifact.path, artifact.digest) for artifact in version.artifacts]),
+        digest=version.digest or version_digest(version.artifacts),
         model_file=_graph(version, files),
         template_class=version.template_class,
         signature=_to_signature(version.signature),
@@ -184,10 +185,9 @@ def _parsed(path: Path) -> model_pb2.ModelVersion:
 
 def _inside(directory: Path, artifact: str) -> Path:
     """Where an artifact is. A path that leads outside is an attack or a mistake; neither is served."""
-    relative = Path(artifact)
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise Precondition("UNSAFE_PATH", f"artifact path {artifact!r} leads out of the package", "publish it anew")
-    path = directory / relative
+    if not is_path(artifact):
+        raise Precondition("UNSAFE_PATH", f"{artifact!r} cannot be a path inside a package", "publish it anew")
+    path = directory / artifact
     if not path.is_file():
         hint = "fetch the package again; the manifest names files that are not there"
         raise Precondition("MISSING_FILE", f"{artifact} is missing from {directory}", hint)
@@ -226,13 +226,7 @@ def _to_specs(specs: Iterable[TensorSpec]) -> list[model_pb2.TensorSpec]:
     return [model_pb2.TensorSpec(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in specs]
 
 
-def version_digest(artifacts: Sequence[tuple[str, str]]) -> str:
-    """The digest of a version with these artifacts, (path, digest) each: see ModelVersion.digest in model.proto."""
-    lines = sorted(f"{path} {digest}\n" for path, digest in artifacts)
-    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
-
-
-def file_digest(path: Path) -> str:
-    """`sha256:<hex>` of a file's bytes. Raises: OSError."""
+def _artifact(path: Path) -> model_pb2.Artifact:
+    """A file at the top of its package. Raises: OSError."""
     with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return model_pb2.Artifact(path=path.name, digest=f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")

@@ -23,11 +23,11 @@ from cryptography import x509
 from control_plane.authority import AGENT_LIFE, Authority
 from edge_agent.artifacts.blobs import FakeSource
 from edge_agent.identity.enrolment import Enrolment, EnrolmentFile
-from edge_agent.position.assignments import version_digest
 from mesh import clock, serve
 from mesh.certificates import is_signed
 from mesh.link import DesiredState, Item, ParentSession, Refusal, Timing
 from mesh.link_grpc import ServerWire
+from mesh.packages import version_digest
 from mesh.processes import Process
 from tests import waiting
 from tests.ports import free_port, free_ports
@@ -355,7 +355,7 @@ def _version(name: str, **fields: Any) -> ModelVersion:
     outputs = [TensorSpec(name="y", datatype="FP32", shape=[-1, 4])]
     signature = Signature(inputs=inputs, outputs=outputs)
     built = ModelVersion(name=f"{MODEL}/versions/{name}", signature=signature, **fields)
-    built.digest = version_digest(built)
+    built.digest = version_digest(built.artifacts)
     return built
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from control_plane.store.base import Put
 from control_plane.store.resources import APPLICATION as APPLICATIONS
 from control_plane.store.resources import EDGE_SERVER, MODEL, MODEL_VERSION, PROJECT
-from edge_agent.position.assignments import version_digest
+from mesh.packages import version_digest
 from waypost.api.control.v1.application_pb2 import Application
 from waypost.api.control.v1.edge_server_pb2 import EdgeServer
 from waypost.api.control.v1.model_pb2 import (
@@ -59,5 +59,5 @@ def _version(number: int, contents: dict[str, bytes]) -> ModelVersion:
         signature=Signature(inputs=[TensorSpec(name="x", datatype="FP32", shape=[-1, 3])]),
         state=MODEL_VERSION_STATE_IMPORTING if number == VERSIONS else MODEL_VERSION_STATE_AVAILABLE,
     )
-    version.digest = version_digest(version)
+    version.digest = version_digest(version.artifacts)
     return version

@@ -19,7 +19,6 @@ from edge_agent.gateways.fake import FakeGateway
 from edge_agent.identity.local_links import SocketLinks
 from edge_agent.machine.layout import Layout
 from edge_agent.machine.software import Software
-from edge_agent.position.assignments import version_digest
 from edge_agent.position.mode import Kind, Mode
 from edge_agent.state.ledger import Ledger
 from edge_agent.state.solitude import Moment, Solitude
@@ -30,6 +29,7 @@ from edge_agent.work.probe import Answer, FakeProbe
 from edge_agent.work.router import Router
 from edge_agent.work.supervise import Supervisor
 from mesh.link import DesiredState, Item
+from mesh.packages import version_digest
 from tests.sim.virtual import VirtualLoop
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion, Signature, TensorSpec
 from waypost.api.control.v1.position_pb2 import EndpointSpec, PositionSpec, PositionState, PositionStatus, Replicas
@@ -87,7 +87,7 @@ def model_version(version: str) -> ModelVersion:
     artifact = Artifact(path="model.onnx", digest=f"sha256:{hashlib.sha256(data).hexdigest()}", size_bytes=len(data))
     inputs = [TensorSpec(name="x", datatype="FP32", shape=[-1, 3])]
     built = ModelVersion(name=f"{MODEL}/versions/{version}", artifacts=[artifact], signature=Signature(inputs=inputs))
-    built.digest = version_digest(built)
+    built.digest = version_digest(built.artifacts)
     return built
 
 

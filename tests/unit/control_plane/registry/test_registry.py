@@ -7,11 +7,11 @@ from pathlib import Path
 
 from control_plane.registry.follower import CURSOR
 from control_plane.registry.importer import Importer
-from control_plane.registry.versions import version_digest
 from control_plane.sources.fake import FakePlatform
 from control_plane.store import Delete
 from control_plane.store.resources import APPLICATION, MODEL_VERSION, PROJECT, SUBSCRIPTION
 from control_plane.store.resources import MODEL as MODEL_KIND
+from mesh.packages import version_digest
 from tests.unit.control_plane.registry.world import (
     APPLICATION_NAME,
     LAB,

@@ -1,6 +1,5 @@
 """What a version's files must look like, and what a check's verdict is read as."""
 
-import hashlib
 import json
 
 import pytest
@@ -8,25 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.registry.check import OUTPUT_BYTES_MAX, read_verdict
-from control_plane.registry.versions import check_files, check_path, version_digest
+from control_plane.registry.versions import check_files
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
 from waypost.errors import Invalid
 
 DIGEST = "sha256:" + "0" * 64
-
-
-@pytest.mark.parametrize("path", ["model.onnx", "weights/a.bin", "a..b", ".hidden", "ü.onnx"])
-def test_paths_inside_a_package(path: str) -> None:
-    check_path(path)
-
-
-@pytest.mark.parametrize(
-    "path", ["", "/", "/etc/passwd", "..", "../x", "a/../b", "a//b", "a/", "./a", "a\\b", "a\nb", "a\0b", "x" * 256]
-)
-def test_paths_that_could_lead_out(path: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        check_path(path)
-    assert refused.value.reason == "BAD_PACKAGE"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +22,7 @@ def test_paths_that_could_lead_out(path: str) -> None:
         ([(str(number), DIGEST, 1) for number in range(257)], "BAD_PACKAGE"),
         ([("a", DIGEST, 1), ("a/b", DIGEST, 1)], "BAD_PACKAGE"),
         ([("model.onnx", DIGEST, 1), ("manifest.json", DIGEST, 1)], "BAD_PACKAGE"),
+        ([("../a", DIGEST, 1)], "BAD_PACKAGE"),
         ([("a", "sha256:0", 1)], "BAD_DIGEST"),
         ([("a", DIGEST, -1)], "BAD_SIZE"),
     ],
@@ -46,12 +32,6 @@ def test_files_of_which_nothing_can_be_made(artifacts: list[tuple[str, str, int]
     with pytest.raises(Invalid) as refused:
         check_files(version)
     assert refused.value.reason == reason
-
-
-def test_the_digest_of_a_version_is_that_of_its_sorted_lines() -> None:
-    artifacts = [Artifact(path="b", digest="sha256:2"), Artifact(path="a", digest="sha256:1")]
-    expected = hashlib.sha256(b"a sha256:1\nb sha256:2\n").hexdigest()
-    assert version_digest(artifacts) == version_digest(artifacts[::-1]) == f"sha256:{expected}"
 
 
 def test_a_good_verdict_is_the_signature() -> None:

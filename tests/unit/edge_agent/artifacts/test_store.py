@@ -14,7 +14,7 @@ from google.protobuf.json_format import Parse
 
 from edge_agent.artifacts.blobs import Blobs, FakeSource
 from edge_agent.artifacts.store import Artifacts
-from edge_agent.position.assignments import version_digest
+from mesh.packages import version_digest
 from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
 from waypost.errors import DataLoss, Exhausted, Invalid, MeshError, NotFound, Unavailable
 
@@ -31,7 +31,7 @@ def version(**contents: bytes) -> ModelVersion:
         Artifact(path=p.replace("_", "/"), digest=digest_of(c), size_bytes=len(c)) for p, c in contents.items()
     ]
     built = ModelVersion(name="projects/p/applications/a/models/m/versions/1", artifacts=artifacts)
-    built.digest = version_digest(built)
+    built.digest = version_digest(built.artifacts)
     return built
 
 
@@ -216,7 +216,7 @@ def test_a_fetch_that_broke_holds_no_more_of_the_quota_than_came(tmp_path: Path)
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../up", "", "manifest.json"])
 def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
     bad = ModelVersion(name="m/1", artifacts=[Artifact(path=path, digest=digest_of(MODEL))])
-    bad.digest = version_digest(bad)
+    bad.digest = version_digest(bad.artifacts)
     error = Rig(tmp_path).refused(bad)
     assert (type(error), error.reason) == (Invalid, "BAD_PATH")
 

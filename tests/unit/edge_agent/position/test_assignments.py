@@ -3,10 +3,10 @@
 import pytest
 
 from edge_agent.model_version import Version
-from edge_agent.position.assignments import read_assignment, read_decision, sets_back, variant_of, version_digest
+from edge_agent.position.assignments import read_assignment, read_decision, sets_back, variant_of
 from edge_agent.position.diff import DecidedShare
 from mesh.link import Item
-from waypost.api.control.v1.model_pb2 import Artifact, ModelVersion
+from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.control.v1.position_pb2 import PositionSpec, Replicas, Resources
 from waypost.api.link.v1 import monitor_link_pb2 as pb
 from waypost.api.link.v1.agent_link_pb2 import PositionAssignment
@@ -118,12 +118,6 @@ def test_whatever_a_host_is_started_with_is_part_of_its_variant() -> None:
     }
     assert len(variants) == 4
     assert variant_of(PositionSpec(replicas=Replicas(min=2)), "a") in variants
-
-
-def test_a_versions_digest_does_not_depend_on_the_order_of_its_artifacts() -> None:
-    one, two = Artifact(path="a", digest="sha256:1"), Artifact(path="b", digest="sha256:2")
-    assert version_digest(ModelVersion(artifacts=[one, two])) == version_digest(ModelVersion(artifacts=[two, one]))
-    assert version_digest(ModelVersion(artifacts=[one])) != version_digest(ModelVersion(artifacts=[two]))
 
 
 def test_an_older_spec_of_a_position_another_one_of_its_name_or_its_return_sets_it_back() -> None:
