@@ -16,17 +16,16 @@ from control_plane.access import Access, Secrets
 from control_plane.access.attempts import Attempts
 from control_plane.access.oidc import Oidc, issuer_of
 from control_plane.access.passwords import Passwords
-from control_plane.admin_token import keep_admin_token
-from control_plane.artifact_service import ArtifactService, ArtifactSourceService
-from control_plane.artifacts import ArtifactStore
+from control_plane.artifacts.service import ArtifactService, ArtifactSourceService
+from control_plane.artifacts.store import ArtifactStore
 from control_plane.audit import Audit
-from control_plane.authority import Authority
-from control_plane.enrolment import EnrolmentService, Place
 from control_plane.fleet.caller import LinkAccess
 from control_plane.fleet.fleet import Fleet
 from control_plane.fleet.service import AgentLinkService
-from control_plane.identities import advertised_address, peer_address
-from control_plane.own_identity import OwnIdentity
+from control_plane.identity.authority import Authority
+from control_plane.identity.enrolment import EnrolmentService, Place
+from control_plane.identity.identities import advertised_address, peer_address
+from control_plane.identity.own import OwnIdentity
 from control_plane.peers.artifacts import Copies, SpreadArtifacts
 from control_plane.peers.calls import PeerCalls
 from control_plane.peers.fleet import SpreadFleet
@@ -39,6 +38,7 @@ from control_plane.reconcile.loop import Reconciler
 from control_plane.registry.check import PackageCheck
 from control_plane.registry.registry import Registry
 from control_plane.root_rotation import RootRotation
+from control_plane.services.admin_token import keep_admin_token
 from control_plane.services.application import ApplicationService
 from control_plane.services.audit import AuditService
 from control_plane.services.authority import AuthorityService

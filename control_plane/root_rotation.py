@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import structlog
 from google.protobuf.duration_pb2 import Duration
 
-from control_plane.authority import Authority
-from control_plane.own_identity import OwnIdentity
+from control_plane.fleet.port import Fleet, held
+from control_plane.identity.authority import Authority
+from control_plane.identity.own import OwnIdentity
 from control_plane.peers.joining import agree_on_authority
-from control_plane.services.fleet_port import Fleet, held
 from control_plane.store import Stores
 from control_plane.store import observed_rows as rows
 from mesh import clock

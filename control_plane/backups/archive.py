@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from control_plane.artifacts import disk_explained
+from control_plane.artifacts.store import disk_explained
 from mesh.files import sync_directory
 from waypost.errors import DataLoss, Invalid, Precondition
 

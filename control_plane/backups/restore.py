@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from control_plane.alone import store_url
-from control_plane.artifacts import disk_explained
+from control_plane.artifacts.store import disk_explained
 from control_plane.backups import archive, copying
 from control_plane.backups.settings import RestoreSettings
 from mesh import clock

@@ -10,6 +10,7 @@ which a session sends the newest; what it says goes into rows of which the newes
 nothing that the next one, or the next process, would miss.
 
     fleet        all sessions, and what the services ask of them
+    port         what services and others ask of it            fake    one without agents, for tests
     session      one agent's stream
     telling      what an agent may tell of: its own, bounded
     service      the port where agents call, and who calls there (caller)

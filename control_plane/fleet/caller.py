@@ -5,8 +5,8 @@ from typing import Any
 
 from cryptography import x509
 
-from control_plane.authority import AgentCertificate, Authority
-from control_plane.revocation import refuse_revoked
+from control_plane.identity.authority import AgentCertificate, Authority
+from control_plane.identity.revocation import refuse_revoked
 from control_plane.store.resources import EDGE_SERVER, Resources
 from waypost.errors import Denied
 

@@ -16,8 +16,8 @@ from control_plane.fleet.owners import Owners
 from control_plane.fleet.rows import Observation, Rows
 from control_plane.fleet.session import AgentSession
 from control_plane.fleet.telling import AT_ONCE, LEAK_S, Told
+from control_plane.identity.revocation import refuse_revoked, revoked_at
 from control_plane.mirror import Mirror
-from control_plane.revocation import refuse_revoked, revoked_at
 from control_plane.store import Claim, Stores
 from control_plane.store import observed_rows as rows
 from control_plane.store.resources import DESIRED, EDGE_SERVER, desired_name

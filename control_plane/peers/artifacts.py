@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from control_plane.artifacts import ArtifactStore, Pieces, check_digest
+from control_plane.artifacts.store import ArtifactStore, Pieces, check_digest
 from control_plane.mirror import Mirror
 from control_plane.peers.calls import PeerCalls
 from control_plane.peers.membership import Membership

@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import structlog
 
+from control_plane.fleet.port import Fleet, held
 from control_plane.peers.calls import PeerCalls
 from control_plane.peers.membership import Membership
-from control_plane.services.fleet_port import Fleet, held
 from control_plane.store import Claim, Claims
 from waypost.api.control.v1.position_pb2 import PositionMetrics
 from waypost.api.link.v1.command_pb2 import Command, Result

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from control_plane.artifacts import ArtifactStore
+from control_plane.artifacts.store import ArtifactStore
+from control_plane.fleet.port import Fleet, held
 from control_plane.peers.artifacts import SpreadArtifacts
-from control_plane.services.fleet_port import Fleet, held
 from waypost.api.link.v1 import peer_pb2 as pb
 from waypost.api.link.v1 import peer_pb2_grpc as rpc
 

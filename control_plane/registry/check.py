@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 from google.protobuf import json_format
 
-from control_plane.artifacts import disk_explained
+from control_plane.artifacts.store import disk_explained
 from mesh.files import remove_tree
 from mesh.plain_text import is_reason, plain
 from mesh.signals import signal_name

@@ -22,7 +22,7 @@ from typing import Protocol
 import structlog
 from google.protobuf import json_format
 
-from control_plane.artifacts import Pieces, disk_explained
+from control_plane.artifacts.store import Pieces, disk_explained
 from control_plane.conditions import condition, failed
 from control_plane.mirror import Mirror
 from control_plane.registry.versions import ARTIFACTS_STORED, CHECKED

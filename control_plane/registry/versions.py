@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from control_plane.artifacts import check_digest, check_size
+from control_plane.artifacts.store import check_digest, check_size
 from mesh.packages import FILES_MAX, MANIFEST, is_path
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.errors import Invalid

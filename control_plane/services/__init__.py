@@ -8,6 +8,7 @@ Each is a few lines over what they share, which stands below.
     watch          everything that changes, as it changes
       watch_view   what one watcher was shown, and what is news to it
     login          proving who one is with a password (of session)
+    admin_token    the first credential
     rotation       replacing a credential without a moment in which none is good (of credential)
     position_live  what is asked of a running position: figures, logs, one inference
     quotas         a project's quota, where a commit takes of it
@@ -19,6 +20,4 @@ Each is a few lines over what they share, which stands below.
     listing       lists: which names a parent means, and one page of them
       pages       page sizes and page tokens
     statuses      what statuses are made of, for many resources at once
-    fleet_port    what is asked of the sessions with the agents
-      fleet_fake  a fleet without agents, for tests
 """

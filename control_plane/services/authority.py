@@ -3,8 +3,8 @@
 
 from typing import Any
 
-from control_plane.authority import Authority
-from control_plane.own_identity import OwnIdentity
+from control_plane.identity.authority import Authority
+from control_plane.identity.own import OwnIdentity
 from control_plane.root_rotation import RootRotation
 from mesh.certificates import Life, pin
 from mesh.times import timestamp

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from control_plane import events
 from control_plane.domain.check import full_name, refuse
-from control_plane.services.fleet_port import Fleet, held
+from control_plane.fleet.port import Fleet, held
 from control_plane.services.kit import Kit
 from control_plane.services.statuses import with_position_status
 from control_plane.store.observed_rows import read_edge_servers

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from control_plane.artifacts import PIECE_BYTES_MAX
+from control_plane.artifacts.store import PIECE_BYTES_MAX
 from waypost.api.training.v1 import training_pb2_grpc
 from waypost.api.training.v1.training_pb2 import (
     ActivateRequest,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from console.rollout import NEEDS_A_PERSON
-from control_plane import events, joining
+from control_plane import events
 from control_plane.domain.types import HeldReason
+from control_plane.identity import joining
 from tests.docs import reasons
 from tests.docs.pages import REFERENCE, Row, rows
 from tests.docs.syntax import PACKAGES, argument, called, calls, files, literals, tree
@@ -113,7 +114,7 @@ ORIGINS = {
     "control_plane/services/edge_server.py",
     "control_plane/services/position.py",
     "control_plane/services/position_live.py",
-    "control_plane/joining.py",
+    "control_plane/identity/joining.py",
     "control_plane/reconcile/loop.py",
     "control_plane/registry/follower.py",
     "control_plane/registry/translate.py",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from control_plane.authority import AGENT_LIFE
+from control_plane.identity.authority import AGENT_LIFE
 from mesh import certificates, clock
 from mesh.certificates import Life
 from mesh.identity import CERTIFICATE, ROOTS

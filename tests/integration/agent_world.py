@@ -20,7 +20,7 @@ from typing import Any
 
 from cryptography import x509
 
-from control_plane.authority import AGENT_LIFE, Authority
+from control_plane.identity.authority import AGENT_LIFE, Authority
 from edge_agent.artifacts.blobs import FakeSource
 from edge_agent.identity.enrolment import Enrolment, EnrolmentFile
 from mesh import clock, serve

@@ -25,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from control_plane.authority import Authority
+from control_plane.identity.authority import Authority
 from mesh import certificates, clock
 from mesh.link import DesiredState
 from tests import models, postgres

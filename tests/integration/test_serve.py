@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from control_plane.authority import Authority
+from control_plane.identity.authority import Authority
 from edge_agent.identity.enrol import fetch_chain
 from mesh import clock, serve
 from mesh.identity import Identity, LiveIdentity

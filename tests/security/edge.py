@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from control_plane.authority import Authority
+from control_plane.identity.authority import Authority
 from edge_agent.state.ledger import Ledger
 from mesh import certificates, clock
 from mesh.certificates import Signer

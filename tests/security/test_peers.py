@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from control_plane.assembly import API_BYTES_MAX, LINK_BYTES_MAX
-from control_plane.authority import Authority
+from control_plane.identity.authority import Authority
 from mesh import clock
 from tests.integration.control_plane_process import (
     Certificate,

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.artifacts import ArtifactStore
-from control_plane.authority import Authority
+from control_plane.artifacts.store import ArtifactStore
 from control_plane.backups.backup import back_up
 from control_plane.backups.commands import backup, restore
 from control_plane.backups.restore import restore_from
 from control_plane.backups.settings import BackupSettings, RestoreSettings
+from control_plane.identity.authority import Authority
 from control_plane.store import EventRow, ObservedRow, Peer, Put, open_stores
 from control_plane.store.resources import MODEL_VERSION
 from tests.unit.control_plane.scenario import scenario

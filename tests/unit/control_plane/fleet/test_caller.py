@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.authority import Authority
 from control_plane.fleet.caller import LinkAccess
+from control_plane.identity.authority import Authority
 from control_plane.store import open_stores
 from control_plane.store.resources import Resources
 from mesh import certificates

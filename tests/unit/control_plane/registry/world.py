@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from control_plane.artifacts import ArtifactStore
+from control_plane.artifacts.store import ArtifactStore
 from control_plane.peers.artifacts import SpreadArtifacts
 from control_plane.peers.calls import PeerCalls
 from control_plane.peers.holdings import Holdings

@@ -13,12 +13,12 @@ from control_plane.access import Access, Secrets
 from control_plane.access.attempts import Attempts
 from control_plane.access.passwords import Passwords
 from control_plane.audit import Audit
+from control_plane.fleet.fake import FakeFleet
 from control_plane.services.application import ApplicationService
 from control_plane.services.audit import AuditService
 from control_plane.services.credential import CredentialService
 from control_plane.services.edge_server import EdgeServerService
 from control_plane.services.event import EventService
-from control_plane.services.fleet_fake import FakeFleet
 from control_plane.services.kit import Kit, make_kit
 from control_plane.services.login import Login
 from control_plane.services.model import ModelService

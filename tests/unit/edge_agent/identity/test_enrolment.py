@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.authority import Authority
+from control_plane.identity.authority import Authority
 from edge_agent.identity.enrolment import FACTS, JOINING, Enrolment, EnrolmentFile
 from mesh import certificates
 from mesh.identity import CERTIFICATE, KEY, ROOTS, Identity

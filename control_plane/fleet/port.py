@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Fleet(Protocol):
-    """Implemented by control_plane.fleet; `FakeFleet` (fleet_fake.py) is the fake that ships."""
+    """Implemented by control_plane.fleet; `FakeFleet` (fake.py) is the fake that ships."""
 
     def command(self, edge_server: str, command: Command) -> AsyncIterator[Result]:
         """Pieces of the answer; the last has been yielded when this ends.

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane.access import Secrets, sha256
-from control_plane.authority import AGENT_LIFE, Authority
-from control_plane.enrolment import EnrolmentService, Place
+from control_plane.identity.authority import AGENT_LIFE, Authority
+from control_plane.identity.enrolment import EnrolmentService, Place
 from control_plane.store import Delete, Stores, open_stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, Resources
 from mesh import certificates

@@ -14,9 +14,9 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
-from control_plane.artifacts import disk_explained
-from control_plane.authority import Authority
-from control_plane.identities import api_identity, certificate_names, root_of
+from control_plane.artifacts.store import disk_explained
+from control_plane.identity.authority import Authority
+from control_plane.identity.identities import api_identity, certificate_names, root_of
 from control_plane.settings import ControlPlaneSettings
 from mesh.certificates import pem, pin
 from mesh.files import write_where_other

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from control_plane.access import Secrets
-from control_plane.admin_token import keep_admin_token
-from control_plane.authority import Authority
-from control_plane.identities import advertised_address, api_identity, certificate_names, root_of
+from control_plane.identity.authority import Authority
+from control_plane.identity.identities import advertised_address, api_identity, certificate_names, root_of
+from control_plane.services.admin_token import keep_admin_token
 from control_plane.services.credential import CredentialService
 from control_plane.services.kit import make_kit
 from control_plane.settings import ControlPlaneSettings

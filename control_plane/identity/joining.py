@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.events import Recorder, Told
 from control_plane.gathering import Gathered
-from control_plane.revocation import refuse_revoked
+from control_plane.identity.revocation import refuse_revoked
 from control_plane.store import Delete, Put, Record, Stores
 from control_plane.store.resources import CREDENTIAL, EDGE_SERVER, not_found
 from mesh.clock import Ids

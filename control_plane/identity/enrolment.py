@@ -20,9 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.access import Secrets
-from control_plane.authority import AgentCertificate, Authority, requested_key
-from control_plane.joining import JoinTokens
-from control_plane.revocation import issue_time, refuse_revoked
+from control_plane.identity.authority import AgentCertificate, Authority, requested_key
+from control_plane.identity.joining import JoinTokens
+from control_plane.identity.revocation import issue_time, refuse_revoked
 from control_plane.store import RevisionConflict, Stores
 from control_plane.store.resources import EDGE_SERVER, Resources
 from mesh.certificates import is_signed, key_sha256

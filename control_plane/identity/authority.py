@@ -20,8 +20,8 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from control_plane.artifacts import disk_explained
-from control_plane.roots import RootFiles, Roots
+from control_plane.artifacts.store import disk_explained
+from control_plane.identity.roots import RootFiles, Roots
 from mesh import certificates
 from mesh.certificates import Life, is_directly_under, luck_of
 from mesh.files import write_atomically, write_where_other

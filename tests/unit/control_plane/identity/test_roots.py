@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from control_plane import roots as under_test
-from control_plane.authority import Authority
+from control_plane.identity import roots as under_test
+from control_plane.identity.authority import Authority
+from control_plane.identity.roots import RootFiles
 from control_plane.root_rotation import RootRotation
-from control_plane.roots import RootFiles
 from control_plane.store import open_stores
 from mesh import certificates
 from mesh.certificates import is_directly_under, pin

@@ -11,9 +11,9 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
-from control_plane import own_identity as under_test
-from control_plane.authority import SERVER_LIFE, Authority
-from control_plane.own_identity import OwnIdentity
+from control_plane.identity import own as under_test
+from control_plane.identity.authority import SERVER_LIFE, Authority
+from control_plane.identity.own import OwnIdentity
 from control_plane.settings import ControlPlaneSettings
 from tests.unit.control_plane.scenario import scenario, until
 from waypost.errors import Exhausted

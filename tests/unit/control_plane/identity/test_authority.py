@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from control_plane.authority import SERVER_LIFE, Authority
+from control_plane.identity.authority import SERVER_LIFE, Authority
 from mesh.certificates import Life, pin
 from mesh.spiffe import agent_name, edge_server_of
 from waypost.errors import Denied, Invalid, Precondition

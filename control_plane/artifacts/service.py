@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from control_plane.artifacts import PIECE_BYTES_MAX
+from control_plane.artifacts.store import PIECE_BYTES_MAX
 from waypost.api.control.v1 import artifact_pb2_grpc
 from waypost.api.control.v1.artifact_pb2 import WriteArtifactRequest, WriteArtifactResponse
 from waypost.api.link.v1 import artifact_source_pb2_grpc

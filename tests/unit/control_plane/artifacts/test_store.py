@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.artifacts import PIECE_BYTES_MAX, ArtifactStore, check_digest
+from control_plane.artifacts.store import PIECE_BYTES_MAX, ArtifactStore, check_digest
 from tests.unit.control_plane.scenario import scenario
 from waypost.errors import DataLoss, Exhausted, Invalid, MeshError, NotFound, OutOfRange, Unavailable
 

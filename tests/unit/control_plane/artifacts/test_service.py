@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.artifact_service import ArtifactService, ArtifactSourceService
-from control_plane.artifacts import PIECE_BYTES_MAX, ArtifactStore
+from control_plane.artifacts.service import ArtifactService, ArtifactSourceService
+from control_plane.artifacts.store import PIECE_BYTES_MAX, ArtifactStore
 from tests.unit.control_plane.scenario import scenario
 from waypost.api.control.v1.artifact_pb2 import WriteArtifactRequest, WriteArtifactResponse
 from waypost.api.link.v1.artifact_source_pb2 import ReadArtifactRequest
