@@ -17,6 +17,7 @@ from tests import models
 from tests.e2e.conftest import available
 from tests.e2e.load import Load
 from tests.e2e.platform import WAYPOST, Platform
+from tests.ports import free_ports
 
 GOOD = "projects/demo/applications/lab/models/affine/versions/1"
 
@@ -101,11 +102,12 @@ def test_a_full_disk_is_told_and_healed_by_room(platform: Platform, serving: Loa
 
 
 def test_a_taken_port_names_its_holder_and_the_flag(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = str(holder.getsockname()[1])
-        arguments = ["up", "--detach", "--data-dir", str(tmp_path / "data"), "--port-base", "33400"]
+    found = free_ports(400)
+    base, port = str(found[0]), found[300]  # beyond those that follow from the base
+    with socket.create_server(("127.0.0.1", port)):
+        arguments = ["up", "--detach", "--data-dir", str(tmp_path / "data"), "--port-base", base]
         done = subprocess.run(
-            [WAYPOST, *arguments, "--gateway-port", port], capture_output=True, text=True, check=False, timeout=60
+            [WAYPOST, *arguments, "--gateway-port", str(port)], capture_output=True, text=True, check=False, timeout=60
         )
     assert done.returncode == 1
     assert "pid" in done.stderr

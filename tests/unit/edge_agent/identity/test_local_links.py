@@ -38,7 +38,7 @@ class Box:
         self.control_plane = Authority.open(directory / "authority", now=NOW - 365 * DAY_S)
         key, self.authority_key = certificates.new_key(), new_authority_key()
         chain = self.control_plane.issue(certificates.request_for(key), "tower-7", now=NOW)
-        identity = Identity(chain.encode(), certificates.private_pem(key), self.control_plane.identity.roots)
+        identity = Identity(chain.encode(), certificates.private_pem(key), self.control_plane.roots)
         self.enrolment = Enrolment(identity, "edgeServers/tower-7", "cp:1", "cp:2", b"", "", self.authority_key)
         self.authority = LinkAuthority(self.enrolment, LEAF, lambda: self.now)
         self.layout = Layout(directory / "data", directory / "run")
@@ -48,13 +48,13 @@ class Box:
         """The control plane signs the agent's authority."""
         request = certificates.request_for(certificates.read_key(self.authority_key))
         signed = self.control_plane.issue_authority(request, "tower-7", now=self.now).encode()
-        identity = replace(self.enrolment.identity, roots=self.control_plane.identity.roots)
+        identity = replace(self.enrolment.identity, roots=self.control_plane.roots)
         self.enrolment = replace(self.enrolment, identity=identity, authority_certificate=signed)
         self.authority.follow(self.enrolment)
 
     @property
     def vouches_for_itself(self) -> bool:
-        return self.authority.backing().trusted != self.control_plane.identity.roots
+        return self.authority.backing().trusted != self.control_plane.roots
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_each_process_gets_a_certificate_in_its_own_name_closed_to_everybody_els
     for directory in at.values():
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         assert stat.S_IMODE((directory / KEY).stat().st_mode) == 0o600
-        assert (directory / ROOTS).read_bytes() == box.control_plane.identity.roots
+        assert (directory / ROOTS).read_bytes() == box.control_plane.roots
         _, authority = x509.load_pem_x509_certificates((directory / CERTIFICATE).read_bytes())
         assert certificates.is_directly_under(authority, box.control_plane.certificates[0])
 
@@ -129,7 +129,7 @@ def test_all_certificates_follow_when_the_root_is_replaced(box: Box, links: TlsL
     box.renew()
     certify(links, box, R)
     for directory in paths(box).values():
-        assert (directory / ROOTS).read_bytes() == box.control_plane.identity.roots
+        assert (directory / ROOTS).read_bytes() == box.control_plane.roots
         _, authority = x509.load_pem_x509_certificates((directory / CERTIFICATE).read_bytes())
         assert certificates.is_directly_under(authority, box.control_plane.certificates[0])
 
