@@ -81,9 +81,9 @@ def test_a_call_without_a_token_is_told_where_to_get_one() -> None:
         "Basic dXNlcjpwYXNz",
         "Bearer wp1_an_application_token",
         "Bearer a.b.c",
-        "Bearer " + "x" * 5000,
-        header(OTHER_KEY),
-        header()[:-4] + "AAAA",
+        pytest.param("Bearer " + "x" * 5000, id="long"),
+        pytest.param(header(OTHER_KEY), id="by another key"),
+        pytest.param(header()[:-4] + "AAAA", id="with another signature"),
     ],
 )
 def test_what_is_no_token_of_ours_is_a_bad_token(authorization: str) -> None:
