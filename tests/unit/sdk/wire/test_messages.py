@@ -160,6 +160,7 @@ def test_a_kilobyte_does_not_become_a_gigabyte():
         gzip.compress(b"one") + gzip.compress(b"two"),
         b"",
     ],
+    ids=["plain", "zlib", "cut", "two in a row", "empty"],
 )
 def test_what_is_no_gzip_is_refused(packed):
     with pytest.raises(CallError) as caught:
