@@ -3,7 +3,7 @@
     app, assembly, settings    the process, and how its parts are put together
     box/           what people do on the machine itself, with or without a control plane
     links/         to the control planes and to the position monitors: what they want comes in, what is goes out
-    work/          one worker per position takes the steps from what is to what should be
+    reconcile/     one worker per position takes the steps from what is to what should be
     artifacts/     model versions by digest, fetched and verified
     identity/      who the agent is, and by what its monitors and hosts know one another
     state/         what must survive a kill at any moment

@@ -27,15 +27,15 @@ from edge_agent.links.upstreams import Upstreams
 from edge_agent.machine.layout import Layout
 from edge_agent.machine.software import Software
 from edge_agent.machine.wall_clock import WallClock
+from edge_agent.reconcile.gate import StartGate
+from edge_agent.reconcile.health import HealthChecks, HealthTiming
+from edge_agent.reconcile.parts import Parts
+from edge_agent.reconcile.probe import GatewayProbe
+from edge_agent.reconcile.router import Router
+from edge_agent.reconcile.supervise import Supervisor
 from edge_agent.settings import AgentSettings
 from edge_agent.state.ledger import Ledger
 from edge_agent.state.solitude import Moment, Solitude
-from edge_agent.work.gate import StartGate
-from edge_agent.work.health import HealthChecks, HealthTiming
-from edge_agent.work.parts import Parts
-from edge_agent.work.probe import GatewayProbe
-from edge_agent.work.router import Router
-from edge_agent.work.supervise import Supervisor
 from mesh import clock, serve
 from mesh.clock import RandomIds
 from mesh.identity import Identity

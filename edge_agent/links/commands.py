@@ -8,8 +8,8 @@ from google.protobuf.message import DecodeError
 
 from edge_agent.position.assignments import Assignment
 from edge_agent.position.record import paths_of
-from edge_agent.work.parts import Parts
-from edge_agent.work.probe import PATIENCE_S
+from edge_agent.reconcile.parts import Parts
+from edge_agent.reconcile.probe import PATIENCE_S
 from mesh import clock
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest
 from waypost.api.link.v1 import command_pb2 as pb

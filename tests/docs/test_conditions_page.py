@@ -119,8 +119,8 @@ ORIGINS = {
     "control_plane/registry/follower.py",
     "control_plane/registry/translate.py",
     "control_plane/registry/importer.py",
-    "edge_agent/work/telling.py",
-    "edge_agent/work/worker.py",
+    "edge_agent/reconcile/telling.py",
+    "edge_agent/reconcile/worker.py",
     "position_monitor/uplink.py",
 }
 """Files in which events begin: `events_made` looks at each."""
@@ -138,12 +138,12 @@ def events_made() -> set[str]:
     found = {value for module in (events, joining) for name, value in vars(module).items() if name == value}
     found |= {reason.value for reason in HeldReason}  # reconcile/loop.py
     found |= upper_case_in("control_plane/registry/importer.py", "_tell")
-    found |= upper_case_in("edge_agent/work/crew.py", "_note_end")  # told through worker.py
+    found |= upper_case_in("edge_agent/reconcile/crew.py", "_note_end")  # told through worker.py
     found |= literals("edge_agent/identity/renewal.py", "_tell", 0)
     for path, function in (
         ("control_plane/registry/follower.py", "Note"),
         ("control_plane/registry/translate.py", "Note"),
-        ("edge_agent/work/telling.py", "event"),
+        ("edge_agent/reconcile/telling.py", "event"),
         ("position_monitor/uplink.py", "_event"),
     ):
         found |= literals(path, function, 1)

@@ -14,14 +14,14 @@ from edge_agent.links.commands import Commands
 from edge_agent.links.monitors import Monitors
 from edge_agent.links.uplink import Uplink, capacity
 from edge_agent.machine.software import Software
+from edge_agent.reconcile.gate import StartGate
+from edge_agent.reconcile.health import FakeHealth
+from edge_agent.reconcile.parts import Parts
+from edge_agent.reconcile.probe import Answer, FakeProbe
+from edge_agent.reconcile.router import Router
+from edge_agent.reconcile.supervise import Supervisor
 from edge_agent.state.ledger import Ledger
 from edge_agent.state.solitude import Solitude
-from edge_agent.work.gate import StartGate
-from edge_agent.work.health import FakeHealth
-from edge_agent.work.parts import Parts
-from edge_agent.work.probe import Answer, FakeProbe
-from edge_agent.work.router import Router
-from edge_agent.work.supervise import Supervisor
 from tests.sim.machine import SimSource
 from waypost.api.inference.v1.inference_pb2 import ModelInferResponse
 from waypost.api.link.v1.agent_link_pb2 import EdgeServerReport

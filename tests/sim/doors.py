@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+from edge_agent.reconcile import crew
 from edge_agent.state import pages
-from edge_agent.work import crew
 from mesh import clock, files, link_core
 from tests.sim.disk import Files, Temporary
 from tests.sim.processes import current

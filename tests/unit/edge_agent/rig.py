@@ -20,14 +20,14 @@ from edge_agent.identity.local_links import SocketLinks
 from edge_agent.machine.layout import Layout
 from edge_agent.machine.software import Software
 from edge_agent.position.mode import Kind, Mode
+from edge_agent.reconcile.gate import StartGate
+from edge_agent.reconcile.health import FakeHealth
+from edge_agent.reconcile.parts import Parts
+from edge_agent.reconcile.probe import Answer, FakeProbe
+from edge_agent.reconcile.router import Router
+from edge_agent.reconcile.supervise import Supervisor
 from edge_agent.state.ledger import Ledger
 from edge_agent.state.solitude import Moment, Solitude
-from edge_agent.work.gate import StartGate
-from edge_agent.work.health import FakeHealth
-from edge_agent.work.parts import Parts
-from edge_agent.work.probe import Answer, FakeProbe
-from edge_agent.work.router import Router
-from edge_agent.work.supervise import Supervisor
 from mesh.link import DesiredState, Item
 from mesh.packages import version_digest
 from tests.sim.virtual import VirtualLoop

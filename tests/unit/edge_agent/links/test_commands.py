@@ -11,8 +11,8 @@ import pytest
 from edge_agent.links import commands as commands_module
 from edge_agent.links.commands import Commands
 from edge_agent.links.uplink import Uplink
+from edge_agent.reconcile.supervise import Supervisor
 from edge_agent.state.solitude import Solitude
-from edge_agent.work.supervise import Supervisor
 from mesh.link import DesiredState, Item, WireLost
 from tests.unit.edge_agent.rig import POSITION, UID, Rig, assignment, decision, model_version, moment, run
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest

@@ -28,10 +28,10 @@ from edge_agent.position.endpoints import endpoint, rendered, route_of
 from edge_agent.position.picture import HostView, Picture, Proof
 from edge_agent.position.record import Record, new_slots, paths_of, version_of, with_good, with_steps, with_versions
 from edge_agent.position.replicas import host_sets
-from edge_agent.work.crew import Crew
-from edge_agent.work.parts import Parts
-from edge_agent.work.proving import Proving, Subject
-from edge_agent.work.telling import Teller
+from edge_agent.reconcile.crew import Crew
+from edge_agent.reconcile.parts import Parts
+from edge_agent.reconcile.proving import Proving, Subject
+from edge_agent.reconcile.telling import Teller
 from mesh import clock
 from mesh.waiting import news_within
 from waypost import names

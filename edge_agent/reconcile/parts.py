@@ -9,12 +9,12 @@ from edge_agent.drivers.base import Driver, Fingerprint
 from edge_agent.identity.local_links import Links
 from edge_agent.machine.layout import Layout
 from edge_agent.machine.software import Software
+from edge_agent.reconcile.gate import StartGate
+from edge_agent.reconcile.health import Health
+from edge_agent.reconcile.probe import Probe
+from edge_agent.reconcile.router import Router
 from edge_agent.state.ledger import Ledger
 from edge_agent.state.solitude import Solitude
-from edge_agent.work.gate import StartGate
-from edge_agent.work.health import Health
-from edge_agent.work.probe import Probe
-from edge_agent.work.router import Router
 from waypost.api.link.v1.agent_link_pb2 import PositionReport
 from waypost.api.link.v1.monitor_link_pb2 import PositionOrders
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from edge_agent.position.diff import Phase
-from edge_agent.work.health import HealthChecks, HealthTiming, Patient
+from edge_agent.reconcile.health import HealthChecks, HealthTiming, Patient
 from tests.sim.virtual import run
 
 PATIENT = Patient("u", "r-1", 1, "127.0.0.1:1")

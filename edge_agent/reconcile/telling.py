@@ -11,7 +11,7 @@ from edge_agent.position.orders import orders_of
 from edge_agent.position.picture import MonitorView, Picture
 from edge_agent.position.record import Record, idempotent
 from edge_agent.position.status import status_of
-from edge_agent.work.parts import Parts
+from edge_agent.reconcile.parts import Parts
 from mesh import clock
 from waypost.api.control.v1.position_pb2 import PositionState, PositionStatus
 from waypost.api.link.v1.agent_link_pb2 import PositionReport

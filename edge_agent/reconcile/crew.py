@@ -17,8 +17,8 @@ from edge_agent.position.diff import Phase
 from edge_agent.position.picture import HostView
 from edge_agent.position.record import Record
 from edge_agent.position.replicas import NEVER_STARTED, host_views
-from edge_agent.work.gate import LOADING_S, StartGate
-from edge_agent.work.health import Health, Patient
+from edge_agent.reconcile.gate import LOADING_S, StartGate
+from edge_agent.reconcile.health import Health, Patient
 
 log = structlog.get_logger()
 

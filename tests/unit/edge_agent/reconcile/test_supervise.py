@@ -14,7 +14,7 @@ import pytest
 from edge_agent.drivers.fake import FakeDriver
 from edge_agent.failure import Failure
 from edge_agent.position.mode import Kind
-from edge_agent.work.crew import START_WITHIN_S
+from edge_agent.reconcile.crew import START_WITHIN_S
 from tests.unit.edge_agent.rig import (
     OTHER,
     OTHER_UID,

@@ -12,7 +12,7 @@ import structlog
 from edge_agent.failure import Failure
 from edge_agent.position.picture import Proof
 from edge_agent.position.samples import SAMPLES, SAMPLES_BYTES_MAX, probe_requests
-from edge_agent.work.probe import Probe, prove
+from edge_agent.reconcile.probe import Probe, prove
 from mesh.waiting import news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest

@@ -15,8 +15,8 @@ from edge_agent.position.assignments import Assignment, leaving, read_assignment
 from edge_agent.position.changes import ALWAYS, Rules, is_own, read_rules
 from edge_agent.position.endpoints import rendered
 from edge_agent.position.status import gone_status
-from edge_agent.work.parts import Parts
-from edge_agent.work.worker import Worker
+from edge_agent.reconcile.parts import Parts
+from edge_agent.reconcile.worker import Worker
 from mesh.link import Item
 from mesh.waiting import in_own_task, news_within
 from waypost.api.control.v1.model_pb2 import ModelVersion

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from edge_agent.gateways.fake import FakeGateway
 from edge_agent.gateways.routes import Backend, PositionRoute
-from edge_agent.work.router import Router
+from edge_agent.reconcile.router import Router
 from tests.sim.virtual import run
 from waypost.errors import Unavailable
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.position.picture import Proof
-from edge_agent.work.probe import Answer, FakeProbe, prove
-from edge_agent.work.proving import Proving, Subject
+from edge_agent.reconcile.probe import Answer, FakeProbe, prove
+from edge_agent.reconcile.proving import Proving, Subject
 from tests.unit.edge_agent.rig import UID, model_version, run
 from waypost.api.inference.v1.inference_pb2 import ModelInferRequest, ModelInferResponse
 from waypost.errors import Invalid, Unavailable
